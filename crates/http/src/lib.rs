@@ -1,0 +1,1 @@
+//! HTTP: signalling sockets, the server API, the demo page.

@@ -1,0 +1,1 @@
+//! What is forwarded to whom, in which layer, under which numbers.

@@ -1,0 +1,1 @@
+//! SDP to typed specs and back; pure.

@@ -1,0 +1,1 @@
+//! UDP sockets in batches; the crate that holds the system calls.

@@ -1,0 +1,116 @@
+//! What control tells a shard to do.
+
+use bytes::Bytes;
+
+use crate::{
+    Channel, DownId, DownTrackSpec, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId,
+    TrackId, UpTrackSpec,
+};
+
+/// What a subscriber wants of a track; the allocator may give less.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wish {
+    /// False: send nothing, keep the section.
+    pub enabled: bool,
+    /// Highest encoding index (0 = lowest).
+    pub max_encoding: u8,
+    /// Highest temporal layer.
+    pub max_temporal: u8,
+}
+
+/// One instruction to one shard. Commands about unknown ids are ignored: the thing is already gone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Make a transport; it has 15 s to connect.
+    AddPeer {
+        /// Its name.
+        peer: PeerId,
+        /// What it is.
+        spec: Box<PeerSpec>,
+    },
+    /// The client's answer, or its offer of an ICE restart.
+    SetRemote {
+        /// Which transport.
+        peer: PeerId,
+        /// What the description says.
+        remote: RemoteParams,
+    },
+    /// Use new local credentials from now on (RFC 8445 §9); DTLS and SRTP go on.
+    RestartIce {
+        /// Which transport.
+        peer: PeerId,
+        /// The new credentials.
+        local: IceCredentials,
+    },
+    /// A trickled candidate, the text after `a=` (`candidate:…`).
+    AddRemoteCandidate {
+        /// Which transport.
+        peer: PeerId,
+        /// RFC 8839 §5.1 candidate-attribute.
+        candidate: String,
+    },
+    /// Forget the transport and everything that hangs on it.
+    RemovePeer {
+        /// Which transport.
+        peer: PeerId,
+    },
+    /// Receive a track, or change how it is recognised.
+    SetUpTrack {
+        /// Its name.
+        track: TrackId,
+        /// How to recognise its packets.
+        spec: Box<UpTrackSpec>,
+    },
+    /// The publisher muted or unmuted: speakers and quality take note.
+    SetUpTrackMuted {
+        /// Which track.
+        track: TrackId,
+        /// True: no packets are expected.
+        muted: bool,
+    },
+    /// Stop receiving; its down tracks end too.
+    RemoveUpTrack {
+        /// Which track.
+        track: TrackId,
+    },
+    /// Also hand the track's packets to another shard.
+    AddRelay {
+        /// A track whose source is local.
+        track: TrackId,
+        /// The shard that has it as [`Source::Shard`](crate::Source::Shard).
+        to: ShardId,
+    },
+    /// Stop that.
+    RemoveRelay {
+        /// Which track.
+        track: TrackId,
+        /// Which shard.
+        to: ShardId,
+    },
+    /// Start a subscription, or replace its spec after a renegotiation (numbers go on).
+    SetDownTrack {
+        /// What to send to whom.
+        spec: Box<DownTrackSpec>,
+    },
+    /// What the subscriber wants of it.
+    SetWish {
+        /// Which subscription.
+        down: DownId,
+        /// The wish.
+        wish: Wish,
+    },
+    /// End a subscription.
+    RemoveDownTrack {
+        /// Which subscription.
+        down: DownId,
+    },
+    /// Write a message to a data channel. Too slow a reader loses it (counted).
+    SendData {
+        /// Which transport.
+        peer: PeerId,
+        /// Which channel; never `Other`.
+        channel: Channel,
+        /// The message.
+        payload: Bytes,
+    },
+}

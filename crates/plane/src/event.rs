@@ -1,0 +1,129 @@
+//! What a shard tells control.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hearth_codec::Codec;
+use hearth_units::Bitrate;
+
+use crate::{Channel, DownId, PeerId, TrackId};
+
+/// Why a transport ended. The shard has already forgotten it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CloseReason {
+    /// No valid connectivity check within 15 s.
+    IceTimeout,
+    /// The DTLS handshake did not finish within 15 s.
+    DtlsTimeout,
+    /// The DTLS handshake failed, or the certificate is not the one of the fingerprint.
+    DtlsFailed,
+    /// Nothing valid arrived for 15 s.
+    Silence,
+    /// The peer said goodbye (DTLS close_notify).
+    PeerClosed,
+    /// A bug here; the peer was discarded.
+    Panicked,
+}
+
+/// Loudness of a track over the last 400 ms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// A track with `measure_level`.
+    pub track: TrackId,
+    /// 0.0 silent … 1.0, smoothed as livekit-server does; 0.0 means not active.
+    pub level: f32,
+}
+
+/// How a transport did over the last 5 s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerReport {
+    /// Which transport.
+    pub peer: PeerId,
+    /// Round trip, if known.
+    pub rtt: Option<Duration>,
+    /// What it published.
+    pub up: Vec<TrackReport<TrackId>>,
+    /// What was sent to it.
+    pub down: Vec<TrackReport<DownId>>,
+}
+
+/// How a track did over the last 5 s.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrackReport<Id> {
+    /// Which track or subscription.
+    pub id: Id,
+    /// Packets that should have arrived.
+    pub expected: u32,
+    /// Packets that did not.
+    pub lost: u32,
+    /// Over the interval.
+    pub bitrate: Bitrate,
+    /// Muted, paused or disabled: says nothing about quality.
+    pub idle: bool,
+}
+
+/// Something that happened on a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// ICE and DTLS are done for the first time.
+    PeerConnected {
+        /// Which transport.
+        peer: PeerId,
+    },
+    /// The transport is gone.
+    PeerClosed {
+        /// Which transport.
+        peer: PeerId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A data channel can be written to.
+    ChannelOpen {
+        /// Which transport.
+        peer: PeerId,
+        /// Which channel.
+        channel: Channel,
+    },
+    /// A message arrived on a data channel.
+    Data {
+        /// Which transport.
+        peer: PeerId,
+        /// Which channel.
+        channel: Channel,
+        /// The message.
+        payload: Bytes,
+    },
+    /// The first packet of an encoding arrived.
+    EncodingStarted {
+        /// Which track.
+        track: TrackId,
+        /// Index, 0 = lowest.
+        encoding: u8,
+        /// Its SSRC.
+        ssrc: u32,
+        /// The codec of that packet.
+        codec: Codec,
+    },
+    /// Every 400 ms while any track of the room on this shard is audible, and once when none is.
+    Levels {
+        /// Changed levels only.
+        levels: Vec<Level>,
+    },
+    /// Every 5 s for each connected transport.
+    Report(Box<PeerReport>),
+}
+
+impl Event {
+    /// The room it concerns; `None` if it concerns none (an empty list of levels).
+    pub fn room(&self) -> Option<crate::RoomId> {
+        match self {
+            Self::PeerConnected { peer }
+            | Self::PeerClosed { peer, .. }
+            | Self::ChannelOpen { peer, .. }
+            | Self::Data { peer, .. } => Some(peer.room),
+            Self::EncodingStarted { track, .. } => Some(track.room),
+            Self::Levels { levels } => levels.first().map(|level| level.track.room),
+            Self::Report(report) => Some(report.peer.room),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! `Command` and `Event`: all that control and media say to each other.
+//!
+//! * **Owns:** nothing; every type here is a value that could cross a network.
+//! * **In:** control makes [`Command`]s, one shard executes each in order.
+//! * **Out:** shards make [`Event`]s; the room whose id is inside the peer's or track's id gets them.
+//! * **Invariant:** ids are chosen by control and never used twice in the life of a node.
+//! * **Not here:** SDP (`negotiate`), LiveKit's messages (`signal`), packets between shards (`shard`).
+
+mod command;
+mod event;
+mod ids;
+mod spec;
+
+pub use command::{Command, Wish};
+pub use event::{CloseReason, Event, Level, PeerReport, TrackReport};
+pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
+pub use spec::{
+    Channel, DownTrackSpec, EncodingSpec, Fingerprint, IceCredentials, PeerSpec, ReceiveCodec,
+    RemoteParams, SendCodec, Source, UpTrackSpec,
+};

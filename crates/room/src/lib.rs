@@ -1,0 +1,1 @@
+//! Who is in the room, what they may do, and what they are told.

@@ -1,0 +1,1 @@
+//! Threads, tasks, queues and placement.

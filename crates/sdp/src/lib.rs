@@ -1,0 +1,1 @@
+//! SDP: parse, model, write.

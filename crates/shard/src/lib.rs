@@ -1,0 +1,1 @@
+//! The media core of one thread: datagrams in, datagrams out.

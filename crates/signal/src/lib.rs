@@ -1,0 +1,1 @@
+//! LiveKit's messages, their framing, and conversion to our types.

@@ -1,0 +1,1 @@
+//! SRTP and SRTCP: keys, replay window, seal and open.
