@@ -5,6 +5,24 @@
 //! * **Not here:** RTP headers (`rtp`), what is done with a layer (`media`).
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod av1;
+mod bits;
+pub mod dd;
+mod h264;
+mod h264_sps;
+mod h265;
+#[cfg(test)]
+mod noise;
+pub mod opus;
+mod payload;
+mod reader;
+pub mod red;
+mod vp8;
+mod vp9;
+
+pub use payload::{PayloadInfo, inspect};
+pub use vp8::Vp8Descriptor;
+
 use hearth_units::MediaKind;
 
 /// A codec that Hearth forwards.

@@ -1,1 +1,18 @@
-//! What is forwarded to whom, in which layer, under which numbers.
+//! The SFU core: what is forwarded to whom, in which layer, under which numbers.
+
+mod down_track;
+mod history;
+mod keyframe;
+mod rewriter;
+mod ring;
+mod speaker;
+mod timeline;
+mod up_track;
+mod verdict;
+mod vp8;
+
+pub use down_track::{DownTrack, Resend};
+pub use ring::{PacketMeta, UpPacket};
+pub use timeline::SourceClock;
+pub use up_track::{Ingest, UpTrack};
+pub use verdict::{DropReason, Verdict, Written};

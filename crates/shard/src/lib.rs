@@ -1,1 +1,289 @@
 //! The media core of one thread: datagrams in, datagrams out.
+//!
+//! * **Owns:** the peers, up tracks and down tracks of one media thread.
+//! * **In:** [`Shard::handle_command`] (control), [`Shard::handle_datagram`] (the network),
+//!   [`Shard::handle_parcel`] (other shards), [`Shard::handle_timeout`] (time).
+//! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_parcel`], [`Shard::poll_event`].
+//! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once.
+//! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
+
+mod commands;
+mod egress;
+mod entry;
+mod feedback;
+mod ingest;
+mod parcel;
+mod reports;
+mod send_slab;
+mod slab;
+mod steering;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearth_peer::{Context, PeerError, PeerEvent};
+use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
+use hearth_rtp::{PacketKind, classify};
+
+use crate::entry::{DownEntry, PeerEntry, TrackEntry};
+pub use crate::parcel::{Parcel, ParcelKind};
+pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
+use crate::slab::Slab;
+use crate::steering::{Route, Steering};
+
+/// Everything that is not a packet happens on this beat: deadlines, NACK, reports, levels.
+const TICK: Duration = Duration::from_millis(20);
+/// Parcels waiting for their shard; more are dropped and counted.
+const MAX_PARCELS: usize = 1_024;
+/// Datagrams that answer input at once (RTCP, retransmissions); more are dropped and counted.
+const MAX_ANSWERS: usize = 512;
+
+/// What a shard is told at its start.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Its name.
+    pub id: ShardId,
+    /// How many shards the node has.
+    pub shards: u16,
+    /// The node's DTLS certificate.
+    pub certificate: Arc<hearth_peer::Certificate>,
+    /// For everything random.
+    pub seed: u64,
+}
+
+/// Counters of one shard; all but `peers` only grow.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ShardCounters {
+    /// Transports that exist now.
+    pub peers: u64,
+    /// RTP packets received and accepted.
+    pub packets_in: u64,
+    /// RTP packets written to subscribers.
+    pub packets_out: u64,
+    /// Packets sent again because a subscriber asked.
+    pub retransmitted: u64,
+    /// Datagrams of nobody we know.
+    pub dropped_unknown: u64,
+    /// Datagrams of a known address that were malformed, replayed or not authentic.
+    pub dropped_invalid: u64,
+    /// Parcels and answers for which there was no room.
+    pub dropped_full: u64,
+    /// Messages that a slow data channel did not take.
+    pub dropped_data: u64,
+    /// Peers discarded because of a bug here.
+    pub panics: u64,
+}
+
+/// See the module documentation.
+pub struct Shard {
+    id: ShardId,
+    context: Context,
+    seed: u64,
+    steering: Steering,
+    peers: Slab<PeerEntry>,
+    tracks: Slab<TrackEntry>,
+    downs: Slab<DownEntry>,
+    peer_keys: BTreeMap<PeerId, usize>,
+    track_keys: BTreeMap<TrackId, usize>,
+    down_keys: BTreeMap<DownId, usize>,
+    /// Tracks with pending packets, and subscribers who get some of them.
+    dirty_tracks: Vec<usize>,
+    dirty_peers: Vec<usize>,
+    /// Finished datagrams that answer input.
+    answers: SendSlab,
+    events: VecDeque<Event>,
+    parcels: VecDeque<(ShardId, Parcel)>,
+    next_tick: Instant,
+    next_levels: Instant,
+    counters: ShardCounters,
+}
+
+impl Shard {
+    /// Starts with nothing.
+    ///
+    /// # Errors
+    ///
+    /// The DTLS library cannot use the certificate.
+    pub fn new(now: Instant, config: ShardConfig) -> Result<Self, PeerError> {
+        Ok(Self {
+            id: config.id,
+            context: Context::new(config.certificate)?,
+            seed: config.seed,
+            steering: Steering::new(config.id, config.shards),
+            peers: Slab::default(),
+            tracks: Slab::default(),
+            downs: Slab::default(),
+            peer_keys: BTreeMap::new(),
+            track_keys: BTreeMap::new(),
+            down_keys: BTreeMap::new(),
+            dirty_tracks: Vec::new(),
+            dirty_peers: Vec::new(),
+            answers: SendSlab::new(MAX_ANSWERS),
+            events: VecDeque::new(),
+            parcels: VecDeque::with_capacity(MAX_PARCELS),
+            next_tick: now + TICK,
+            next_levels: now,
+            counters: ShardCounters::default(),
+        })
+    }
+
+    /// One datagram; `local` is the advertised address it was sent to. Decrypted in place.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        from: SocketAddr,
+        buf: &mut [u8],
+    ) {
+        let kind = classify(buf);
+        match self.steering.route(kind, from, buf) {
+            Route::Peer(key) => self.deliver(now, key, local, from, kind, buf),
+            Route::Shard(shard) => {
+                if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
+                    self.send_parcel(shard, parcel);
+                }
+            }
+            Route::Nobody => self.counters.dropped_unknown += 1,
+        }
+    }
+
+    /// Something from another shard of this node.
+    pub fn handle_parcel(&mut self, now: Instant, _from: ShardId, parcel: &mut Parcel) {
+        match parcel.kind {
+            ParcelKind::Datagram { local, from } => {
+                let kind = classify(parcel.bytes_mut());
+                if let Route::Peer(key) = self.steering.route(kind, from, parcel.bytes_mut()) {
+                    self.deliver(now, key, local, from, kind, parcel.bytes_mut());
+                } else {
+                    self.counters.dropped_unknown += 1;
+                }
+            }
+            ParcelKind::Packet { track, encoding } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.ingest(now, key, encoding, parcel.bytes_mut());
+                }
+            }
+            ParcelKind::SenderReport { track, encoding, ntp, rtp_time } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.take_sender_report(now, key, encoding, (ntp, rtp_time));
+                }
+            }
+            ParcelKind::KeyframeRequest { track, encoding } => {
+                if let Some(&key) = self.track_keys.get(&track) {
+                    self.request_keyframe(now, key, encoding);
+                }
+            }
+        }
+    }
+
+    /// Deadlines, NACKs, reports, levels: whatever is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        for key in 0..self.peers.end() {
+            if let Some(entry) = self.peers.get_mut(key) {
+                if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
+                    entry.peer.handle_timeout(now);
+                }
+                self.drain_peer(key);
+                self.report(now, key);
+            }
+        }
+        for key in 0..self.tracks.end() {
+            self.retarget(now, key);
+        }
+        self.tell_levels(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while there is nobody.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick)
+    }
+
+    /// News for control. Call until `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Something for another shard. Call until `None`.
+    pub fn poll_parcel(&mut self) -> Option<(ShardId, Parcel)> {
+        self.parcels.pop_front()
+    }
+
+    /// A copy of the counters.
+    pub fn counters(&self) -> ShardCounters {
+        ShardCounters { peers: self.peers.len() as u64, ..self.counters }
+    }
+
+    /// Gives a datagram to the peer it is for, and forwards what comes out.
+    fn deliver(
+        &mut self,
+        now: Instant,
+        key: usize,
+        local: SocketAddr,
+        from: SocketAddr,
+        kind: PacketKind,
+        buf: &mut [u8],
+    ) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        match entry.peer.handle_datagram(now, local, from, buf) {
+            hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
+            hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
+            hearth_peer::Incoming::Dropped(_) => self.counters.dropped_invalid += 1,
+            hearth_peer::Incoming::Consumed => {
+                let proven = entry.peer.remote_addr() == Some(from);
+                if kind == PacketKind::Stun {
+                    self.steering.learn(from, key, &mut entry.addrs, proven);
+                }
+                self.drain_peer(key);
+            }
+        }
+    }
+
+    /// Takes a peer's datagrams and events.
+    fn drain_peer(&mut self, key: usize) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        while let Some(transmit) = entry.peer.poll_transmit() {
+            self.steering.learn(transmit.to, key, &mut entry.addrs, false);
+            if !self.answers.push(transmit.to, &transmit.payload) {
+                self.counters.dropped_full += 1;
+            }
+        }
+        let peer = entry.id;
+        let mut closed = None;
+        while let Some(event) = entry.peer.poll_event() {
+            self.events.push_back(match event {
+                PeerEvent::Connected => {
+                    entry.connected = true;
+                    Event::PeerConnected { peer }
+                }
+                PeerEvent::Closed(reason) => {
+                    closed = Some(reason);
+                    continue;
+                }
+                PeerEvent::ChannelOpen(channel) => Event::ChannelOpen { peer, channel },
+                PeerEvent::Data { channel, payload } => Event::Data { peer, channel, payload },
+            });
+        }
+        if let Some(reason) = closed {
+            self.remove_peer(peer);
+            self.events.push_back(Event::PeerClosed { peer, reason });
+        }
+    }
+
+    fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
+        if self.parcels.len() < MAX_PARCELS {
+            self.parcels.push_back((to, parcel));
+        } else {
+            self.counters.dropped_full += 1;
+        }
+    }
+}

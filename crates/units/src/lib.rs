@@ -58,6 +58,11 @@ impl ExtSeq {
         Self(self.0.saturating_add(n))
     }
 
+    /// The number `n` places before; `None` if that lies before any packet could.
+    pub fn minus(self, n: u64) -> Option<Self> {
+        self.0.checked_sub(n).map(Self)
+    }
+
     /// How far `self` lies after `earlier`; `None` if it does not.
     pub const fn since(self, earlier: Self) -> Option<u64> {
         self.0.checked_sub(earlier.0)

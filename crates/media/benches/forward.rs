@@ -1,0 +1,84 @@
+//! Cost of taking in one packet and renumbering it for n subscribers, without sealing.
+
+use std::time::Instant;
+
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher, black_box};
+use hearth_codec::Codec;
+use hearth_media::{DownTrack, Ingest, UpTrack};
+use hearth_plane::{
+    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
+    UpTrackSpec,
+};
+use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
+use hearth_units::MediaKind;
+
+#[global_allocator]
+static ALLOC: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [1, 10, 100, 1_000])]
+fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
+    let room = RoomId(1);
+    let peer = PeerId { room, n: 1 };
+    let track = TrackId { room, n: 1 };
+    let mut up = UpTrack::new(&UpTrackSpec {
+        source: Source::Local(peer),
+        kind: MediaKind::Video,
+        mid: "0".to_owned(),
+        codecs: vec![ReceiveCodec { codec: Codec::H264, pt: 96, rtx_pt: None }],
+        extensions: ExtensionIds::default(),
+        encodings: vec![EncodingSpec::default()],
+        nack: true,
+        measure_level: false,
+    });
+    #[expect(clippy::disallowed_methods, reason = "a bench starts somewhere")]
+    let now = Instant::now();
+    let mut downs: Vec<DownTrack> = (0..subscribers)
+        .map(|n| {
+            let spec = DownTrackSpec {
+                down: DownId { room, n },
+                peer,
+                track,
+                ssrc: n,
+                rtx_ssrc: None,
+                codecs: vec![SendCodec { codec: Codec::H264, pt: 100, rtx_pt: None }],
+                extensions: ExtensionIds::default(),
+                mid: "0".to_owned(),
+                cname: String::new(),
+            };
+            let mut down = DownTrack::new(now, spec, MediaKind::Video, u64::from(n));
+            down.retarget(1);
+            down
+        })
+        .collect();
+    let mut out = [0; 1_500];
+    let mut packet = [0_u8; 1_150];
+    let mut seq = 0_u16;
+
+    bencher.counter(ItemsCount::new(subscribers)).bench_local(|| {
+        let timestamp = u32::from(seq) * 3_000;
+        let header = RtpHeader { marker: true, payload_type: 96, seq, timestamp, ssrc: 5 };
+        if let Some(slot) =
+            write_header(&mut packet, &header, &[]).and_then(|at| packet.get_mut(at))
+        {
+            *slot = 0x65; // an IDR slice: every packet may start a stream
+        }
+        seq = seq.wrapping_add(1);
+        let Ok(view) = RtpView::parse(&packet) else {
+            return;
+        };
+        let Ingest::Stored { seq, .. } = up.ingest(now, 0, &view) else {
+            return;
+        };
+        let (Some(pkt), clocks) = (up.packet(0, seq), up.clocks()) else {
+            return;
+        };
+        for down in &mut downs {
+            let _ = black_box(down.forward(now, black_box(&pkt), &clocks, &mut out));
+        }
+    });
+}

@@ -1,0 +1,491 @@
+//! One subscriber's copy of one track: which packets it gets, and under which numbers.
+//!
+//! * **Owns:** wish, target, current encoding, and all renumbering. One shard thread owns it.
+//! * **In:** [`set_wish`](DownTrack::set_wish), [`retarget`](DownTrack::retarget) (which encodings
+//!   are alive), [`forward`](DownTrack::forward) (one packet of the track).
+//! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
+//! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame.
+//! * **livekit-server:** `DownTrack.WriteRTP` and `Forwarder.GetTranslationParams`.
+
+use std::time::{Duration, Instant};
+
+use hearth_codec::{Codec, Vp8Descriptor, red};
+use hearth_plane::{DownTrackSpec, SendCodec, Wish};
+use hearth_rtp::{RtpHeader, write_header};
+use hearth_units::{ExtSeq, MediaKind};
+
+use crate::history::{History, Record};
+use crate::rewriter::Rewriter;
+use crate::ring::UpPacket;
+use crate::timeline::{SourceClock, Timeline, ticks};
+use crate::verdict::DropReason::{
+    AwaitKeyframe, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
+};
+use crate::verdict::{Verdict, Written};
+use crate::vp8::{Vp8Numbers, Vp8Triple};
+
+/// Bytes at the end of a datagram that sealing needs (AES-GCM tag 16, RTCP index 4).
+const SEAL_ROOM: usize = 20;
+
+/// Send state of one subscription.
+#[derive(Debug)]
+pub struct DownTrack {
+    spec: DownTrackSpec,
+    kind: MediaKind,
+    wish: Wish,
+    target: Option<u8>,
+    current: Option<u8>,
+    rewriter: Rewriter,
+    timeline: Timeline,
+    vp8: Vp8Numbers,
+    history: History,
+    /// The wire number of the first packet; below 2^15 so that the rollover counter starts at 0.
+    first_seq: u64,
+    next_rtx: u64,
+    packets: u32,
+    octets: u32,
+}
+
+impl DownTrack {
+    /// Starts with everything wanted; `seed` gives the first sequence numbers.
+    pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, seed: u64) -> Self {
+        Self {
+            spec,
+            kind,
+            wish: Wish { enabled: true, max_encoding: 2, max_temporal: 7 },
+            target: None,
+            current: None,
+            rewriter: Rewriter::default(),
+            timeline: Timeline::default(),
+            vp8: Vp8Numbers::default(),
+            history: History::new(now, kind),
+            first_seq: 1 + (seed & 0x7ffe),
+            next_rtx: 1 + ((seed >> 16) & 0x7ffe),
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &DownTrackSpec {
+        &self.spec
+    }
+
+    /// Takes over what a renegotiation changed; numbers go on.
+    pub fn update(&mut self, spec: DownTrackSpec) {
+        self.spec = spec;
+    }
+
+    /// Replaces the wish; disabling takes effect at once.
+    pub fn set_wish(&mut self, wish: Wish) {
+        self.wish = wish;
+        if !wish.enabled {
+            self.target = None;
+            self.current = None;
+        }
+    }
+
+    /// Chooses the target among the encodings that are alive (bit i of `live`): the best that is
+    /// wanted, else the lowest there is. Returns the encoding a key frame is needed of.
+    pub fn retarget(&mut self, live: u8) -> Option<u8> {
+        if !self.wish.enabled {
+            return None;
+        }
+        let wanted = (0..=self.wish.max_encoding.min(7)).rev().find(|i| live & (1 << i) != 0);
+        let lowest = (live != 0).then(|| live.trailing_zeros() as u8);
+        self.target = wanted.or(lowest).or(self.target);
+        self.awaited_keyframe()
+    }
+
+    /// The encoding it cannot continue, or not improve, without a key frame of.
+    pub fn awaited_keyframe(&self) -> Option<u8> {
+        self.target.filter(|_| self.kind == MediaKind::Video && self.current != self.target)
+    }
+
+    /// The encoding being sent.
+    pub fn current(&self) -> Option<u8> {
+        self.current
+    }
+
+    /// Nothing is sent because the subscriber wants nothing.
+    pub fn is_idle(&self) -> bool {
+        !self.wish.enabled
+    }
+
+    /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so.
+    ///
+    /// **Cost:** O(1), one copy of the payload; no allocation, lock or clock.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        pkt: &UpPacket<'_>,
+        clocks: &[Option<SourceClock>; 3],
+        buf: &mut [u8],
+    ) -> Verdict {
+        let meta = pkt.meta;
+        if !self.wish.enabled {
+            return Verdict::Drop(Paused);
+        }
+        let Some((codec, payload)) = self.convert(meta.codec, pkt.payload) else {
+            return Verdict::Drop(OtherCodec);
+        };
+        if self.current != Some(meta.encoding) {
+            if !self.accepts(meta.encoding) {
+                return Verdict::Drop(OtherEncoding);
+            }
+            if !meta.info.keyframe || meta.info.temporal > self.wish.max_temporal {
+                return Verdict::Drop(AwaitKeyframe);
+            }
+            self.switch_to(now, pkt, clocks);
+        }
+        if meta.info.temporal > self.wish.max_temporal {
+            self.rewriter.skip(meta.seq);
+            if let Some((input, modulus)) = vp8_numbers(pkt) {
+                self.vp8.skip(input.picture_id, modulus);
+            }
+            return Verdict::Drop(TemporalLayer);
+        }
+        let Some(out) = self.rewriter.map(meta.seq) else {
+            return Verdict::Drop(TooOld);
+        };
+        let mut record = Record {
+            source: meta.seq.get() as u32,
+            timestamp: self.timeline.map(meta.encoding, meta.timestamp),
+            keyidx_encoding: meta.encoding << 6,
+            ..Record::default()
+        };
+        if let Some((input, modulus)) = vp8_numbers(pkt) {
+            let Some(numbers) = self.vp8.map(input, modulus) else {
+                return Verdict::Drop(TooOld);
+            };
+            record.picture_id = numbers.picture_id;
+            record.tl0 = numbers.tl0;
+            record.keyidx_encoding |= numbers.keyidx & 0x1f;
+        }
+        let index = self.first_seq + out;
+        let header = RtpHeader {
+            marker: meta.marker,
+            payload_type: codec.pt,
+            seq: index as u16,
+            timestamp: record.timestamp,
+            ssrc: self.spec.ssrc,
+        };
+        let converted = UpPacket { payload, ..*pkt };
+        let Some((header_len, len)) = self.write(&converted, &header, &record, None, buf) else {
+            return Verdict::Drop(TooBig);
+        };
+        self.history.record(now, index, record);
+        self.timeline.sent(now, record.timestamp);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add((len - header_len) as u32);
+        Verdict::Forward(Written { header_len, len, index })
+    }
+
+    /// Which packet of the track answers a NACK for `wire`; counts as an answer.
+    pub fn lookup(
+        &mut self,
+        now: Instant,
+        wire: u16,
+        newest: impl Fn(u8) -> Option<ExtSeq>,
+    ) -> Option<Resend> {
+        let (index, record) = self.history.retransmit(now, wire)?;
+        let encoding = record.keyidx_encoding >> 6;
+        let seq = History::source_seq(newest(encoding)?, &record)?;
+        Some(Resend { encoding, seq, index, record })
+    }
+
+    /// Writes `pkt` again, over RTX if negotiated. Returns its SSRC's [`Written`].
+    pub fn retransmit(
+        &mut self,
+        resend: &Resend,
+        pkt: &UpPacket<'_>,
+        buf: &mut [u8],
+    ) -> Option<Written> {
+        let (codec, payload) = self.convert(pkt.meta.codec, pkt.payload)?;
+        let rtx = codec.rtx_pt.zip(self.spec.rtx_ssrc);
+        let (payload_type, ssrc, index) = match rtx {
+            Some((pt, ssrc)) => (pt, ssrc, self.next_rtx),
+            None => (codec.pt, self.spec.ssrc, resend.index),
+        };
+        let header = RtpHeader {
+            marker: pkt.meta.marker,
+            payload_type,
+            seq: index as u16,
+            timestamp: resend.record.timestamp,
+            ssrc,
+        };
+        let original = rtx.map(|_| resend.index as u16);
+        let converted = UpPacket { payload, ..*pkt };
+        let (header_len, len) = self.write(&converted, &header, &resend.record, original, buf)?;
+        if rtx.is_some() {
+            self.next_rtx += 1;
+        }
+        Some(Written { header_len, len, index })
+    }
+
+    /// NTP time, RTP time, packets and octets for a sender report at `now`, on the publisher's
+    /// NTP clock so that its tracks stay in step; `None` before the publisher's first report.
+    pub fn sender_report(
+        &self,
+        now: Instant,
+        clock_rate: u32,
+        clocks: &[Option<SourceClock>; 3],
+    ) -> Option<(u64, u32, u32, u32)> {
+        let encoding = self.current?;
+        let clock = (*clocks.get(usize::from(encoding))?)?;
+        let elapsed = now.saturating_duration_since(clock.at);
+        let ntp = clock.ntp.wrapping_add(ntp_ticks(elapsed));
+        let rtp =
+            self.timeline.map(encoding, clock.rtp_time).wrapping_add(ticks(elapsed, clock_rate));
+        (self.packets > 0).then_some((ntp, rtp, self.packets, self.octets))
+    }
+
+    /// Packets and payload bytes sent so far, wrapping.
+    pub fn sent(&self) -> (u32, u32) {
+        (self.packets, self.octets)
+    }
+
+    /// Whether `encoding` may be switched to: a step from the current one towards the target.
+    fn accepts(&self, encoding: u8) -> bool {
+        let Some(target) = self.target else {
+            return self.kind == MediaKind::Audio || encoding <= self.wish.max_encoding;
+        };
+        match self.current {
+            None => encoding <= target || self.kind == MediaKind::Audio,
+            Some(current) if target > current => current < encoding && encoding <= target,
+            Some(current) => target <= encoding && encoding < current,
+        }
+    }
+
+    fn switch_to(&mut self, now: Instant, pkt: &UpPacket<'_>, clocks: &[Option<SourceClock>; 3]) {
+        let meta = pkt.meta;
+        self.rewriter.switch_to(meta.seq);
+        self.timeline.switch_to(
+            now,
+            meta.encoding,
+            meta.timestamp,
+            meta.codec.clock_rate(),
+            clocks,
+        );
+        if let Some((first, modulus)) = vp8_numbers(pkt) {
+            self.vp8.switch_to(first, modulus);
+        }
+        self.current = Some(meta.encoding);
+    }
+
+    /// How the subscriber gets `codec`: as it is, or the Opus inside RED.
+    fn convert<'a>(&self, codec: Codec, payload: &'a [u8]) -> Option<(SendCodec, &'a [u8])> {
+        let find = |wanted| self.spec.codecs.iter().find(|c| c.codec == wanted).copied();
+        if let Some(found) = find(codec) {
+            return Some((found, payload));
+        }
+        let (_, primary) = red::primary(payload).filter(|_| codec == Codec::Red)?;
+        find(Codec::Opus).map(|opus| (opus, primary))
+    }
+
+    /// Header, extensions, RTX original number, payload. Returns (header length, total length).
+    fn write(
+        &self,
+        pkt: &UpPacket<'_>,
+        header: &RtpHeader,
+        record: &Record,
+        original: Option<u16>,
+        buf: &mut [u8],
+    ) -> Option<(usize, usize)> {
+        let ids = &self.spec.extensions;
+        let level = pkt.meta.audio_level.unwrap_or_default().to_be_bytes();
+        let orientation = pkt.meta.orientation.unwrap_or_default().to_be_bytes();
+        let capture = pkt.meta.capture_time.unwrap_or_default();
+        let mut extensions: [(u8, &[u8]); 4] = [(0, &[]); 4];
+        let mut count = 0;
+        for (id, present, bytes) in [
+            (ids.audio_level, pkt.meta.audio_level.is_some(), level.as_slice()),
+            (ids.video_orientation, pkt.meta.orientation.is_some(), orientation.as_slice()),
+            (ids.abs_capture_time, pkt.meta.capture_time.is_some(), capture.as_slice()),
+            (ids.dependency_descriptor, !pkt.descriptor.is_empty(), pkt.descriptor),
+        ] {
+            if let (Some(id), true, Some(slot)) = (id, present, extensions.get_mut(count)) {
+                *slot = (id, bytes);
+                count += 1;
+            }
+        }
+        let usable = buf.len().checked_sub(SEAL_ROOM)?;
+        let buf = buf.get_mut(..usable)?;
+        let header_len = write_header(buf, header, extensions.get(..count)?)?;
+        let mut at = header_len;
+        if let Some(original) = original {
+            buf.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
+            at += 2;
+        }
+        let mut payload = pkt.payload;
+        if let Some(descriptor) = pkt.meta.info.vp8.filter(|d| d.picture_id.is_some()) {
+            payload = payload.get(usize::from(descriptor.header_len)..)?;
+            let renumbered = Vp8Descriptor {
+                picture_id: Some((record.picture_id, true)),
+                tl0: descriptor.tl0.map(|_| record.tl0),
+                keyidx: descriptor.keyidx.map(|_| record.keyidx_encoding & 0x1f),
+                ..descriptor
+            };
+            at += renumbered.write(buf.get_mut(at..)?);
+        }
+        buf.get_mut(at..at + payload.len())?.copy_from_slice(payload);
+        Some((header_len, at + payload.len()))
+    }
+}
+
+/// A packet to be sent again.
+#[derive(Clone, Copy, Debug)]
+pub struct Resend {
+    /// Where it is stored.
+    pub encoding: u8,
+    /// Where it is stored.
+    pub seq: ExtSeq,
+    index: u64,
+    record: Record,
+}
+
+/// The picture numbers of a VP8 packet that has them, and the modulus of its PictureID.
+fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8Triple, u16)> {
+    let descriptor = pkt.meta.info.vp8?;
+    let (picture_id, is_15_bits) = descriptor.picture_id?;
+    let triple = Vp8Triple {
+        picture_id,
+        tl0: descriptor.tl0.unwrap_or_default(),
+        keyidx: descriptor.keyidx.unwrap_or_default(),
+    };
+    Some((triple, if is_15_bits { 0x8000 } else { 0x80 }))
+}
+
+/// `duration` in units of 2^-32 s.
+fn ntp_ticks(duration: Duration) -> u64 {
+    ((duration.as_nanos() << 32) / 1_000_000_000) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_codec::PayloadInfo;
+    use hearth_plane::{DownId, PeerId, RoomId, TrackId};
+    use hearth_rtp::{ExtensionIds, RtpView};
+    use hearth_units::SeqUnwrapper;
+
+    use super::*;
+    use crate::ring::PacketMeta;
+
+    #[test]
+    fn video_starts_with_a_key_frame_and_keeps_going() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        assert_eq!(scene.send(0, 10, false), Err(AwaitKeyframe));
+        let first = scene.send(0, 11, true).unwrap();
+        assert_eq!(scene.send(0, 12, false), Ok(first + 1));
+        assert_eq!(scene.send(0, 14, false), Ok(first + 3), "a lost packet stays a gap");
+        assert_eq!(scene.send(0, 13, false), Ok(first + 2));
+    }
+
+    #[test]
+    fn a_switch_waits_for_its_key_frame_and_leaves_no_gap() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        assert_eq!(scene.down.retarget(0b101), Some(2));
+        assert_eq!(scene.send(2, 500, false), Err(AwaitKeyframe));
+        assert_eq!(scene.send(0, 11, false), Ok(first + 1));
+        assert_eq!(scene.send(2, 501, true), Ok(first + 2));
+        assert_eq!(scene.send(0, 12, false), Err(OtherEncoding));
+        assert_eq!(scene.down.retarget(0b101), None);
+    }
+
+    #[test]
+    fn a_disabled_subscription_gets_nothing_and_restarts_with_a_key_frame() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        scene.down.set_wish(Wish { enabled: false, max_encoding: 2, max_temporal: 7 });
+        assert_eq!(scene.send(0, 11, false), Err(Paused));
+        scene.down.set_wish(Wish { enabled: true, max_encoding: 2, max_temporal: 7 });
+        assert_eq!(scene.down.retarget(0b001), Some(0));
+        assert_eq!(scene.send(0, 12, false), Err(AwaitKeyframe));
+        assert_eq!(scene.send(0, 13, true), Ok(first + 1));
+    }
+
+    #[test]
+    fn audio_starts_at_once() {
+        let mut scene = Scene::new(MediaKind::Audio);
+        assert!(scene.send(0, 10, true).is_ok());
+    }
+
+    #[test]
+    fn a_nack_is_answered_over_rtx_with_the_original_number() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        let newest = scene.seqs[0].unwrap(10);
+        let resend = scene.down.lookup(scene.now, first, |_| Some(newest)).unwrap();
+        let meta = scene.meta(0, 10, true);
+        let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+        let mut buf = [0; 1_500];
+        let written = scene.down.retransmit(&resend, &pkt, &mut buf).unwrap();
+        let view = RtpView::parse(&buf[..written.len]).unwrap();
+        assert_eq!((view.ssrc, view.payload_type), (2, 97));
+        assert_eq!(view.payload[..2], first.to_be_bytes());
+        assert_eq!(view.payload[2..], [7; 100]);
+    }
+
+    struct Scene {
+        down: DownTrack,
+        now: Instant,
+        codec: Codec,
+        seqs: [SeqUnwrapper; 3],
+    }
+
+    impl Scene {
+        fn new(kind: MediaKind) -> Self {
+            let room = RoomId(1);
+            let codec = if kind == MediaKind::Video { Codec::H264 } else { Codec::Opus };
+            let spec = DownTrackSpec {
+                down: DownId { room, n: 1 },
+                peer: PeerId { room, n: 1 },
+                track: TrackId { room, n: 1 },
+                ssrc: 1,
+                rtx_ssrc: Some(2),
+                codecs: vec![SendCodec { codec, pt: 96, rtx_pt: Some(97) }],
+                extensions: ExtensionIds::default(),
+                mid: "0".to_owned(),
+                cname: String::new(),
+            };
+            #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
+            let now = Instant::now();
+            Self { down: DownTrack::new(now, spec, kind, 77), now, codec, seqs: Default::default() }
+        }
+
+        fn meta(&mut self, encoding: u8, wire: u16, keyframe: bool) -> PacketMeta {
+            PacketMeta {
+                seq: self.seqs[usize::from(encoding)].unwrap(wire),
+                timestamp: u32::from(wire) * 3_000,
+                marker: true,
+                codec: self.codec,
+                encoding,
+                info: PayloadInfo { keyframe, ..PayloadInfo::default() },
+                audio_level: None,
+                orientation: None,
+                capture_time: None,
+            }
+        }
+
+        /// The wire number it left under.
+        fn send(
+            &mut self,
+            encoding: u8,
+            wire: u16,
+            keyframe: bool,
+        ) -> Result<u16, crate::DropReason> {
+            let meta = self.meta(encoding, wire, keyframe);
+            let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+            let mut buf = [0; 1_500];
+            match self.down.forward(self.now, &pkt, &[None; 3], &mut buf) {
+                Verdict::Forward(written) => Ok(RtpView::parse(&buf[..written.len]).unwrap().seq),
+                Verdict::Drop(reason) => Err(reason),
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What was sent to one subscriber lately, in 16 bytes a packet, to answer its NACKs.
+//!
+//! * **Owns:** for each of the last packets: which packet of the source it was, and how it was
+//!   renumbered. The payload stays in the track's ring.
+//! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
+//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, [`MIN_SPACING`] apart.
+
+use std::time::{Duration, Instant};
+
+use hearth_units::{ExtSeq, MediaKind};
+
+/// livekit-server answers three NACKs for one packet.
+const MAX_TRIES: u8 = 3;
+/// A NACK that comes sooner was sent before our last answer could arrive.
+const MIN_SPACING: Duration = Duration::from_millis(20);
+
+/// How a sent packet was numbered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Record {
+    /// Low 32 bits of the source's sequence number.
+    pub(crate) source: u32,
+    /// RTP time as sent.
+    pub(crate) timestamp: u32,
+    /// VP8 picture id as sent.
+    pub(crate) picture_id: u16,
+    /// VP8 TL0PICIDX as sent.
+    pub(crate) tl0: u8,
+    /// VP8 KEYIDX (5 bits) as sent; encoding in the upper 2 bits.
+    pub(crate) keyidx_encoding: u8,
+    /// Kept by [`History`], like the two below: ms since its origin, wraps.
+    pub(crate) sent_ms: u16,
+    pub(crate) tries: u8,
+    pub(crate) valid: bool,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct History {
+    records: Box<[Record]>,
+    newest: u64,
+    origin: Instant,
+}
+
+impl History {
+    /// Remembers 512 packets of video or 128 of audio.
+    pub(crate) fn new(now: Instant, kind: MediaKind) -> Self {
+        let packets = match kind {
+            MediaKind::Video => 512,
+            MediaKind::Audio => 128,
+        };
+        Self {
+            records: vec![Record::default(); packets].into_boxed_slice(),
+            newest: 0,
+            origin: now,
+        }
+    }
+
+    /// Packet `index` left at `now`.
+    pub(crate) fn record(&mut self, now: Instant, index: u64, record: Record) {
+        let sent_ms = self.millis(now);
+        if index > self.newest && self.newest != 0 {
+            // Numbers passed over were never sent: they must not answer with an old packet.
+            let len = self.records.len() as u64;
+            for skipped in (self.newest + 1).max(index.saturating_sub(len))..index {
+                if let Some(slot) = self.slot(skipped) {
+                    slot.valid = false;
+                }
+            }
+        }
+        self.newest = self.newest.max(index);
+        if let Some(slot) = self.slot(index) {
+            *slot = Record { sent_ms, tries: 0, valid: true, ..record };
+        }
+    }
+
+    /// How packet `wire` was numbered, if it may be sent again at `now`; counts as a try.
+    pub(crate) fn retransmit(&mut self, now: Instant, wire: u16) -> Option<(u64, Record)> {
+        let behind = u64::from((self.newest as u16).wrapping_sub(wire));
+        let index = self.newest.checked_sub(behind)?;
+        if behind >= self.records.len() as u64 {
+            return None;
+        }
+        let now_ms = self.millis(now);
+        let slot = self.slot(index)?;
+        let waited = now_ms.wrapping_sub(slot.sent_ms);
+        if !slot.valid
+            || slot.tries >= MAX_TRIES
+            || (slot.tries > 0 && u128::from(waited) < MIN_SPACING.as_millis())
+        {
+            return None;
+        }
+        slot.tries += 1;
+        slot.sent_ms = now_ms;
+        Some((index, *slot))
+    }
+
+    /// The full number of a source packet near `newest` whose low 32 bits were recorded.
+    pub(crate) fn source_seq(newest: ExtSeq, record: &Record) -> Option<ExtSeq> {
+        let behind = (newest.get() as u32).wrapping_sub(record.source);
+        newest.minus(u64::from(behind))
+    }
+
+    fn slot(&mut self, index: u64) -> Option<&mut Record> {
+        let at = (index % self.records.len() as u64) as usize;
+        self.records.get_mut(at)
+    }
+
+    fn millis(&self, now: Instant) -> u16 {
+        now.saturating_duration_since(self.origin).as_millis() as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_sixteen_bytes() {
+        assert_eq!(size_of::<Record>(), 16);
+    }
+
+    #[test]
+    fn a_packet_is_sent_again_three_times_and_no_more() {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        let t0 = Instant::now();
+        let mut history = History::new(t0, MediaKind::Audio);
+        history.record(t0, 70_000, Record { source: 5, ..Record::default() });
+        let asked: Vec<bool> = (1..=6_u32)
+            .map(|i| history.retransmit(t0 + i * MIN_SPACING, 70_000_u64 as u16).is_some())
+            .collect();
+        assert_eq!(asked, [true, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn numbers_that_were_passed_over_or_are_not_yet_sent_have_no_answer() {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        let t0 = Instant::now();
+        let mut history = History::new(t0, MediaKind::Audio);
+        for index in [100, 101, 103] {
+            history.record(t0, index, Record::default());
+        }
+        let answered: Vec<u16> =
+            (99..=104).filter(|&wire| history.retransmit(t0, wire).is_some()).collect();
+        assert_eq!(answered, [100, 101, 103]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Asking a publisher for a keyframe, once, however many subscribers want it.
+//!
+//! * **Owns:** one encoding's request state: idle, or wanted since some time.
+//! * **In:** [`handle_request`](KeyframeRequests::handle_request) (a subscriber cannot decode),
+//!   [`handle_keyframe`](KeyframeRequests::handle_keyframe) (one arrived), time.
+//! * **Out:** [`poll_output`](KeyframeRequests::poll_output) – "send one PLI now".
+//! * **Invariant:** two requests on the wire are at least `min_interval` apart.
+//! * **Spec:** PLI is RFC 4585 §6.3.1; the distance is livekit-server's `rtc.pli_throttle`.
+
+use std::time::{Duration, Instant};
+
+/// Send one Picture Loss Indication upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SendPli;
+
+/// Coalesces, throttles and repeats keyframe requests for one encoding.
+#[derive(Debug)]
+pub(crate) struct KeyframeRequests {
+    min_interval: Duration,
+    last_sent: Option<Instant>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// A subscriber waits. The request is repeated until a keyframe arrives, because a PLI or the
+    /// keyframe itself may be lost.
+    Wanted {
+        send_at: Instant,
+    },
+}
+
+impl KeyframeRequests {
+    /// Starts idle; `min_interval` is the shortest time between two PLIs on the wire.
+    pub(crate) fn new(min_interval: Duration) -> Self {
+        Self { min_interval, last_sent: None, state: State::Idle }
+    }
+
+    /// A subscriber cannot continue without a keyframe.
+    pub(crate) fn handle_request(&mut self, now: Instant) {
+        if matches!(self.state, State::Idle) {
+            let earliest = self.last_sent.map_or(now, |sent| sent + self.min_interval);
+            self.state = State::Wanted { send_at: earliest.max(now) };
+        }
+    }
+
+    /// A complete keyframe of this encoding was received.
+    pub(crate) fn handle_keyframe(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// When [`poll_output`](Self::poll_output) next has something to say; `None` means never.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle => None,
+            State::Wanted { send_at } => Some(send_at),
+        }
+    }
+
+    /// Returns the request that is due at `now`, if any. Call until `None`.
+    pub(crate) fn poll_output(&mut self, now: Instant) -> Option<SendPli> {
+        let State::Wanted { send_at } = &mut self.state else {
+            return None;
+        };
+        if now < *send_at {
+            return None;
+        }
+        *send_at = now + self.min_interval;
+        self.last_sent = Some(now);
+        Some(SendPli)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(500);
+
+    /// Runs to `until` the way a shard does: sleep to the deadline, then drain.
+    fn sent_by(requests: &mut KeyframeRequests, until: Instant) -> Vec<Instant> {
+        let mut sent = Vec::new();
+        while let Some(at) = requests.poll_timeout().filter(|&at| at <= until) {
+            while requests.poll_output(at).is_some() {
+                sent.push(at);
+            }
+        }
+        sent
+    }
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_hundred_subscribers_cause_one_pli() {
+        let t0 = epoch();
+        let mut requests = KeyframeRequests::new(MIN);
+        for _ in 0..100 {
+            requests.handle_request(t0);
+        }
+        assert_eq!(sent_by(&mut requests, t0 + ms(499)), [t0]);
+    }
+
+    #[test]
+    fn a_lost_pli_is_repeated_until_the_keyframe_arrives() {
+        let t0 = epoch();
+        let mut requests = KeyframeRequests::new(MIN);
+        requests.handle_request(t0);
+        assert_eq!(sent_by(&mut requests, t0 + ms(1_100)), [t0, t0 + ms(500), t0 + ms(1_000)]);
+
+        requests.handle_keyframe();
+        assert_eq!(sent_by(&mut requests, t0 + ms(60_000)), []);
+    }
+
+    #[test]
+    fn a_request_right_after_a_keyframe_still_keeps_the_distance() {
+        let t0 = epoch();
+        let mut requests = KeyframeRequests::new(MIN);
+        requests.handle_request(t0);
+        sent_by(&mut requests, t0);
+        requests.handle_keyframe();
+
+        requests.handle_request(t0 + ms(10));
+        assert_eq!(requests.poll_timeout(), Some(t0 + MIN));
+    }
+
+    /// An arbitrary start: only differences matter below L3.
+    fn epoch() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        Instant::now()
+    }
+}

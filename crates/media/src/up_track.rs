@@ -1,0 +1,222 @@
+//! The receiving side of one published track.
+//!
+//! * **Owns:** for each encoding its packets, its key frame requests and its clock; the loudness.
+//! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::handle_sender_report`],
+//!   [`UpTrack::request_keyframe`].
+//! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
+//! * **Invariant:** a packet is ingested once, however often it arrives.
+//! * **Not here:** who gets it (`shard`), loss recovery (`peer`).
+
+use std::time::{Duration, Instant};
+
+use hearth_codec::{Codec, inspect};
+use hearth_plane::{ReceiveCodec, UpTrackSpec};
+use hearth_rtp::{ExtensionIds, ReadExtensions, RtpView};
+use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
+
+use crate::keyframe::KeyframeRequests;
+use crate::ring::{PacketMeta, PacketRing, UpPacket};
+use crate::speaker::Speaker;
+use crate::timeline::SourceClock;
+
+/// Two PLIs for one encoding are at least this far apart: half livekit-server's for the upper
+/// ones, because a lost PLI freezes a viewer for as long.
+const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// Without a packet for this long, an encoding counts as switched off by the publisher.
+const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+/// Simulcast has three encodings at most.
+const MAX_ENCODINGS: usize = 3;
+
+/// What became of a received packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ingest {
+    /// Stored under this number; `first` if it is the encoding's first.
+    Stored {
+        /// Position in the publisher's stream.
+        seq: ExtSeq,
+        /// The encoding starts with it.
+        first: bool,
+        /// Its codec.
+        codec: Codec,
+    },
+    /// Seen before, padding only, too old, or of a payload type that was not negotiated.
+    Ignored,
+}
+
+#[derive(Debug)]
+struct Encoding {
+    ring: PacketRing,
+    unwrapper: SeqUnwrapper,
+    newest: Option<ExtSeq>,
+    keyframes: KeyframeRequests,
+    last_packet: Option<Instant>,
+    clock: Option<SourceClock>,
+    octets: u64,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct UpTrack {
+    kind: MediaKind,
+    codecs: Vec<ReceiveCodec>,
+    extensions: ExtensionIds,
+    encodings: Vec<Encoding>,
+    speaker: Option<Speaker>,
+    muted: bool,
+}
+
+impl UpTrack {
+    /// Starts with no packets. Allocates its rings.
+    pub fn new(spec: &UpTrackSpec) -> Self {
+        let encodings = (0..spec.encodings.len().clamp(1, MAX_ENCODINGS)).map(|_| Encoding {
+            ring: PacketRing::new(spec.kind),
+            unwrapper: SeqUnwrapper::default(),
+            newest: None,
+            keyframes: KeyframeRequests::new(PLI_INTERVAL),
+            last_packet: None,
+            clock: None,
+            octets: 0,
+        });
+        Self {
+            kind: spec.kind,
+            codecs: spec.codecs.clone(),
+            extensions: spec.extensions,
+            encodings: encodings.collect(),
+            speaker: spec.measure_level.then(Speaker::default),
+            muted: false,
+        }
+    }
+
+    /// Takes over what a renegotiation may change; packets stay.
+    pub fn update(&mut self, spec: &UpTrackSpec) {
+        self.codecs.clone_from(&spec.codecs);
+        self.extensions = spec.extensions;
+    }
+
+    /// Audio or video.
+    pub fn kind(&self) -> MediaKind {
+        self.kind
+    }
+
+    /// The publisher muted or unmuted it.
+    pub fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// Whether the publisher muted it.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Stores a packet of `encoding`; payload type already that of the media (not of RTX).
+    ///
+    /// **Cost:** O(1), one copy of the payload, no allocation.
+    pub fn ingest(&mut self, now: Instant, encoding: u8, view: &RtpView<'_>) -> Ingest {
+        let Some(codec) = self.codecs.iter().find(|c| c.pt == view.payload_type).map(|c| c.codec)
+        else {
+            return Ingest::Ignored;
+        };
+        let Some(enc) = self.encodings.get_mut(usize::from(encoding)) else {
+            return Ingest::Ignored;
+        };
+        let seq = enc.unwrapper.unwrap(view.seq);
+        let extensions = ReadExtensions::read(view, &self.extensions);
+        let info = inspect(codec, view.payload);
+        let meta = PacketMeta {
+            seq,
+            timestamp: view.timestamp,
+            marker: view.marker,
+            codec,
+            encoding,
+            info,
+            audio_level: extensions.audio_level.map(|level| level.to_byte()),
+            orientation: extensions.video_orientation,
+            capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
+        };
+        let descriptor = extensions.dependency_descriptor.unwrap_or_default();
+        if !enc.ring.insert(meta, descriptor, view.payload) {
+            return Ingest::Ignored;
+        }
+        enc.octets += view.payload.len() as u64;
+        enc.last_packet = Some(now);
+        let first = enc.newest.is_none();
+        enc.newest = enc.newest.max(Some(seq));
+        if info.keyframe {
+            enc.keyframes.handle_keyframe();
+        }
+        if let (Some(speaker), Some(level), false) =
+            (self.speaker.as_mut(), extensions.audio_level, self.muted)
+        {
+            speaker.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
+        }
+        Ingest::Stored { seq, first, codec }
+    }
+
+    /// A stored packet.
+    pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
+        self.encodings.get(usize::from(encoding))?.ring.packet(seq)
+    }
+
+    /// Newest number of an encoding.
+    pub fn newest(&self, encoding: u8) -> Option<ExtSeq> {
+        self.encodings.get(usize::from(encoding))?.newest
+    }
+
+    /// The publisher's clocks, by encoding.
+    pub fn clocks(&self) -> [Option<SourceClock>; MAX_ENCODINGS] {
+        let mut clocks = [None; MAX_ENCODINGS];
+        for (slot, enc) in clocks.iter_mut().zip(&self.encodings) {
+            *slot = enc.clock;
+        }
+        clocks
+    }
+
+    /// A sender report for `encoding` arrived.
+    pub fn handle_sender_report(&mut self, encoding: u8, clock: SourceClock) {
+        if let Some(enc) = self.encodings.get_mut(usize::from(encoding)) {
+            enc.clock = Some(clock);
+        }
+    }
+
+    /// A subscriber needs a key frame of `encoding`.
+    pub fn request_keyframe(&mut self, now: Instant, encoding: u8) {
+        if self.kind == MediaKind::Video
+            && let Some(enc) = self.encodings.get_mut(usize::from(encoding))
+        {
+            enc.keyframes.handle_request(now);
+        }
+    }
+
+    /// An encoding that a PLI is due for. Call until `None`.
+    pub fn poll_keyframe_request(&mut self, now: Instant) -> Option<u8> {
+        let live = self.live(now);
+        (0_u8..).zip(&mut self.encodings).find_map(|(i, enc)| {
+            let reachable = live & (1 << i) != 0 || enc.newest.is_none();
+            (reachable && enc.keyframes.poll_output(now).is_some()).then_some(i)
+        })
+    }
+
+    /// Whether any key frame is being waited for.
+    pub fn wants_keyframe(&self) -> bool {
+        self.encodings.iter().any(|enc| enc.keyframes.poll_timeout().is_some())
+    }
+
+    /// Bit i is set while encoding i delivers packets.
+    pub fn live(&self, now: Instant) -> u8 {
+        (0_u8..).zip(&self.encodings).fold(0, |bits, (i, enc)| {
+            let live =
+                enc.last_packet.is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
+            if live { bits | (1 << i) } else { bits }
+        })
+    }
+
+    /// The loudness to tell, if it changed since the last call.
+    pub fn poll_level(&mut self, now: Instant) -> Option<f32> {
+        self.speaker.as_mut()?.poll_level(now)
+    }
+
+    /// Payload bytes received over all encodings.
+    pub fn octets(&self) -> u64 {
+        self.encodings.iter().map(|enc| enc.octets).sum()
+    }
+}

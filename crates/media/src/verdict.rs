@@ -1,0 +1,42 @@
+//! The outcome of one packet for one subscriber.
+
+/// What became of a packet. There is no third outcome and no silent one.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Written to the output.
+    Forward(Written),
+    /// Not sent, for a counted reason.
+    Drop(DropReason),
+}
+
+/// Where a written packet's parts lie, as sealing needs to know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Bytes of RTP header with extensions.
+    pub header_len: usize,
+    /// Bytes of header and payload.
+    pub len: usize,
+    /// Sequence number without wraps; its upper part is the SRTP rollover counter.
+    pub index: u64,
+}
+
+/// Why a packet was not forwarded; the label of `hearth_packets_dropped_total`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum DropReason {
+    /// The subscriber disabled this track or the allocator paused it.
+    Paused,
+    /// The packet belongs to an encoding this subscriber is not on.
+    OtherEncoding,
+    /// A temporal layer above the target.
+    TemporalLayer,
+    /// Waiting for a key frame to switch on.
+    AwaitKeyframe,
+    /// Older than the last switch, or than the window of withheld packets.
+    TooOld,
+    /// Does not fit a datagram.
+    TooBig,
+    /// The subscriber cannot decode it.
+    OtherCodec,
+}

@@ -1,0 +1,154 @@
+//! One subscriber's VP8 picture numbers, continuous over switches and withheld pictures.
+//!
+//! * **Owns:** the last picture sent and how the next ones are renumbered.
+//! * **In:** [`Vp8Numbers::switch_to`] (another source), [`Vp8Numbers::skip`] (picture withheld).
+//! * **Out:** [`Vp8Numbers::map`], for packets in any order.
+//! * **Invariant:** all packets of a picture get one number; a lost picture stays a gap.
+//! * **Spec:** RFC 7741 §4.2: PictureID 7 or 15 bits, TL0PICIDX 8 bits, KEYIDX 5 bits, all wrap.
+//! * **livekit-server:** `pkg/sfu/codecmunger/vp8.go`.
+
+/// Pictures that late packets may still belong to.
+const WINDOW: usize = 32;
+/// We always send the 15-bit form.
+const MASK: u16 = 0x7fff;
+
+/// The three numbers of a VP8 payload descriptor.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Vp8Triple {
+    /// PictureID.
+    pub(crate) picture_id: u16,
+    /// TL0PICIDX.
+    pub(crate) tl0: u8,
+    /// KEYIDX.
+    pub(crate) keyidx: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    input: u16,
+    output: u16,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Vp8Numbers {
+    /// Newest picture of the source, whether sent or withheld.
+    newest: Option<u16>,
+    last_out: Vp8Triple,
+    started: bool,
+    tl0_offset: u8,
+    keyidx_offset: u8,
+    seen: [Option<Seen>; WINDOW],
+}
+
+impl Vp8Numbers {
+    /// The next picture comes from another source and starts with `first`.
+    pub(crate) fn switch_to(&mut self, first: Vp8Triple, modulus: u16) {
+        self.seen = [None; WINDOW];
+        if self.started {
+            self.tl0_offset = self.last_out.tl0.wrapping_add(1).wrapping_sub(first.tl0);
+            self.keyidx_offset = self.last_out.keyidx.wrapping_add(1).wrapping_sub(first.keyidx);
+            self.newest = Some(first.picture_id.wrapping_sub(1) & (modulus - 1));
+        } else {
+            self.started = true;
+            self.newest = None;
+        }
+    }
+
+    /// A packet of picture `picture_id` was withheld: its number is given to the next one.
+    pub(crate) fn skip(&mut self, picture_id: u16, modulus: u16) {
+        if self.ahead(picture_id, modulus).is_some_and(|ahead| ahead > 0) {
+            // Pictures lost between the newest and this one keep their gap.
+            let ahead = self.ahead(picture_id, modulus).unwrap_or(1);
+            self.last_out.picture_id = self.last_out.picture_id.wrapping_add(ahead - 1) & MASK;
+            self.newest = Some(picture_id);
+        }
+    }
+
+    /// The numbers to send; `None` if the packet is of a picture before the switch or the window.
+    pub(crate) fn map(&mut self, input: Vp8Triple, modulus: u16) -> Option<Vp8Triple> {
+        let picture_id = match self.ahead(input.picture_id, modulus) {
+            None => input.picture_id & MASK,
+            Some(0) => self.seen(input.picture_id)?,
+            Some(ahead) if ahead < modulus / 2 => {
+                self.last_out.picture_id.wrapping_add(ahead) & MASK
+            }
+            Some(_) => self.seen(input.picture_id)?,
+        };
+        let out = Vp8Triple {
+            picture_id,
+            tl0: input.tl0.wrapping_add(self.tl0_offset),
+            keyidx: input.keyidx.wrapping_add(self.keyidx_offset) & 0x1f,
+        };
+        if self.ahead(input.picture_id, modulus).is_none_or(|a| a > 0 && a < modulus / 2) {
+            self.newest = Some(input.picture_id);
+            self.last_out = out;
+            let slot = usize::from(input.picture_id) % WINDOW;
+            if let Some(slot) = self.seen.get_mut(slot) {
+                *slot = Some(Seen { input: input.picture_id, output: picture_id });
+            }
+        }
+        Some(out)
+    }
+
+    /// How far `picture_id` lies after the newest, modulo `modulus`.
+    fn ahead(&self, picture_id: u16, modulus: u16) -> Option<u16> {
+        self.newest.map(|newest| picture_id.wrapping_sub(newest) & (modulus - 1))
+    }
+
+    fn seen(&self, picture_id: u16) -> Option<u16> {
+        let slot = self.seen.get(usize::from(picture_id) % WINDOW)?.as_ref()?;
+        (slot.input == picture_id).then_some(slot.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BITS15: u16 = 0x8000;
+
+    fn triple(picture_id: u16) -> Vp8Triple {
+        Vp8Triple { picture_id, tl0: picture_id as u8, keyidx: 0 }
+    }
+
+    fn started(first: u16) -> Vp8Numbers {
+        let mut numbers = Vp8Numbers::default();
+        numbers.switch_to(triple(first), BITS15);
+        numbers
+    }
+
+    #[track_caller]
+    fn check(numbers: &mut Vp8Numbers, input: u16, expect: Option<u16>) {
+        assert_eq!(numbers.map(triple(input), BITS15).map(|out| out.picture_id), expect);
+    }
+
+    #[test]
+    fn withheld_pictures_leave_no_gap_and_lost_ones_do() {
+        let mut numbers = started(10);
+        check(&mut numbers, 10, Some(10));
+        numbers.skip(11, BITS15);
+        numbers.skip(11, BITS15);
+        check(&mut numbers, 12, Some(11));
+        check(&mut numbers, 12, Some(11));
+        check(&mut numbers, 14, Some(13));
+        check(&mut numbers, 12, Some(11));
+    }
+
+    #[test]
+    fn a_switch_continues_and_forgets_the_old_source() {
+        let mut numbers = started(10);
+        check(&mut numbers, 10, Some(10));
+        numbers.switch_to(triple(500), BITS15);
+        check(&mut numbers, 500, Some(11));
+        check(&mut numbers, 501, Some(12));
+        check(&mut numbers, 499, None);
+    }
+
+    #[test]
+    fn numbers_wrap() {
+        let mut numbers = started(0x7fff);
+        check(&mut numbers, 0x7fff, Some(0x7fff));
+        check(&mut numbers, 0, Some(0));
+    }
+}

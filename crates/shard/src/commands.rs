@@ -1,0 +1,253 @@
+//! What control tells a shard: peers, tracks and subscriptions come and go.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hearth_media::{DownTrack, UpTrack};
+use hearth_peer::{Peer, TwccRecorder};
+use hearth_plane::{
+    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, TrackId,
+    UpTrackSpec,
+};
+
+use crate::Shard;
+use crate::entry::{DownEntry, PeerEntry, QualityWindow, TrackEntry};
+use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
+
+impl Shard {
+    /// Executes one command. Commands about things that are gone do nothing.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddPeer { peer, spec } => self.add_peer(now, peer, &spec),
+            Command::SetRemote { peer, remote } => {
+                self.with_peer(peer, |entry| entry.peer.set_remote(now, &remote));
+            }
+            Command::RestartIce { peer, local } => {
+                if let Some(&key) = self.peer_keys.get(&peer) {
+                    self.steering.add_ufrag(&local.ufrag, key);
+                }
+                self.with_peer(peer, |entry| {
+                    entry.peer.restart_ice(now, &local);
+                    entry.ufrags.push(local.ufrag);
+                });
+            }
+            Command::AddRemoteCandidate { peer, candidate } => {
+                self.with_peer(peer, |entry| entry.peer.add_remote_candidate(now, &candidate));
+            }
+            Command::RemovePeer { peer } => self.remove_peer(peer),
+            Command::SetUpTrack { track, spec } => self.set_up_track(track, *spec),
+            Command::SetUpTrackMuted { track, muted } => {
+                self.with_track(track, |entry| entry.track.set_muted(muted));
+            }
+            Command::RemoveUpTrack { track } => self.remove_up_track(track),
+            Command::AddRelay { track, to } => self.with_track(track, |entry| {
+                if !entry.relays.contains(&to) {
+                    entry.relays.push(to);
+                }
+            }),
+            Command::RemoveRelay { track, to } => {
+                self.with_track(track, |entry| entry.relays.retain(|shard| *shard != to));
+            }
+            Command::SetDownTrack { spec } => self.set_down_track(now, *spec),
+            Command::SetWish { down, wish } => {
+                if let Some(entry) = self.down_keys.get(&down).and_then(|k| self.downs.get_mut(*k))
+                {
+                    entry.down.set_wish(wish);
+                    let track = entry.track;
+                    self.retarget(now, track);
+                }
+            }
+            Command::RemoveDownTrack { down } => self.remove_down_track(down),
+            Command::SendData { peer, channel, payload } => {
+                self.send_data(now, peer, channel, &payload);
+            }
+        }
+    }
+
+    /// Forgets a peer and everything that hangs on it. Says no goodbye.
+    pub(crate) fn remove_peer(&mut self, peer: PeerId) {
+        let Some(entry) =
+            self.peer_keys.remove(&peer).and_then(|key| Some((key, self.peers.remove(key)?)))
+        else {
+            return;
+        };
+        let (key, entry) = entry;
+        self.steering.remove(key, &entry.ufrags, &entry.addrs);
+        self.dirty_peers.retain(|dirty| *dirty != key);
+        for down in entry.downs {
+            self.remove_down(down);
+        }
+        for track in entry.tracks {
+            if let Some(track) = self.tracks.get(track).map(|entry| entry.id) {
+                self.remove_up_track(track);
+            }
+        }
+    }
+
+    fn add_peer(&mut self, now: Instant, peer: PeerId, spec: &PeerSpec) {
+        if self.peer_keys.contains_key(&peer) {
+            return;
+        }
+        let seed = self.next_seed();
+        let Ok(transport) = Peer::new(now, spec, &self.context, seed) else {
+            self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::DtlsFailed });
+            return;
+        };
+        let key = self.peers.insert(PeerEntry {
+            id: peer,
+            peer: transport,
+            connected: false,
+            ufrags: vec![spec.local.ufrag.clone()],
+            addrs: Vec::new(),
+            tracks: Vec::new(),
+            downs: Vec::new(),
+            dirty: Vec::new(),
+            queued: false,
+            streams: Vec::new(),
+            twcc: TwccRecorder::new(),
+            rtcp_ssrc: (seed as u32) | 1,
+            rtt: None,
+            next_receiver_report: now + RECEIVER_REPORT_INTERVAL,
+            next_quality: now + QUALITY_INTERVAL,
+        });
+        self.peer_keys.insert(peer, key);
+        self.steering.add_ufrag(&spec.local.ufrag, key);
+        self.drain_peer(key);
+    }
+
+    fn set_up_track(&mut self, id: TrackId, spec: UpTrackSpec) {
+        if let Some(entry) = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key)) {
+            entry.track.update(&spec);
+            entry.spec = spec;
+            return;
+        }
+        let track = UpTrack::new(&spec);
+        let entry = TrackEntry {
+            id,
+            spec,
+            track,
+            downs: Vec::new(),
+            relays: Vec::new(),
+            pending: Vec::with_capacity(64),
+            flushed: 0,
+            quality: QualityWindow::default(),
+            window_start: QualityWindow::default(),
+        };
+        let publisher = entry.publisher();
+        let key = self.tracks.insert(entry);
+        self.track_keys.insert(id, key);
+        if let Some(peer) = publisher {
+            self.with_peer(peer, |entry| entry.tracks.push(key));
+        }
+    }
+
+    fn remove_up_track(&mut self, id: TrackId) {
+        let Some(key) = self.track_keys.remove(&id) else {
+            return;
+        };
+        let Some(entry) = self.tracks.remove(key) else {
+            return;
+        };
+        self.dirty_tracks.retain(|dirty| *dirty != key);
+        for down in &entry.downs {
+            self.remove_down(*down);
+        }
+        if let Some(peer) = entry.publisher() {
+            self.with_peer(peer, |entry| {
+                entry.tracks.retain(|track| *track != key);
+                entry.streams.retain(|stream| stream.track != key);
+            });
+        }
+    }
+
+    fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec) {
+        if let Some(entry) = self.down_keys.get(&spec.down).and_then(|k| self.downs.get_mut(*k)) {
+            entry.down.update(spec);
+            return;
+        }
+        let (Some(&peer), Some(&track)) =
+            (self.peer_keys.get(&spec.peer), self.track_keys.get(&spec.track))
+        else {
+            return;
+        };
+        let seed = self.next_seed();
+        let Some(track_entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let id = spec.down;
+        let key = self.downs.insert(DownEntry {
+            id,
+            peer,
+            track,
+            down: DownTrack::new(now, spec, track_entry.track.kind(), seed),
+            cursor: track_entry.flushed + track_entry.pending.len() as u64,
+            queued: false,
+            next_sender_report: now,
+            lost: 0,
+            window_start: QualityWindow::default(),
+        });
+        track_entry.downs.push(key);
+        self.down_keys.insert(id, key);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.downs.push(key);
+        }
+        self.retarget(now, track);
+    }
+
+    fn remove_down_track(&mut self, id: DownId) {
+        if let Some(&key) = self.down_keys.get(&id) {
+            self.remove_down(key);
+        }
+    }
+
+    fn remove_down(&mut self, key: usize) {
+        let Some(entry) = self.downs.remove(key) else {
+            return;
+        };
+        self.down_keys.remove(&entry.id);
+        if let Some(track) = self.tracks.get_mut(entry.track) {
+            track.downs.retain(|down| *down != key);
+        }
+        if let Some(peer) = self.peers.get_mut(entry.peer) {
+            peer.downs.retain(|down| *down != key);
+            peer.dirty.retain(|down| *down != key);
+        }
+    }
+
+    fn send_data(&mut self, now: Instant, peer: PeerId, channel: Channel, payload: &Bytes) {
+        let Some(&key) = self.peer_keys.get(&peer) else {
+            return;
+        };
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        if entry.peer.send_data(now, channel, payload).is_err() {
+            self.counters.dropped_data += 1;
+        }
+        self.drain_peer(key);
+    }
+
+    fn with_peer(&mut self, peer: PeerId, act: impl FnOnce(&mut PeerEntry)) {
+        if let Some(&key) = self.peer_keys.get(&peer) {
+            if let Some(entry) = self.peers.get_mut(key) {
+                act(entry);
+            }
+            self.drain_peer(key);
+        }
+    }
+
+    fn with_track(&mut self, track: TrackId, act: impl FnOnce(&mut TrackEntry)) {
+        if let Some(entry) = self.track_keys.get(&track).and_then(|key| self.tracks.get_mut(*key)) {
+            act(entry);
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,99 @@
+//! Packets to subscribers, subscriber by subscriber, sealed straight into the send slab.
+
+use std::time::Instant;
+
+use hearth_media::Verdict;
+
+use crate::entry::{DownEntry, PeerEntry, TrackEntry};
+use crate::{SendSlab, Shard};
+
+impl Shard {
+    /// Fills `slab`; false when nothing was left to add. The caller sends, clears and calls again.
+    ///
+    /// **Cost:** per (packet, subscriber) one header, one copy and one seal; no allocation.
+    pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
+        let before = slab.entries().len();
+        for (to, datagram) in self.answers.iter() {
+            if !slab.push(to, datagram) {
+                break;
+            }
+        }
+        let taken = slab.entries().len() - before;
+        self.answers.remove_first(taken);
+        while let Some(&key) = self.dirty_peers.last() {
+            if slab.is_full() {
+                return true;
+            }
+            if self.flush_peer(now, key, slab) {
+                self.dirty_peers.pop();
+            }
+        }
+        for key in self.dirty_tracks.drain(..) {
+            if let Some(track) = self.tracks.get_mut(key) {
+                track.flushed += track.pending.len() as u64;
+                track.pending.clear();
+            }
+        }
+        slab.entries().len() > before
+    }
+
+    /// Sends a subscriber everything that waits for it; false if the slab is full before that.
+    fn flush_peer(&mut self, now: Instant, key: usize, slab: &mut SendSlab) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return true;
+        };
+        while let Some(&down_key) = peer.dirty.last() {
+            if let Some(down) = self.downs.get_mut(down_key) {
+                if let Some(track) = self.tracks.get(down.track) {
+                    let sent = flush_down(now, peer, down, track, slab);
+                    self.counters.packets_out += sent;
+                    if down.cursor < track.flushed + track.pending.len() as u64 {
+                        return false;
+                    }
+                }
+                down.queued = false;
+            }
+            peer.dirty.pop();
+        }
+        peer.queued = false;
+        true
+    }
+}
+
+/// Sends one subscription's packets until it has all, or the slab is full. Returns how many.
+fn flush_down(
+    now: Instant,
+    peer: &mut PeerEntry,
+    down: &mut DownEntry,
+    track: &TrackEntry,
+    slab: &mut SendSlab,
+) -> u64 {
+    let clocks = track.track.clocks();
+    let end = track.flushed + track.pending.len() as u64;
+    down.cursor = down.cursor.max(track.flushed);
+    let Some(to) = peer.peer.remote_addr().filter(|_| peer.connected) else {
+        down.cursor = end;
+        return 0;
+    };
+    let mut sent = 0;
+    while down.cursor < end {
+        let at = (down.cursor - track.flushed) as usize;
+        let Some(room) = slab.reserve() else {
+            return sent;
+        };
+        down.cursor += 1;
+        let Some(pkt) =
+            track.pending.get(at).and_then(|(encoding, seq)| track.track.packet(*encoding, *seq))
+        else {
+            continue;
+        };
+        if let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room)
+            && let Some(len) =
+                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
+        {
+            slab.commit(to, len);
+            sent += 1;
+        }
+    }
+    sent
+}

@@ -1,0 +1,101 @@
+//! What a shard holds for each peer, track and subscription.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hearth_media::{DownTrack, UpTrack};
+use hearth_peer::{NackTracker, Peer, Reception, TwccRecorder};
+use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
+use hearth_units::{ExtSeq, SeqUnwrapper};
+
+/// A transport with its streams.
+pub(crate) struct PeerEntry {
+    pub(crate) id: PeerId,
+    pub(crate) peer: Peer,
+    pub(crate) connected: bool,
+    pub(crate) ufrags: Vec<String>,
+    pub(crate) addrs: Vec<SocketAddr>,
+    /// Keys of the tracks it publishes.
+    pub(crate) tracks: Vec<usize>,
+    /// Keys of its subscriptions.
+    pub(crate) downs: Vec<usize>,
+    /// Subscriptions with packets to send; `queued` if it stands in the shard's list.
+    pub(crate) dirty: Vec<usize>,
+    pub(crate) queued: bool,
+    /// Received SSRCs, ascending.
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) twcc: TwccRecorder,
+    /// Our SSRC in RTCP that concerns no stream of ours.
+    pub(crate) rtcp_ssrc: u32,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) next_receiver_report: Instant,
+    pub(crate) next_quality: Instant,
+}
+
+/// A received SSRC.
+pub(crate) struct Stream {
+    pub(crate) ssrc: u32,
+    pub(crate) track: usize,
+    pub(crate) encoding: u8,
+    pub(crate) role: StreamRole,
+    pub(crate) reception: Reception,
+    pub(crate) unwrapper: SeqUnwrapper,
+}
+
+/// Media, or the retransmissions of it.
+pub(crate) enum StreamRole {
+    Media { nack: Option<Box<NackTracker>> },
+    Rtx { media_ssrc: Option<u32> },
+}
+
+/// A published track with those who get it.
+pub(crate) struct TrackEntry {
+    pub(crate) id: TrackId,
+    pub(crate) spec: UpTrackSpec,
+    pub(crate) track: UpTrack,
+    /// Keys of its subscriptions here.
+    pub(crate) downs: Vec<usize>,
+    /// Other shards that have subscriptions.
+    pub(crate) relays: Vec<ShardId>,
+    /// Packets of this batch, not yet sent to everybody: (encoding, number).
+    pub(crate) pending: Vec<(u8, ExtSeq)>,
+    /// How many packets were taken out of `pending` so far.
+    pub(crate) flushed: u64,
+    pub(crate) quality: QualityWindow,
+    pub(crate) window_start: QualityWindow,
+}
+
+impl TrackEntry {
+    /// The key of the peer that publishes it, if that is on this shard.
+    pub(crate) fn publisher(&self) -> Option<PeerId> {
+        match self.spec.source {
+            Source::Local(peer) => Some(peer),
+            Source::Shard(_) => None,
+        }
+    }
+}
+
+/// Packet counters; a copy of them marks the start of a 5 s window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct QualityWindow {
+    pub(crate) packets: u64,
+    pub(crate) lost: u64,
+    pub(crate) octets: u64,
+}
+
+/// A subscription.
+pub(crate) struct DownEntry {
+    pub(crate) id: DownId,
+    /// Key of the subscriber.
+    pub(crate) peer: usize,
+    /// Key of the track.
+    pub(crate) track: usize,
+    pub(crate) down: DownTrack,
+    /// Position in the track's packets, counted as `flushed + pending`.
+    pub(crate) cursor: u64,
+    pub(crate) queued: bool,
+    pub(crate) next_sender_report: Instant,
+    /// Cumulative loss by the subscriber's reports.
+    pub(crate) lost: i32,
+    pub(crate) window_start: QualityWindow,
+}

@@ -1,0 +1,132 @@
+//! RTCP from clients: publishers' sender reports, subscribers' reports and requests.
+
+use std::time::{Duration, Instant};
+
+use hearth_rtp::rtcp::{Packet, Packets, ReportBlock};
+use hearth_units::rtt_from_report;
+
+use crate::Shard;
+
+impl Shard {
+    /// A plaintext compound RTCP packet of peer `key`.
+    pub(crate) fn receive_rtcp(&mut self, now: Instant, key: usize, buf: &[u8]) {
+        for packet in Packets::new(buf) {
+            match packet {
+                Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
+                    self.receive_sender_report(now, key, ssrc, (ntp, rtp_time));
+                    for block in reports {
+                        self.receive_report_block(now, key, &block);
+                    }
+                }
+                Packet::ReceiverReport { reports, .. } => {
+                    for block in reports {
+                        self.receive_report_block(now, key, &block);
+                    }
+                }
+                Packet::Nack { media, seqs, .. } => {
+                    for wire in seqs {
+                        self.retransmit(now, key, media, wire);
+                    }
+                }
+                Packet::Pli { media, .. } => self.receive_keyframe_request(now, key, media),
+                Packet::Fir { entries, .. } => {
+                    for entry in entries {
+                        self.receive_keyframe_request(now, key, entry.ssrc);
+                    }
+                }
+                // Not asked for, or for the estimator that does not exist yet.
+                Packet::TransportCc(_)
+                | Packet::Remb { .. }
+                | Packet::Xr { .. }
+                | Packet::Sdes
+                | Packet::Bye { .. }
+                | Packet::Unknown { .. } => {}
+            }
+        }
+    }
+
+    fn receive_sender_report(&mut self, now: Instant, key: usize, ssrc: u32, report: (u64, u32)) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(stream) = entry.streams.iter_mut().find(|stream| stream.ssrc == ssrc) else {
+            return;
+        };
+        stream.reception.handle_sender_report(now, report.0, report.1);
+        let (track, encoding) = (stream.track, stream.encoding);
+        self.take_sender_report(now, track, encoding, report);
+    }
+
+    /// How a subscription arrives at the subscriber (RFC 3550 §6.4.1).
+    fn receive_report_block(&mut self, now: Instant, key: usize, block: &ReportBlock) {
+        let Some(down) = self.find_down(key, block.ssrc) else {
+            return;
+        };
+        let Some(entry) = self.downs.get_mut(down) else {
+            return;
+        };
+        entry.lost = block.cumulative_lost;
+        let Some(track) = self.tracks.get(entry.track) else {
+            return;
+        };
+        let clock_rate = track.spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
+        let clocks = track.track.clocks();
+        let rtt = entry.down.sender_report(now, clock_rate, &clocks).and_then(|(ntp, ..)| {
+            let mid32 = (ntp >> 16) as u32;
+            rtt_from_report(mid32, block.last_sr, block.delay_since_last_sr)
+        });
+        if let (Some(rtt), Some(peer)) =
+            (rtt.filter(|rtt| *rtt < Duration::from_secs(10)), self.peers.get_mut(key))
+        {
+            peer.rtt = Some(rtt);
+        }
+    }
+
+    fn receive_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32) {
+        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get(down)) else {
+            return;
+        };
+        let track = entry.track;
+        if let Some(encoding) = entry.down.current().or_else(|| entry.down.awaited_keyframe()) {
+            self.request_keyframe(now, track, encoding);
+        }
+    }
+
+    /// Answers a NACK from the track's ring.
+    fn retransmit(&mut self, now: Instant, key: usize, ssrc: u32, wire: u16) {
+        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get_mut(down)) else {
+            return;
+        };
+        let (Some(track), Some(peer)) =
+            (self.tracks.get(entry.track), self.peers.get_mut(key))
+        else {
+            return;
+        };
+        let resend = entry.down.lookup(now, wire, |encoding| track.track.newest(encoding));
+        let Some((resend, to)) = resend.zip(peer.peer.remote_addr()) else {
+            return;
+        };
+        let Some(pkt) = track.track.packet(resend.encoding, resend.seq) else {
+            return;
+        };
+        let Some(room) = self.answers.reserve() else {
+            self.counters.dropped_full += 1;
+            return;
+        };
+        if let Some(written) = entry.down.retransmit(&resend, &pkt, room)
+            && let Some(len) =
+                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
+        {
+            self.answers.commit(to, len);
+            self.counters.retransmitted += 1;
+        }
+    }
+
+    /// The subscription of peer `key` that is sent as `ssrc`.
+    fn find_down(&self, key: usize, ssrc: u32) -> Option<usize> {
+        let downs = &self.peers.get(key)?.downs;
+        downs.iter().copied().find(|down| {
+            self.downs.get(*down).is_some_and(|entry| entry.down.spec().ssrc == ssrc)
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! What a shard says on its own account: NACK, PLI, TWCC, reports; levels and quality to control.
+
+use std::time::{Duration, Instant};
+
+use hearth_plane::{Event, Level, PeerId, PeerReport, TrackReport};
+use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
+use hearth_units::Bitrate;
+
+use crate::entry::{PeerEntry, QualityWindow, StreamRole};
+use crate::{MAX_DATAGRAM, SendSlab, Shard};
+
+/// livekit-server: one receiver report per second.
+pub(crate) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// livekit-server: connection quality every 5 s.
+pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
+/// livekit-server: sender reports to subscribers every 3 s.
+const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(3);
+/// livekit-server: speakers every 400 ms.
+const LEVEL_INTERVAL: Duration = Duration::from_millis(400);
+/// Sequence numbers in one NACK packet.
+const MAX_NACKS: usize = 64;
+/// Report blocks in one receiver report (RFC 3550 §6.4.2: 5-bit count).
+const MAX_BLOCKS: usize = 31;
+/// Bytes that sealing RTCP adds: tag 16, index 4.
+const SEAL_ROOM: usize = 20;
+/// Assumed before the first measurement, as livekit-server does.
+const DEFAULT_RTT: Duration = Duration::from_millis(70);
+
+impl Shard {
+    /// Whatever RTCP is due for peer `key`.
+    pub(crate) fn report(&mut self, now: Instant, key: usize) {
+        if self.peers.get(key).is_none_or(|entry| !entry.connected) {
+            return;
+        }
+        self.send_nacks(now, key);
+        self.send_transport_feedback(now, key);
+        self.send_receiver_report(now, key);
+        self.send_sender_reports(now, key);
+        self.tell_quality(now, key);
+    }
+
+    /// Asks the publisher of `track` for a key frame.
+    pub(crate) fn send_pli(&mut self, peer: PeerId, track: usize, encoding: u8) {
+        let Some(entry) = self.peer_keys.get(&peer).and_then(|key| self.peers.get_mut(*key)) else {
+            return;
+        };
+        let ssrc = entry.streams.iter().find_map(|stream| {
+            let media = matches!(stream.role, StreamRole::Media { .. });
+            (stream.track == track && stream.encoding == encoding && media).then_some(stream.ssrc)
+        });
+        let Some(media) = ssrc else {
+            return;
+        };
+        let sender = entry.rtcp_ssrc;
+        push(&mut self.answers, entry, |writer| writer.pli(sender, media));
+    }
+
+    /// Tells the rooms how loud their microphones are.
+    pub(crate) fn tell_levels(&mut self, now: Instant) {
+        if now < self.next_levels {
+            return;
+        }
+        self.next_levels = now + LEVEL_INTERVAL;
+        let mut changed: Vec<Level> = Vec::new();
+        for key in 0..self.tracks.end() {
+            if let Some(entry) = self.tracks.get_mut(key)
+                && entry.publisher().is_some()
+                && let Some(level) = entry.track.poll_level(now)
+            {
+                changed.push(Level { track: entry.id, level });
+            }
+        }
+        changed.sort_by_key(|level| level.track);
+        for levels in changed.chunk_by(|a, b| a.track.room == b.track.room) {
+            self.events.push_back(Event::Levels { levels: levels.to_vec() });
+        }
+    }
+
+    fn send_nacks(&mut self, now: Instant, key: usize) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let rtt = entry.rtt.unwrap_or(DEFAULT_RTT);
+        let sender = entry.rtcp_ssrc;
+        let mut lost_for_good = [None; 8];
+        let mut count = 0;
+        for i in 0..entry.streams.len() {
+            let Some(stream) = entry.streams.get_mut(i) else {
+                break;
+            };
+            let (media, track, encoding) = (stream.ssrc, stream.track, stream.encoding);
+            let StreamRole::Media { nack: Some(nack) } = &mut stream.role else {
+                continue;
+            };
+            let mut seqs = [0; MAX_NACKS];
+            let missing = nack.poll(now, rtt, &mut seqs);
+            if nack.took_surrender()
+                && let Some(slot) = lost_for_good.get_mut(count)
+            {
+                *slot = Some((track, encoding));
+                count += 1;
+            }
+            if missing > 0 {
+                let seqs = seqs.get(..missing).unwrap_or_default();
+                push(&mut self.answers, entry, |writer| writer.nack(sender, media, seqs));
+            }
+        }
+        for (track, encoding) in lost_for_good.into_iter().flatten() {
+            self.request_keyframe(now, track, encoding);
+        }
+    }
+
+    fn send_transport_feedback(&mut self, now: Instant, key: usize) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(media) = entry.streams.first().map(|stream| stream.ssrc) else {
+            return;
+        };
+        let Some(room) = self.answers.reserve() else {
+            return;
+        };
+        let end = MAX_DATAGRAM - SEAL_ROOM;
+        let sender = entry.rtcp_ssrc;
+        let written = room
+            .get_mut(..end)
+            .and_then(|room| entry.twcc.poll_feedback(now, room, sender, media));
+        if let Some(len) = written.and_then(|len| entry.peer.seal_rtcp(room, len))
+            && let Some(to) = entry.peer.remote_addr()
+        {
+            self.answers.commit(to, len);
+        }
+    }
+
+    fn send_receiver_report(&mut self, now: Instant, key: usize) {
+        let Some(entry) = self.peers.get_mut(key).filter(|e| now >= e.next_receiver_report) else {
+            return;
+        };
+        entry.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
+        let sender = entry.rtcp_ssrc;
+        let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
+        let mut count = 0;
+        for (slot, stream) in blocks.iter_mut().zip(&mut entry.streams) {
+            *slot = stream.reception.report_block(now, stream.ssrc);
+            count += 1;
+        }
+        if count > 0 {
+            let blocks = blocks.get(..count).unwrap_or_default();
+            push(&mut self.answers, entry, |writer| writer.receiver_report(sender, blocks));
+        }
+    }
+
+    /// A sender report for each subscription that has sent something, the first one at once.
+    fn send_sender_reports(&mut self, now: Instant, key: usize) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        for i in 0..entry.downs.len() {
+            let Some(down) = entry.downs.get(i).and_then(|down| self.downs.get_mut(*down)) else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(down.track) else {
+                continue;
+            };
+            if now < down.next_sender_report {
+                continue;
+            }
+            let rate = track.spec.codecs.first().map_or(90_000, |codec| codec.codec.clock_rate());
+            let Some((ntp, rtp_time, packets, octets)) =
+                down.down.sender_report(now, rate, &track.track.clocks())
+            else {
+                continue;
+            };
+            down.next_sender_report = now + SENDER_REPORT_INTERVAL;
+            let spec = down.down.spec();
+            push(&mut self.answers, entry, |writer| {
+                let info = SenderInfo { ssrc: spec.ssrc, ntp, rtp_time, packets, octets };
+                writer.sender_report(&info, &[])?;
+                writer.sdes_cname(spec.ssrc, &spec.cname)
+            });
+        }
+    }
+
+    fn tell_quality(&mut self, now: Instant, key: usize) {
+        let Some(entry) = self.peers.get_mut(key).filter(|entry| now >= entry.next_quality) else {
+            return;
+        };
+        entry.next_quality = now + QUALITY_INTERVAL;
+        let mut report =
+            PeerReport { peer: entry.id, rtt: entry.rtt, up: Vec::new(), down: Vec::new() };
+        for track in &entry.tracks {
+            let Some(track_entry) = self.tracks.get_mut(*track) else {
+                continue;
+            };
+            let lost: u64 = entry
+                .streams
+                .iter()
+                .filter(|stream| stream.track == *track)
+                .filter(|stream| matches!(stream.role, StreamRole::Media { .. }))
+                .map(|stream| stream.reception.lost())
+                .sum();
+            let before = track_entry.quality;
+            let (packets, octets) = (before.packets, track_entry.track.octets());
+            let start = track_entry.window_start;
+            track_entry.window_start = QualityWindow { packets, lost, octets };
+            let received = packets.saturating_sub(start.packets);
+            let lost = lost.saturating_sub(start.lost);
+            report.up.push(TrackReport {
+                id: track_entry.id,
+                expected: clamp(received.saturating_add(lost)),
+                lost: clamp(lost),
+                bitrate: rate(octets.saturating_sub(start.octets)),
+                idle: track_entry.track.is_muted(),
+            });
+        }
+        for down in &entry.downs {
+            let Some(down_entry) = self.downs.get_mut(*down) else {
+                continue;
+            };
+            let (packets, octets) = down_entry.down.sent();
+            let start = down_entry.window_start;
+            let lost = u64::try_from(down_entry.lost).unwrap_or(0);
+            let (packets, octets) = (u64::from(packets), u64::from(octets));
+            down_entry.window_start = QualityWindow { packets, lost, octets };
+            report.down.push(TrackReport {
+                id: down_entry.id,
+                expected: clamp(packets.saturating_sub(start.packets)),
+                lost: clamp(lost.saturating_sub(start.lost)),
+                bitrate: rate(octets.saturating_sub(start.octets)),
+                idle: down_entry.down.is_idle(),
+            });
+        }
+        self.events.push_back(Event::Report(Box::new(report)));
+    }
+}
+
+/// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
+fn push(answers: &mut SendSlab, entry: &mut PeerEntry, build: impl FnOnce(&mut Writer<'_>) -> Option<usize>) {
+    let (Some(to), Some(room)) = (entry.peer.remote_addr(), answers.reserve()) else {
+        return;
+    };
+    let Some(plain) = room.get_mut(..MAX_DATAGRAM - SEAL_ROOM) else {
+        return;
+    };
+    let mut writer = Writer::new(plain);
+    let complete = build(&mut writer).is_some();
+    let len = writer.len();
+    if complete
+        && let Some(len) = entry.peer.seal_rtcp(room, len)
+    {
+        answers.commit(to, len);
+    }
+}
+
+fn clamp(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn rate(octets: u64) -> Bitrate {
+    Bitrate::from_bps(octets * 8 / QUALITY_INTERVAL.as_secs())
+}

@@ -1,0 +1,137 @@
+//! One batch of datagrams on their way out.
+//!
+//! * **Owns:** a fixed buffer, and for each datagram in it the destination.
+//! * **In:** [`SendSlab::reserve`] room, write into it, [`SendSlab::commit`].
+//! * **Out:** [`SendSlab::iter`], in the order written.
+//! * **Invariant:** datagrams lie back to back, so a run to one address is one contiguous slice.
+
+use std::net::SocketAddr;
+
+/// Longest datagram that is ever sent, in bytes.
+pub const MAX_DATAGRAM: usize = 1_500;
+
+/// Where a datagram lies in the slab, and where it goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// Destination.
+    pub to: SocketAddr,
+    /// First byte in [`SendSlab::bytes`].
+    pub start: usize,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct SendSlab {
+    bytes: Box<[u8]>,
+    entries: Vec<Entry>,
+    used: usize,
+}
+
+impl SendSlab {
+    /// Room for `datagrams` of [`MAX_DATAGRAM`] bytes. Allocates once.
+    pub fn new(datagrams: usize) -> Self {
+        Self {
+            bytes: vec![0; datagrams.saturating_mul(MAX_DATAGRAM)].into_boxed_slice(),
+            entries: Vec::with_capacity(datagrams),
+            used: 0,
+        }
+    }
+
+    /// No room for another datagram: send, then [`clear`](Self::clear).
+    pub fn is_full(&self) -> bool {
+        self.entries.len() == self.entries.capacity()
+            || self.bytes.len().saturating_sub(self.used) < MAX_DATAGRAM
+    }
+
+    /// Nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all datagrams.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.used = 0;
+    }
+
+    /// The datagrams in the order written.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The buffer that [`Entry::start`] counts in.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The datagrams in the order written, with their bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.entries.iter().map(|entry| {
+            let end = entry.start.saturating_add(entry.len);
+            (entry.to, self.bytes.get(entry.start..end).unwrap_or_default())
+        })
+    }
+
+    /// [`MAX_DATAGRAM`] bytes to write the next datagram into; `None` if full.
+    pub fn reserve(&mut self) -> Option<&mut [u8]> {
+        if self.is_full() {
+            return None;
+        }
+        let end = self.used.saturating_add(MAX_DATAGRAM);
+        self.bytes.get_mut(self.used..end)
+    }
+
+    /// Adds the first `len` bytes of the last reserved room as a datagram to `to`.
+    pub fn commit(&mut self, to: SocketAddr, len: usize) {
+        let len = len.min(MAX_DATAGRAM);
+        self.entries.push(Entry { to, start: self.used, len });
+        self.used = self.used.saturating_add(len);
+    }
+
+    /// Forgets the first `n` datagrams; those after them keep their order.
+    pub fn remove_first(&mut self, n: usize) {
+        if n >= self.entries.len() {
+            self.clear();
+        } else {
+            self.entries.drain(..n);
+        }
+    }
+
+    /// Copies a finished datagram in; false if full or too long.
+    pub fn push(&mut self, to: SocketAddr, datagram: &[u8]) -> bool {
+        let Some(room) = self.reserve().and_then(|room| room.get_mut(..datagram.len())) else {
+            return false;
+        };
+        room.copy_from_slice(datagram);
+        self.commit(to, datagram.len());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_lie_back_to_back_and_a_full_slab_refuses() {
+        let to: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let mut slab = SendSlab::new(2);
+        assert!(slab.push(to, b"ab"));
+        assert!(slab.push(to, b"c"));
+        assert!(!slab.push(to, b"d"));
+        let sent: Vec<&[u8]> = slab.iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(sent, [b"ab".as_slice(), b"c"]);
+        assert_eq!(slab.bytes()[..3], *b"abc");
+
+        slab.clear();
+        assert!(slab.is_empty());
+    }
+
+    #[test]
+    fn a_datagram_longer_than_the_limit_is_refused() {
+        let mut slab = SendSlab::new(2);
+        assert!(!slab.push("127.0.0.1:9".parse().unwrap(), &[0; MAX_DATAGRAM + 1]));
+    }
+}
