@@ -22,7 +22,7 @@ pub(crate) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
         temporal = layers >> 5;
         switching_up = layers & 0x10 != 0;
         spatial = (layers >> 1) & 0x07;
-        if has(FLEXIBLE) {
+        if !has(FLEXIBLE) {
             let _tl0 = reader.u8()?;
         }
     }
