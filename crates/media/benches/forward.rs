@@ -5,7 +5,7 @@ use std::time::Instant;
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use hearth_codec::Codec;
-use hearth_media::{DownTrack, Ingest, UpTrack};
+use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
 use hearth_plane::{
     DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
     UpTrackSpec,
@@ -62,10 +62,11 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
     bencher.counter(ItemsCount::new(subscribers)).bench_local(|| {
         let timestamp = u32::from(seq) * 3_000;
         let header = RtpHeader { marker: true, payload_type: 96, seq, timestamp, ssrc: 5 };
-        if let Some(slot) =
-            write_header(&mut packet, &header, &[]).and_then(|at| packet.get_mut(at))
-        {
-            *slot = 0x65; // an IDR slice: every packet may start a stream
+        let Some(at) = write_header(&mut packet, &header, &[]) else {
+            return;
+        };
+        if let Some(slice) = packet.get_mut(at..at + 2) {
+            slice.copy_from_slice(&[0x65, 0x88]); // first slice of an IDR picture
         }
         seq = seq.wrapping_add(1);
         let Ok(view) = RtpView::parse(&packet) else {
@@ -78,7 +79,9 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
             return;
         };
         for down in &mut downs {
-            let _ = black_box(down.forward(now, black_box(&pkt), &clocks, &mut out));
+            let verdict = down.forward(now, black_box(&pkt), &clocks, &mut out);
+            assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+            black_box(&out);
         }
     });
 }
