@@ -1,1 +1,39 @@
 //! UDP sockets in batches; the crate that holds the system calls.
+//!
+//! * [`UdpSocket`] reads with `recvmmsg` and writes with `sendmmsg` and `UDP_SEGMENT` on Linux;
+//!   elsewhere one datagram per call, good enough for development.
+//! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
+//! * [`host_addresses`] lists the machine's own addresses.
+//!
+//! Both platforms offer the same names, so no other crate asks which one it is.
+
+mod batch;
+#[cfg(target_os = "linux")]
+mod gso;
+mod interfaces;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+
+pub use batch::{Datagram, RecvBatch};
+pub use interfaces::host_addresses;
+#[cfg(target_os = "linux")]
+pub use linux::{Poller, UdpSocket, Waker};
+#[cfg(not(target_os = "linux"))]
+pub use portable::{Poller, UdpSocket, Waker};
+
+/// What became of datagrams to send.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sent {
+    /// Datagrams the kernel took.
+    pub datagrams: u64,
+    /// Their bytes, without headers.
+    pub bytes: u64,
+    /// Dropped: the send buffer is full.
+    pub full: u64,
+    /// Dropped: the kernel refused the destination or the datagram.
+    pub refused: u64,
+    /// System calls made.
+    pub calls: u64,
+}

@@ -94,11 +94,11 @@ impl Shard {
 
     /// Answers a NACK from the track's ring.
     fn retransmit(&mut self, now: Instant, key: usize, ssrc: u32, wire: u16) {
-        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get_mut(down)) else {
+        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get_mut(down))
+        else {
             return;
         };
-        let (Some(track), Some(peer)) =
-            (self.tracks.get(entry.track), self.peers.get_mut(key))
+        let (Some(track), Some(peer)) = (self.tracks.get(entry.track), self.peers.get_mut(key))
         else {
             return;
         };
@@ -125,8 +125,9 @@ impl Shard {
     /// The subscription of peer `key` that is sent as `ssrc`.
     fn find_down(&self, key: usize, ssrc: u32) -> Option<usize> {
         let downs = &self.peers.get(key)?.downs;
-        downs.iter().copied().find(|down| {
-            self.downs.get(*down).is_some_and(|entry| entry.down.spec().ssrc == ssrc)
-        })
+        downs
+            .iter()
+            .copied()
+            .find(|down| self.downs.get(*down).is_some_and(|entry| entry.down.spec().ssrc == ssrc))
     }
 }

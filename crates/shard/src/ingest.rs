@@ -75,7 +75,8 @@ impl Shard {
             }
             StreamRole::Rtx { media_ssrc } => {
                 let media_ssrc = *media_ssrc;
-                let Some(media) = unwrap_rtx(entry, track, encoding, media_ssrc, &track_entry.spec, packet)
+                let Some(media) =
+                    unwrap_rtx(entry, track, encoding, media_ssrc, &track_entry.spec, packet)
                 else {
                     return;
                 };

@@ -20,11 +20,12 @@ mod steering;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_peer::{Context, PeerError, PeerEvent};
-use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
+use hearth_plane::{CloseReason, DownId, Event, PeerId, ShardId, TrackId};
 use hearth_rtp::{PacketKind, classify};
 
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
@@ -78,7 +79,6 @@ pub struct ShardCounters {
 
 /// See the module documentation.
 pub struct Shard {
-    id: ShardId,
     context: Context,
     seed: u64,
     steering: Steering,
@@ -108,7 +108,6 @@ impl Shard {
     /// The DTLS library cannot use the certificate.
     pub fn new(now: Instant, config: ShardConfig) -> Result<Self, PeerError> {
         Ok(Self {
-            id: config.id,
             context: Context::new(config.certificate)?,
             seed: config.seed,
             steering: Steering::new(config.id, config.shards),
@@ -139,7 +138,9 @@ impl Shard {
     ) {
         let kind = classify(buf);
         match self.steering.route(kind, from, buf) {
-            Route::Peer(key) => self.deliver(now, key, local, from, kind, buf),
+            Route::Peer(key) => {
+                self.guarded(key, |shard| shard.deliver(now, key, local, from, buf))
+            }
             Route::Shard(shard) => {
                 if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
                     self.send_parcel(shard, parcel);
@@ -155,7 +156,9 @@ impl Shard {
             ParcelKind::Datagram { local, from } => {
                 let kind = classify(parcel.bytes_mut());
                 if let Route::Peer(key) = self.steering.route(kind, from, parcel.bytes_mut()) {
-                    self.deliver(now, key, local, from, kind, parcel.bytes_mut());
+                    self.guarded(key, |shard| {
+                        shard.deliver(now, key, local, from, parcel.bytes_mut());
+                    });
                 } else {
                     self.counters.dropped_unknown += 1;
                 }
@@ -219,6 +222,18 @@ impl Shard {
         ShardCounters { peers: self.peers.len() as u64, ..self.counters }
     }
 
+    /// Runs one peer's turn; a panic in it costs that peer, and nobody else.
+    fn guarded(&mut self, key: usize, turn: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| turn(self))).is_err() {
+            self.counters.panics += 1;
+            if let Some(peer) = self.peers.get(key).map(|entry| entry.id) {
+                self.remove_peer(peer);
+                let reason = CloseReason::Panicked;
+                self.events.push_back(Event::PeerClosed { peer, reason });
+            }
+        }
+    }
+
     /// Gives a datagram to the peer it is for, and forwards what comes out.
     fn deliver(
         &mut self,
@@ -226,12 +241,12 @@ impl Shard {
         key: usize,
         local: SocketAddr,
         from: SocketAddr,
-        kind: PacketKind,
         buf: &mut [u8],
     ) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
+        let kind = classify(buf);
         match entry.peer.handle_datagram(now, local, from, buf) {
             hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
             hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),

@@ -122,9 +122,8 @@ impl Shard {
         };
         let end = MAX_DATAGRAM - SEAL_ROOM;
         let sender = entry.rtcp_ssrc;
-        let written = room
-            .get_mut(..end)
-            .and_then(|room| entry.twcc.poll_feedback(now, room, sender, media));
+        let written =
+            room.get_mut(..end).and_then(|room| entry.twcc.poll_feedback(now, room, sender, media));
         if let Some(len) = written.and_then(|len| entry.peer.seal_rtcp(room, len))
             && let Some(to) = entry.peer.remote_addr()
         {
@@ -197,7 +196,8 @@ impl Shard {
                 .iter()
                 .filter(|stream| stream.track == *track)
                 .filter(|stream| matches!(stream.role, StreamRole::Media { .. }))
-                .map(|stream| stream.reception.lost())
+                .map(|stream| &stream.reception)
+                .map(|reception| reception.expected().saturating_sub(reception.received()))
                 .sum();
             let before = track_entry.quality;
             let (packets, octets) = (before.packets, track_entry.track.octets());
@@ -235,7 +235,11 @@ impl Shard {
 }
 
 /// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
-fn push(answers: &mut SendSlab, entry: &mut PeerEntry, build: impl FnOnce(&mut Writer<'_>) -> Option<usize>) {
+fn push(
+    answers: &mut SendSlab,
+    entry: &mut PeerEntry,
+    build: impl FnOnce(&mut Writer<'_>) -> Option<usize>,
+) {
     let (Some(to), Some(room)) = (entry.peer.remote_addr(), answers.reserve()) else {
         return;
     };
@@ -245,9 +249,7 @@ fn push(answers: &mut SendSlab, entry: &mut PeerEntry, build: impl FnOnce(&mut W
     let mut writer = Writer::new(plain);
     let complete = build(&mut writer).is_some();
     let len = writer.len();
-    if complete
-        && let Some(len) = entry.peer.seal_rtcp(room, len)
-    {
+    if complete && let Some(len) = entry.peer.seal_rtcp(room, len) {
         answers.commit(to, len);
     }
 }

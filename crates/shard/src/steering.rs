@@ -53,7 +53,13 @@ impl Steering {
     }
 
     /// `from` talks to `peer`. `proven`: its connectivity check has passed.
-    pub(crate) fn learn(&mut self, from: SocketAddr, peer: usize, known: &mut Vec<SocketAddr>, proven: bool) {
+    pub(crate) fn learn(
+        &mut self,
+        from: SocketAddr,
+        peer: usize,
+        known: &mut Vec<SocketAddr>,
+        proven: bool,
+    ) {
         if self.addrs.get(&from) == Some(&peer) {
             return;
         }

@@ -1,1 +1,49 @@
 //! SRTP and SRTCP: keys, replay window, seal and open.
+//!
+//! * **Owns:** the session keys of one direction each ([`Sealer`], [`Opener`]) and, for the
+//!   receiving one, each SSRC's rollover counter and replay window.
+//! * **In:** keying material of a DTLS handshake; packets, encrypted and decrypted in place.
+//! * **Out:** lengths and extended indices.
+//! * **Invariant:** a packet that is forged or was there before changes nothing.
+//! * **Spec:** RFC 3711 (AES-CM, HMAC-SHA1-80), RFC 7714 (AES-GCM), RFC 5764 §4.2 (key layout).
+//! * **Not here:** choosing the index of a sent packet (`media`); re-keying, which WebRTC never does.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod kdf;
+mod opener;
+mod replay;
+mod sealer;
+mod session;
+mod transform;
+
+pub use opener::{OpenedRtcp, OpenedRtp, Opener};
+pub use sealer::Sealer;
+pub use session::{Profile, Session};
+
+/// The most that sealing an RTP packet adds to it, in bytes.
+pub const RTP_OVERHEAD: usize = 16;
+/// The most that sealing an RTCP packet adds to it, in bytes: the tag and the index word.
+pub const RTCP_OVERHEAD: usize = 20;
+
+/// Why a packet was not sealed or opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SrtpError {
+    /// Keying material of the wrong length for the profile.
+    #[error("keying material does not fit the profile")]
+    Keys,
+    /// Shorter than a header and a tag.
+    #[error("packet is too short")]
+    TooShort,
+    /// No room for the tag.
+    #[error("no room for the tag")]
+    NoRoom,
+    /// The tag does not match.
+    #[error("authentication failed")]
+    Forged,
+    /// Seen before, or too old to tell.
+    #[error("replayed")]
+    Replayed,
+    /// The crypto library failed, or all indices are used up.
+    #[error("sealing failed")]
+    Failed,
+}

@@ -1,0 +1,149 @@
+//! Waiting for sockets, for a wake-up, or for a deadline.
+//!
+//! * **Owns:** an epoll instance and an eventfd.
+//! * **In:** [`Poller::add`] sockets, [`Waker::wake`] from any thread.
+//! * **Out:** the end of [`Poller::wait`].
+//! * **Invariant:** a wake-up between two waits ends the next one at once. It does not say what is
+//!   ready: the caller reads everything, which costs one call per idle socket.
+#![expect(unsafe_code, reason = "epoll and eventfd")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::socket::{UdpSocket, check};
+
+/// Tells the eventfd from the sockets among what is ready.
+const WAKER: u64 = 1;
+const SOCKET: u64 = 0;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+    waker: Waker,
+}
+
+/// Ends a wait of its [`Poller`], from any thread.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    inner: Arc<WakerFd>,
+}
+
+#[derive(Debug)]
+struct WakerFd {
+    fd: OwnedFd,
+    /// The eventfd is written already: saves a call for each command of a burst.
+    woken: AtomicBool,
+}
+
+impl Poller {
+    /// Waits for nothing but its waker.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes integers only.
+        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: a new descriptor that nobody else owns.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        // SAFETY: takes integers only.
+        let event = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: a new descriptor that nobody else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(event) };
+        let waker = Waker { inner: Arc::new(WakerFd { fd, woken: AtomicBool::new(false) }) };
+        let poller = Self { epoll, waker };
+        poller.watch(event, WAKER)?;
+        Ok(poller)
+    }
+
+    /// Also waits for datagrams at `socket`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.watch(socket.raw_fd(), SOCKET)
+    }
+
+    /// What ends its waits.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Waits until a socket can be read, a waker was called, or `patience` has passed (rounded up
+    /// to a millisecond).
+    ///
+    /// # Errors
+    ///
+    /// Other than an interruption, which ends the wait.
+    pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
+        let millis = patience.as_nanos().div_ceil(1_000_000);
+        let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+        let room = libc::c_int::try_from(events.len()).unwrap_or(1);
+        // SAFETY: `events` has room for that many.
+        let ready = check(unsafe {
+            libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), room, millis)
+        });
+        match ready {
+            Ok(ready) => {
+                let ready = usize::try_from(ready).unwrap_or(0);
+                if events.iter().take(ready).any(|event| event.u64 == WAKER) {
+                    self.waker.inner.rest();
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn watch(&self, fd: libc::c_int, what: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: what };
+        // SAFETY: `event` is read during the call only.
+        check(unsafe {
+            libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event)
+        })?;
+        Ok(())
+    }
+}
+
+impl Waker {
+    /// Ends the wait that goes on, or else the next one.
+    pub fn wake(&self) {
+        if self.inner.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let one: u64 = 1;
+        // SAFETY: writes the 8 bytes that an eventfd takes. It fails only if the counter is full,
+        // and then the poller wakes as well.
+        let _ = unsafe {
+            libc::write(
+                self.inner.fd.as_raw_fd(),
+                std::ptr::from_ref(&one).cast(),
+                size_of_val(&one),
+            )
+        };
+    }
+}
+
+impl WakerFd {
+    /// Takes back a wake-up; what it was for is looked at after this.
+    fn rest(&self) {
+        let mut count: u64 = 0;
+        // SAFETY: reads 8 bytes, for which there is room. It does not block.
+        let _ = unsafe {
+            libc::read(
+                self.fd.as_raw_fd(),
+                std::ptr::from_mut(&mut count).cast(),
+                size_of_val(&count),
+            )
+        };
+        // A swap, to see what was queued before a `wake` that found the flag set.
+        self.woken.swap(false, Ordering::AcqRel);
+    }
+}

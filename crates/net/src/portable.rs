@@ -1,0 +1,162 @@
+//! Other systems than Linux: sockets of the standard library, for development.
+//!
+//! * **Owns:** what the Linux modules own.
+//! * **In, Out:** the same names.
+//! * **Invariant:** a wake-up takes effect within [`NAP`]; one datagram per system call.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hearth_shard::{Entry, SendSlab};
+
+use crate::batch::{BATCH, Filled};
+use crate::{RecvBatch, Sent};
+
+/// The longest wait for one socket. Shorter reacts sooner, longer idles cheaper.
+const NAP: Duration = Duration::from_millis(2);
+
+/// A UDP socket that reads and writes in batches.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: std::net::UdpSocket,
+    local: SocketAddr,
+}
+
+impl UdpSocket {
+    /// Binds one socket and makes `count` handles of it.
+    ///
+    /// # Errors
+    ///
+    /// The address is not ours or taken.
+    pub fn bind_group(addr: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        let socket = std::net::UdpSocket::bind(addr)?;
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        (0..count.max(1)).map(|_| Ok(Self { socket: socket.try_clone()?, local })).collect()
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Nothing to advise here.
+    pub fn buffer_advice(&self) -> Option<String> {
+        None
+    }
+
+    /// Reads what is there, up to a full batch. Returns how many datagrams.
+    ///
+    /// # Errors
+    ///
+    /// Other than "nothing there".
+    pub fn recv_batch(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
+        batch.clear();
+        while batch.taken < BATCH {
+            let slot = batch.taken;
+            let Some(buffer) = batch.buffers.get_mut(slot) else { break };
+            match self.socket.recv_from(buffer) {
+                Ok((len, from)) => {
+                    batch.filled.push(Filled { from, to: None, slot, len });
+                    batch.taken += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Windows says so when an earlier datagram found nobody.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(batch.filled.len())
+    }
+
+    /// Sends `entries`, which count in `bytes`, in order. The routing table chooses the source.
+    pub fn send(&mut self, bytes: &[u8], entries: &[Entry], _source: Option<IpAddr>) -> Sent {
+        let mut sent = Sent::default();
+        for entry in entries {
+            let end = entry.start.saturating_add(entry.len);
+            let data = bytes.get(entry.start..end).unwrap_or_default();
+            sent.calls += 1;
+            match self.socket.send_to(data, entry.to) {
+                Ok(_) => {
+                    sent.datagrams += 1;
+                    sent.bytes += data.len() as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.full += 1,
+                Err(_) => sent.refused += 1,
+            }
+        }
+        sent
+    }
+
+    /// Sends all of a slab.
+    pub fn send_slab(&mut self, slab: &SendSlab) -> Sent {
+        self.send(slab.bytes(), slab.entries(), None)
+    }
+}
+
+/// Waits by short naps.
+#[derive(Debug)]
+pub struct Poller {
+    sockets: Vec<std::net::UdpSocket>,
+    waker: Waker,
+}
+
+/// Ends a wait of its [`Poller`], from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Waker {
+    woken: Arc<AtomicBool>,
+}
+
+impl Poller {
+    /// Waits for nothing but its waker.
+    ///
+    /// # Errors
+    ///
+    /// None here.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { sockets: Vec::new(), waker: Waker::default() })
+    }
+
+    /// Also waits for datagrams at `socket`.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        self.sockets.push(socket.socket.try_clone()?);
+        Ok(())
+    }
+
+    /// What ends its waits.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Waits until a socket can be read, a waker was called, or `patience` has passed.
+    ///
+    /// # Errors
+    ///
+    /// None here.
+    pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
+        let mut left = patience;
+        loop {
+            let ready = self.sockets.iter().any(|socket| socket.peek_from(&mut [0; 1]).is_ok());
+            if self.waker.woken.swap(false, Ordering::AcqRel) || ready || left.is_zero() {
+                return Ok(());
+            }
+            let nap = left.min(NAP);
+            std::thread::park_timeout(nap);
+            left = left.saturating_sub(nap);
+        }
+    }
+}
+
+impl Waker {
+    /// Ends the wait that goes on, or else the next one.
+    pub fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,258 @@
+//! Data channels: SCTP over DTLS, and which stream is which channel.
+//!
+//! * **Owns:** the SCTP association and the table of streams.
+//! * **In:** SCTP packets, messages to send, time.
+//! * **Out:** [`poll_packet`](Channels::poll_packet), [`poll_event`](Channels::poll_event).
+//! * **Invariant:** at most 2 MiB wait to be sent and 1 MiB to be reassembled; a reliable message
+//!   that could not be delivered for 10 s is given up; at most 16 streams are known.
+//! * **Spec:** RFC 8831, RFC 8832 (`dcep`), RFC 9260.
+//! * **Not here:** the lifetime of the transport; an association that aborts leaves media alone.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dcsctp::api::{
+    DcSctpSocket, Message, Options, PpId, SendError, SendOptions, SocketEvent, SocketTime,
+    StreamId, ZERO_CHECKSUM_ALTERNATE_ERROR_DETECTION_METHOD_LOWER_LAYER_DTLS,
+};
+use hearth_plane::Channel;
+use tracing::debug;
+
+use crate::dcep::{self, Dcep};
+use crate::error::SendDataError;
+
+/// LiveKit's clients open three.
+const MAX_STREAMS: usize = 16;
+/// LiveKit's data packets are smaller; more is not relayed.
+const MAX_MESSAGE: usize = 65_535;
+/// A slow reader loses messages beyond this; two seconds of a fast publisher.
+const MAX_SEND_BUFFER: usize = 2 * 1024 * 1024;
+/// Sixteen messages of the largest size.
+const MAX_RECEIVE_BUFFER: usize = 1024 * 1024;
+/// livekit-server's deadline for a write.
+const RELIABLE_LIFETIME: Duration = Duration::from_secs(10);
+/// As libwebrtc: an outage of some seconds should not silence the channel for a minute.
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
+
+const PPID_DCEP: PpId = PpId(50);
+const PPID_STRING: PpId = PpId(51);
+const PPID_BINARY: PpId = PpId(53);
+const PPID_STRING_EMPTY: PpId = PpId(56);
+const PPID_BINARY_EMPTY: PpId = PpId(57);
+
+/// Something that happened on a channel.
+pub(crate) enum ChannelEvent {
+    Open(Channel),
+    Data { channel: Channel, payload: Bytes },
+}
+
+pub(crate) struct Channels {
+    socket: Box<dyn DcSctpSocket>,
+    /// Zero of the socket's clock.
+    start: Instant,
+    opens: bool,
+    streams: Vec<Stream>,
+    packets: VecDeque<Vec<u8>>,
+    events: VecDeque<ChannelEvent>,
+}
+
+struct Stream {
+    id: u16,
+    channel: Channel,
+    /// The other side knows of it.
+    open: bool,
+}
+
+impl Channels {
+    /// Starts an association; `opens` if we open the channels, otherwise the other side begins.
+    pub(crate) fn new(now: Instant, opens: bool) -> Self {
+        let options = Options {
+            max_message_size: MAX_MESSAGE,
+            max_send_buffer_size: MAX_SEND_BUFFER,
+            per_stream_send_queue_limit: MAX_SEND_BUFFER,
+            max_receiver_window_buffer_size: MAX_RECEIVE_BUFFER,
+            max_timer_backoff_duration: Some(MAX_BACKOFF),
+            // The transport has a deadline of its own.
+            max_retransmissions: None,
+            zero_checksum_alternate_error_detection_method:
+                ZERO_CHECKSUM_ALTERNATE_ERROR_DETECTION_METHOD_LOWER_LAYER_DTLS,
+            ..Options::default()
+        };
+        let mut channels = Self {
+            socket: dcsctp::new_socket("", &options),
+            start: now,
+            opens,
+            streams: Vec::new(),
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        if opens {
+            channels.socket.connect();
+            channels.drain();
+        }
+        channels
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        self.advance(now);
+        self.socket.handle_input(packet);
+        self.drain();
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        self.drain();
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let at = self.socket.poll_timeout();
+        if at == SocketTime::infinite_future() {
+            return None;
+        }
+        self.start.checked_add(at - SocketTime::zero())
+    }
+
+    pub(crate) fn poll_packet(&mut self) -> Option<Vec<u8>> {
+        self.packets.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<ChannelEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        payload: &[u8],
+    ) -> Result<(), SendDataError> {
+        let stream = self.streams.iter().find(|stream| stream.open && stream.channel == channel);
+        let id = stream.ok_or(SendDataError::NotOpen)?.id;
+        let (ppid, payload) = match payload {
+            // SCTP has no empty messages (RFC 8831 §6.6).
+            [] => (PPID_BINARY_EMPTY, vec![0]),
+            payload => (PPID_BINARY, payload.to_vec()),
+        };
+        let options = if channel == Channel::Reliable {
+            SendOptions { lifetime: Some(RELIABLE_LIFETIME), ..SendOptions::default() }
+        } else {
+            SendOptions { unordered: true, max_retransmissions: Some(0), ..SendOptions::default() }
+        };
+        self.advance(now);
+        let sent = self.socket.send(Message::new(StreamId(id), ppid, payload), &options);
+        self.drain();
+        sent.map_err(|error| match error {
+            SendError::EmptyPayload | SendError::MessageTooLarge { .. } => SendDataError::TooLong,
+            SendError::ResourceExhaustion => SendDataError::Full,
+            SendError::ShuttingDown => SendDataError::NotOpen,
+        })
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.start);
+        self.socket.advance_time(SocketTime::zero() + elapsed);
+    }
+
+    fn drain(&mut self) {
+        loop {
+            if let Some(message) = self.socket.get_next_message() {
+                self.handle_message(message);
+            } else if let Some(event) = self.socket.poll_event() {
+                self.handle_event(event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: SocketEvent) {
+        match event {
+            SocketEvent::SendPacket(packet) => self.packets.push_back(packet),
+            SocketEvent::OnConnected() => self.open_ours(),
+            SocketEvent::OnConnectionRestarted() => {
+                self.streams.clear();
+                self.open_ours();
+            }
+            SocketEvent::OnClosed() => self.streams.clear(),
+            SocketEvent::OnAborted(kind, reason) => {
+                debug!(?kind, reason, "SCTP aborted");
+                self.streams.clear();
+            }
+            SocketEvent::OnIncomingStreamReset(ids) => {
+                self.streams.retain(|stream| !ids.contains(&StreamId(stream.id)));
+                // RFC 8831 §6.7: the other direction ends too.
+                if self.socket.reset_streams(&ids).is_err() {
+                    debug!("SCTP streams not reset");
+                }
+            }
+            SocketEvent::OnError(kind, reason) => debug!(?kind, reason, "SCTP"),
+            SocketEvent::OnBufferedAmountLow(_)
+            | SocketEvent::OnTotalBufferedAmountLow()
+            | SocketEvent::OnStreamsResetFailed(_)
+            | SocketEvent::OnStreamsResetPerformed(_)
+            | SocketEvent::OnLifecycleMessageFullySent(_)
+            | SocketEvent::OnLifecycleMessageMaybeExpired(_)
+            | SocketEvent::OnLifecycleMessageExpired(_)
+            | SocketEvent::OnLifecycleMessageDelivered(_)
+            | SocketEvent::OnLifecycleEnd(_) => {}
+        }
+    }
+
+    /// Opens our channels. A DTLS server's stream ids are odd (RFC 8832 §6).
+    fn open_ours(&mut self) {
+        if !self.opens {
+            return;
+        }
+        for (id, channel) in [(1, Channel::Reliable), (3, Channel::Lossy), (5, Channel::DataTrack)]
+        {
+            if let Some(message) = dcep::open(channel) {
+                self.send_dcep(StreamId(id), message);
+                self.streams.push(Stream { id, channel, open: false });
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        let Message { stream_id, ppid, payload } = message;
+        if ppid == PPID_DCEP {
+            self.handle_dcep(stream_id, &payload);
+            return;
+        }
+        let payload = match ppid {
+            PPID_STRING | PPID_BINARY if payload.len() <= MAX_MESSAGE => Bytes::from(payload),
+            PPID_STRING_EMPTY | PPID_BINARY_EMPTY => Bytes::new(),
+            // Too long, or of a protocol that is not WebRTC's.
+            _ => return,
+        };
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == stream_id.0) {
+            let channel = stream.channel;
+            self.events.push_back(ChannelEvent::Data { channel, payload });
+        }
+    }
+
+    fn handle_dcep(&mut self, stream_id: StreamId, payload: &[u8]) {
+        let full = self.streams.len() >= MAX_STREAMS;
+        let known = self.streams.iter_mut().find(|stream| stream.id == stream_id.0);
+        match (dcep::parse(payload), known) {
+            (Some(Dcep::Ack), Some(stream)) if !stream.open => {
+                stream.open = true;
+                self.events.push_back(ChannelEvent::Open(stream.channel));
+            }
+            (Some(Dcep::Open { label }), None) if !full => {
+                let channel = dcep::channel(label);
+                self.streams.push(Stream { id: stream_id.0, channel, open: true });
+                self.send_dcep(stream_id, dcep::ACK.to_vec());
+                self.events.push_back(ChannelEvent::Open(channel));
+            }
+            (message, _) => debug!(?message, "DCEP message ignored"),
+        }
+    }
+
+    fn send_dcep(&mut self, stream_id: StreamId, message: Vec<u8>) {
+        let message = Message::new(stream_id, PPID_DCEP, message);
+        if let Err(error) = self.socket.send(message, &SendOptions::default()) {
+            debug!(%error, "DCEP message not sent");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The DTLS association: who the other side is, and the keys.
+//!
+//! * **Owns:** the DTLS engine, always in the server's role, so that we choose the SRTP profile.
+//! * **In:** DTLS datagrams, application data to send, time.
+//! * **Out:** [`poll_output`](DtlsLink::poll_output).
+//! * **Invariant:** what is sent by one call is taken out of the engine before the next, so its
+//!   queue of ten never overflows.
+//! * **Spec:** RFC 6347, RFC 5764 (DTLS-SRTP), RFC 8842.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use dimpl::{Dtls, Output, SrtpProfile};
+use hearth_plane::Fingerprint;
+use hearth_srtp::{Opener, Profile, Sealer, Session};
+use tracing::debug;
+
+use crate::certificate::{Context, fingerprint_of};
+
+/// Above the MTU of any flight of ours; a record from elsewhere may be longer.
+const OUTPUT_BUFFER: usize = 2_048;
+/// A DTLS record carries at most 2^14 bytes and some overhead.
+const MAX_OUTPUT: usize = 17_000;
+
+/// What the association produced.
+pub(crate) enum DtlsOutput {
+    /// A datagram to send.
+    Packet(Vec<u8>),
+    /// The other side proved to own the certificate with this hash.
+    Certificate(Fingerprint),
+    /// Keys for media.
+    Keys(Box<(Sealer, Opener)>),
+    /// The handshake is done.
+    Connected,
+    /// SCTP.
+    Data(Vec<u8>),
+    /// The other side said goodbye.
+    Closed,
+    /// The handshake cannot succeed.
+    Failed {
+        /// It merely took too long.
+        timeout: bool,
+    },
+}
+
+pub(crate) struct DtlsLink {
+    dtls: Dtls,
+    connected: bool,
+    outputs: VecDeque<DtlsOutput>,
+    next: Option<Instant>,
+}
+
+impl DtlsLink {
+    pub(crate) fn new(now: Instant, context: &Context) -> Self {
+        let dtls = Dtls::new_12(context.dtls_config(), context.dtls_certificate(), now);
+        let mut link = Self { dtls, connected: false, outputs: VecDeque::new(), next: None };
+        link.handle_timeout(now);
+        link
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Instant, buf: &[u8]) {
+        self.handle_timeout(now);
+        let result = self.dtls.handle_packet(buf);
+        self.pump();
+        self.check(result);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let result = self.dtls.handle_timeout(now);
+        self.pump();
+        self.check(result);
+    }
+
+    /// Sends one SCTP packet.
+    pub(crate) fn send(&mut self, data: &[u8]) {
+        if let Err(error) = self.dtls.send_application_data(data) {
+            debug!(%error, "DTLS record not sent");
+        }
+        self.pump();
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<DtlsOutput> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// An error during the handshake ends it; afterwards it is a stray datagram.
+    fn check(&mut self, result: Result<(), dimpl::Error>) {
+        let Err(error) = result else {
+            return;
+        };
+        debug!(%error, "DTLS");
+        let harmless =
+            matches!(error, dimpl::Error::ReceiveQueueFull | dimpl::Error::TransmitQueueFull);
+        if !self.connected && !harmless {
+            let timeout = matches!(error, dimpl::Error::Timeout(_));
+            self.outputs.push_back(DtlsOutput::Failed { timeout });
+        }
+    }
+
+    /// Empties the engine.
+    fn pump(&mut self) {
+        let mut small = [0; OUTPUT_BUFFER];
+        let mut large = Vec::new();
+        loop {
+            let buf = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+            let output = match self.dtls.poll_output(buf) {
+                Output::Packet(packet) => DtlsOutput::Packet(packet.to_vec()),
+                Output::BufferTooSmall { needed } if needed <= MAX_OUTPUT => {
+                    large = vec![0; MAX_OUTPUT];
+                    continue;
+                }
+                Output::BufferTooSmall { .. } => return,
+                Output::Timeout(at) => {
+                    self.next = Some(at);
+                    return;
+                }
+                Output::Connected => {
+                    self.connected = true;
+                    DtlsOutput::Connected
+                }
+                Output::PeerCert(der) => DtlsOutput::Certificate(fingerprint_of(der)),
+                Output::KeyingMaterial(material, profile) => match keys(&material, profile) {
+                    Some(keys) => DtlsOutput::Keys(Box::new(keys)),
+                    None => DtlsOutput::Failed { timeout: false },
+                },
+                Output::ApplicationData(data) => DtlsOutput::Data(data.to_vec()),
+                Output::CloseNotify => DtlsOutput::Closed,
+                // The library may add outputs; one that is unknown here cannot matter.
+                _ => continue,
+            };
+            self.outputs.push_back(output);
+        }
+    }
+}
+
+fn keys(material: &[u8], profile: SrtpProfile) -> Option<(Sealer, Opener)> {
+    let profile = match profile {
+        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+        SrtpProfile::AES128_CM_SHA1_80 => Profile::AesCm128HmacSha1_80,
+        // Not negotiated by us.
+        _ => return None,
+    };
+    Session::from_dtls(profile, material, true).ok()
+}

@@ -1,0 +1,52 @@
+//! Why a transport cannot be made, a datagram was not used, or a message was not sent.
+
+/// A transport cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The DTLS library refuses its configuration or could not make a certificate.
+    #[error("DTLS: {0}")]
+    Dtls(String),
+    /// An address of ours cannot be a candidate.
+    #[error("local candidate: {0}")]
+    Candidate(String),
+}
+
+/// A certificate cannot be made.
+pub type CertificateError = PeerError;
+
+/// Why a datagram was not used. Always the sender's fault; counted, never logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DropReason {
+    /// Neither STUN, DTLS, RTP nor RTCP.
+    Unknown,
+    /// Not a STUN message, or one of another session.
+    Stun,
+    /// From an address that has not passed a connectivity check.
+    UnprovenAddress,
+    /// DTLS that does not belong to the association.
+    Dtls,
+    /// Media before there are keys.
+    NoKeys,
+    /// The authentication tag does not match.
+    Forged,
+    /// A packet that has been there before, or is too old to tell.
+    Replayed,
+    /// Too short, or its lengths contradict each other.
+    Malformed,
+    /// The transport is closed.
+    Closed,
+}
+
+/// Why a message was not sent; it is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SendDataError {
+    /// The channel is not open.
+    #[error("data channel is not open")]
+    NotOpen,
+    /// The reader is too slow: the send buffer is full.
+    #[error("data channel send buffer is full")]
+    Full,
+    /// Longer than a message may be.
+    #[error("data channel message is too long")]
+    TooLong,
+}

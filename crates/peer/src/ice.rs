@@ -1,0 +1,293 @@
+//! Which address the other side is at.
+//!
+//! * **Owns:** the ICE agent, during a restart also the one before it; the addresses that passed a
+//!   check; the nominated one.
+//! * **In:** STUN datagrams, credentials, candidates, time.
+//! * **Out:** [`poll_transmit`](Ice::poll_transmit) – STUN; [`path`](Ice::path).
+//! * **Invariant:** an address is proven only by a message with the right password; at most
+//!   64 sources and 64 candidates are remembered.
+//! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hearth_plane::{IceCredentials, PeerSpec};
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
+use tracing::debug;
+
+use crate::error::PeerError;
+
+/// A client behind a NAT shows a handful of addresses; each costs the agent some memory.
+const MAX_SOURCES: usize = 64;
+/// A client with many interfaces and TURN servers has about twenty.
+const MAX_CANDIDATES: usize = 64;
+/// Above what 64 candidates, 64 sources and two addresses of ours can make.
+const MAX_PAIRS: usize = 300;
+/// Browsers check the selected pair every 2.5 s; after this the client has left that path.
+const NOMINATION_TTL: Duration = Duration::from_secs(3);
+
+/// One ICE session, across restarts.
+pub(crate) struct Ice {
+    config: Config,
+    agent: IceAgent,
+    /// Whether `agent` has chosen a path.
+    nominated: bool,
+    /// The agent before a restart, as long as the new one has no path.
+    previous: Option<IceAgent>,
+    remote: Option<IceCreds>,
+    /// The remote restarted, and we have not yet.
+    remote_ahead: bool,
+    proven: Vec<SocketAddr>,
+    candidates: usize,
+    path: Option<Path>,
+}
+
+struct Config {
+    lite: bool,
+    controlling: bool,
+    tie_breaker: u64,
+    local: Vec<Candidate>,
+}
+
+struct Path {
+    addr: SocketAddr,
+    /// When the controlling side last said so.
+    confirmed: Instant,
+}
+
+impl Ice {
+    pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: u64) -> Result<Self, PeerError> {
+        let local = spec
+            .local_addrs
+            .iter()
+            .map(|addr| Candidate::host(*addr, "udp"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| PeerError::Candidate(error.to_string()))?;
+        let config = Config {
+            lite: spec.ice_lite,
+            controlling: spec.ice_controlling && !spec.ice_lite,
+            tie_breaker: seed,
+            local,
+        };
+        let mut agent = config.agent(creds(&spec.local));
+        agent.handle_timeout(now);
+        Ok(Self {
+            config,
+            agent,
+            nominated: false,
+            previous: None,
+            remote: None,
+            remote_ahead: false,
+            proven: Vec::new(),
+            candidates: 0,
+            path: None,
+        })
+    }
+
+    /// The address to send to.
+    pub(crate) fn path(&self) -> Option<SocketAddr> {
+        self.path.as_ref().map(|path| path.addr)
+    }
+
+    /// Whether a message with the right password came from there.
+    pub(crate) fn is_proven(&self, addr: SocketAddr) -> bool {
+        self.proven.contains(&addr)
+    }
+
+    /// The ufrags that checks may be addressed to, newest first.
+    pub(crate) fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.agent)
+            .chain(&self.previous)
+            .map(|agent| agent.local_credentials().ufrag.as_str())
+    }
+
+    /// The other side's credentials; others than before are a restart of its.
+    pub(crate) fn set_remote(&mut self, now: Instant, remote: &IceCredentials) {
+        let remote = creds(remote);
+        if self.remote.as_ref() == Some(&remote) {
+            return;
+        }
+        self.remote = Some(remote.clone());
+        if self.agent.remote_credentials().is_some() {
+            let local = self.agent.local_credentials().clone();
+            self.replace_agent(now, local, Some(remote));
+            self.remote_ahead = true;
+        } else {
+            self.agent.set_remote_credentials(remote);
+            self.run(now);
+        }
+    }
+
+    /// New credentials of ours. Checks with the old ones are answered until the new ones work.
+    pub(crate) fn restart(&mut self, now: Instant, local: &IceCredentials) {
+        let local = creds(local);
+        if *self.agent.local_credentials() == local {
+            return;
+        }
+        let remote = self.remote.clone().filter(|_| self.remote_ahead);
+        self.remote_ahead = false;
+        self.replace_agent(now, local, remote);
+    }
+
+    /// `candidate:…`, or with `a=` before it. What cannot be used is ignored.
+    pub(crate) fn add_remote_candidate(&mut self, now: Instant, candidate: &str) {
+        let text = candidate.trim();
+        let text = text.strip_prefix("a=").unwrap_or(text);
+        if self.candidates >= MAX_CANDIDATES {
+            return;
+        }
+        self.candidates += 1;
+        match Candidate::from_sdp_string(text) {
+            Ok(candidate) if candidate.proto() == Protocol::Udp => {
+                // A lite agent answers whoever asks; it has no use for candidates.
+                if !self.config.lite {
+                    self.agent.add_remote_candidate(candidate);
+                    self.run(now);
+                }
+            }
+            Ok(_) => {}
+            // Among these are host names (`….local`, RFC 8828 §3.1), which show up by themselves.
+            Err(error) => debug!(%error, "Remote candidate ignored"),
+        }
+    }
+
+    /// Takes a STUN message; false if it is not one of ours.
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        from: SocketAddr,
+        buf: &[u8],
+    ) -> bool {
+        let Ok(message) = StunMessage::parse(buf) else {
+            return false;
+        };
+        let known = self.is_proven(from);
+        if !known && self.proven.len() >= MAX_SOURCES {
+            if !self.agent.accepts_message(&message) {
+                return false;
+            }
+            let local = self.agent.local_credentials().clone();
+            self.replace_agent(now, local, self.remote.clone());
+            self.proven.clear();
+        }
+        let confirms = message.is_binding_request() && message.use_candidate();
+        let destination = self.destination(local);
+        let packet =
+            |message| StunPacket { proto: Protocol::Udp, source: from, destination, message };
+        let by_current = self.agent.handle_packet(now, packet(message));
+        let accepted = by_current
+            || self.previous.as_mut().is_some_and(|previous| {
+                StunMessage::parse(buf)
+                    .is_ok_and(|message| previous.handle_packet(now, packet(message)))
+            });
+        if !accepted {
+            return false;
+        }
+        if !known {
+            self.proven.push(from);
+        }
+        self.run(now);
+        if confirms && self.config.lite && (by_current || !self.nominated) {
+            self.confirm(now, from);
+        }
+        true
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.run(now);
+    }
+
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let next = self.agent.poll_timeout();
+        let previous = self.previous.as_mut().and_then(IceAgent::poll_timeout);
+        next.into_iter().chain(previous).min()
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        let transmit = self
+            .agent
+            .poll_transmit()
+            .or_else(|| self.previous.as_mut().and_then(IceAgent::poll_transmit))?;
+        Some((transmit.destination, transmit.contents.into()))
+    }
+
+    fn replace_agent(&mut self, now: Instant, local: IceCreds, remote: Option<IceCreds>) {
+        let mut agent = self.config.agent(local);
+        if let Some(remote) = remote {
+            agent.set_remote_credentials(remote);
+        }
+        let old = std::mem::replace(&mut self.agent, agent);
+        if self.nominated || self.previous.is_none() {
+            self.previous = Some(old);
+        }
+        self.nominated = false;
+        self.candidates = 0;
+        self.run(now);
+    }
+
+    /// Lets the agents work, and follows the path they choose.
+    fn run(&mut self, now: Instant) {
+        self.agent.handle_timeout(now);
+        while let Some(event) = self.agent.poll_event() {
+            if let IceAgentEvent::NominatedSend { destination, .. } = event {
+                self.nominated = true;
+                self.previous = None;
+                self.path = Some(Path { addr: destination, confirmed: now });
+            }
+        }
+        let Some(previous) = &mut self.previous else {
+            return;
+        };
+        previous.handle_timeout(now);
+        while let Some(event) = previous.poll_event() {
+            if let IceAgentEvent::NominatedSend { destination, .. } = event {
+                self.path = Some(Path { addr: destination, confirmed: now });
+            }
+        }
+    }
+
+    /// The controlling side uses `from`. The agent keeps to the pair of highest priority until that
+    /// has been silent for 13 s; a client that went from Wi-Fi to cellular should not wait so long.
+    fn confirm(&mut self, now: Instant, from: SocketAddr) {
+        match &mut self.path {
+            Some(path) if path.addr == from => path.confirmed = now,
+            Some(path)
+                if now.saturating_duration_since(path.confirmed) >= NOMINATION_TTL
+                    && self.remote.is_some() =>
+            {
+                *path = Path { addr: from, confirmed: now };
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The candidate of ours that a datagram was sent to. Where the advertised address is not the
+    /// one of the socket, the family decides.
+    fn destination(&self, local: SocketAddr) -> SocketAddr {
+        let mut ours = self.config.local.iter().map(Candidate::addr);
+        if ours.clone().any(|addr| addr == local) {
+            return local;
+        }
+        ours.find(|addr| addr.is_ipv4() == local.is_ipv4()).unwrap_or(local)
+    }
+}
+
+impl Config {
+    fn agent(&self, local: IceCreds) -> IceAgent {
+        let mut agent = IceAgent::new(local);
+        agent.set_ice_lite(self.lite);
+        agent.set_controlling(self.controlling);
+        agent.set_control_tie_breaker(self.tie_breaker);
+        agent.set_max_candidate_pairs(MAX_PAIRS);
+        for candidate in &self.local {
+            agent.add_local_candidate(candidate.clone());
+        }
+        agent
+    }
+}
+
+fn creds(ice: &IceCredentials) -> IceCreds {
+    IceCreds { ufrag: ice.ufrag.clone(), pass: ice.pwd.clone() }
+}

@@ -1,0 +1,459 @@
+//! One transport, from the first connectivity check to the end.
+//!
+//! * **Owns:** [`Ice`], [`DtlsLink`], the SRTP keys, [`Channels`], and the deadlines.
+//! * **In:** datagrams, the other side's description, messages to send, time.
+//! * **Out:** [`Incoming`] for media, [`PeerEvent`]s, [`Transmit`]s.
+//! * **Invariant:** whatever the other side does or stops doing, within 15 s the peer is connected,
+//!   is heard from, or is closed. Nobody is said goodbye to.
+//! * **Spec:** RFC 7983 (one port for all), RFC 5764 §5.1.2.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_rtp::{PacketKind, classify};
+use hearth_srtp::{Opener, Sealer, SrtpError};
+
+use crate::certificate::{Context, DTLS_TIMEOUT};
+use crate::channels::{ChannelEvent, Channels};
+use crate::dtls::{DtlsLink, DtlsOutput};
+use crate::error::{DropReason, PeerError, SendDataError};
+use crate::ice::Ice;
+
+/// From creation to the first path.
+const ICE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two authenticated datagrams; a browser checks its path at least every 5 s.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A flight, a burst of SCTP and some STUN; the owner empties it after every input.
+const MAX_TRANSMITS: usize = 256;
+
+/// What became of a datagram.
+#[derive(Debug)]
+pub enum Incoming<'b> {
+    /// It was for the transport itself: drain [`Peer::poll_transmit`] and [`Peer::poll_event`].
+    Consumed,
+    /// An RTP packet.
+    Rtp {
+        /// Plaintext, header included.
+        packet: &'b mut [u8],
+        /// SRTP's index: rollover counter and sequence number, 48 bits.
+        index: u64,
+    },
+    /// A compound RTCP packet, plaintext.
+    Rtcp(&'b [u8]),
+    /// It is not used.
+    Dropped(DropReason),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerEvent {
+    /// ICE and DTLS are done for the first time.
+    Connected,
+    /// The transport is of no more use. Nothing follows.
+    Closed(CloseReason),
+    /// A data channel can be written to.
+    ChannelOpen(Channel),
+    /// A message arrived.
+    Data {
+        /// On which channel.
+        channel: Channel,
+        /// The message, at most 65,535 bytes.
+        payload: Bytes,
+    },
+}
+
+/// A datagram to send.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// STUN or DTLS.
+    pub payload: Vec<u8>,
+}
+
+/// One ICE, DTLS and SRTP association: one `RTCPeerConnection`.
+pub struct Peer {
+    ice: Ice,
+    dtls: DtlsLink,
+    /// What the other side's description says.
+    fingerprint: Option<Fingerprint>,
+    /// Where DTLS came from, for the answer if no path is nominated yet.
+    dtls_from: Option<SocketAddr>,
+    handshake: Handshake,
+    keys: Option<Box<(Sealer, Opener)>>,
+    channels: Option<Channels>,
+    opens_channels: bool,
+    stage: Stage,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<PeerEvent>,
+    next: Option<Instant>,
+}
+
+/// What the DTLS handshake has shown so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handshake {
+    /// The certificate is the one of the description.
+    verified: bool,
+    done: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// No path yet.
+    Checking {
+        deadline: Instant,
+    },
+    /// A path, but no keys.
+    Handshaking {
+        deadline: Instant,
+    },
+    Connected {
+        heard: Instant,
+    },
+    Closed,
+}
+
+impl Peer {
+    /// Starts a transport, which has 15 s to find a path and 15 s more for the handshake.
+    ///
+    /// * `seed` – for the ICE tie breaker.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Candidate`] if an address of ours cannot be a candidate.
+    pub fn new(
+        now: Instant,
+        spec: &PeerSpec,
+        context: &Context,
+        seed: u64,
+    ) -> Result<Self, PeerError> {
+        let mut peer = Self {
+            ice: Ice::new(now, spec, seed)?,
+            dtls: DtlsLink::new(now, context),
+            fingerprint: None,
+            dtls_from: None,
+            handshake: Handshake::default(),
+            keys: None,
+            channels: None,
+            opens_channels: spec.open_channels,
+            stage: Stage::Checking { deadline: now + ICE_TIMEOUT },
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            next: None,
+        };
+        if let Some(remote) = &spec.remote {
+            peer.set_remote(now, remote);
+        }
+        peer.settle(now);
+        Ok(peer)
+    }
+
+    /// What the other side's description says; other credentials than before are an ICE restart.
+    /// Another fingerprint than before would be a new peer, and is ignored.
+    pub fn set_remote(&mut self, now: Instant, remote: &RemoteParams) {
+        self.fingerprint.get_or_insert(remote.fingerprint);
+        self.ice.set_remote(now, &remote.ice);
+        self.settle(now);
+    }
+
+    /// New credentials of ours; DTLS and SRTP go on over the old path until there is a new one.
+    pub fn restart_ice(&mut self, now: Instant, local: &IceCredentials) {
+        self.ice.restart(now, local);
+        self.settle(now);
+    }
+
+    /// A trickled candidate (RFC 8839 §5.1), with or without `a=`. Useless ones are ignored.
+    pub fn add_remote_candidate(&mut self, now: Instant, candidate: &str) {
+        self.ice.add_remote_candidate(now, candidate);
+        self.settle(now);
+    }
+
+    /// Takes a datagram. STUN and DTLS are consumed; RTP and RTCP are opened in place.
+    ///
+    /// * `local` – the address it was sent to, as advertised.
+    pub fn handle_datagram<'b>(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        from: SocketAddr,
+        buf: &'b mut [u8],
+    ) -> Incoming<'b> {
+        if matches!(self.stage, Stage::Closed) {
+            return Incoming::Dropped(DropReason::Closed);
+        }
+        match classify(buf) {
+            PacketKind::Rtp => self.open_rtp(now, buf),
+            PacketKind::Rtcp => self.open_rtcp(now, buf),
+            PacketKind::Stun => {
+                if !self.ice.handle_packet(now, local, from, buf) {
+                    return Incoming::Dropped(DropReason::Stun);
+                }
+                self.heard(now);
+                self.settle(now);
+                Incoming::Consumed
+            }
+            PacketKind::Dtls => {
+                if self.fingerprint.is_none() || !self.ice.is_proven(from) {
+                    return Incoming::Dropped(DropReason::UnprovenAddress);
+                }
+                self.dtls_from = Some(from);
+                self.dtls.handle_packet(now, buf);
+                self.settle(now);
+                Incoming::Consumed
+            }
+            PacketKind::Unknown => Incoming::Dropped(DropReason::Unknown),
+        }
+    }
+
+    /// Does what is due. Early, late and repeated calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let expired = match self.stage {
+            Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
+            Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
+            Stage::Connected { heard } if now >= heard + SILENCE_TIMEOUT => {
+                Some(CloseReason::Silence)
+            }
+            Stage::Closed => return,
+            Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Connected { .. } => None,
+        };
+        if let Some(reason) = expired {
+            self.close(reason);
+            return;
+        }
+        self.ice.handle_timeout(now);
+        self.dtls.handle_timeout(now);
+        if let Some(channels) = &mut self.channels {
+            channels.handle_timeout(now);
+        }
+        self.settle(now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` once closed.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// What happened since the last call.
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// STUN and DTLS to send. Media is the caller's, by way of [`seal_rtp`](Self::seal_rtp).
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Sends a message on a channel; drain [`poll_transmit`](Self::poll_transmit) afterwards.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendDataError`]; the message is lost.
+    pub fn send_data(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        payload: &Bytes,
+    ) -> Result<(), SendDataError> {
+        let channels = self.channels.as_mut().ok_or(SendDataError::NotOpen)?;
+        let sent = channels.send(now, channel, payload);
+        self.settle(now);
+        sent
+    }
+
+    /// ICE and DTLS are done, and the peer is not closed.
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.stage, Stage::Connected { .. })
+    }
+
+    /// The nominated path: where to send media.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.ice.path()
+    }
+
+    /// The ufrags that connectivity checks for this peer may name: one, and during an ICE restart
+    /// also the one before.
+    pub fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        self.ice.local_ufrags()
+    }
+
+    /// Encrypts an RTP packet in place; returns the length to send, `None` before there are keys.
+    ///
+    /// * `packet` – `len` bytes of plaintext, then at least 16 bytes of room.
+    /// * `index` – sequence number with a rollover counter that is zero for the first packet of the
+    ///   SSRC; never the same for two different packets.
+    pub fn seal_rtp(
+        &mut self,
+        packet: &mut [u8],
+        len: usize,
+        header_len: usize,
+        index: u64,
+    ) -> Option<usize> {
+        let (sealer, _) = &mut **self.keys.as_mut()?;
+        sealer.seal_rtp(packet, header_len, len, index).ok()
+    }
+
+    /// Encrypts a compound RTCP packet in place; returns the length to send, `None` before there are
+    /// keys.
+    ///
+    /// * `packet` – `len` bytes of plaintext, then at least 20 bytes of room.
+    pub fn seal_rtcp(&mut self, packet: &mut [u8], len: usize) -> Option<usize> {
+        let (sealer, _) = &mut **self.keys.as_mut()?;
+        sealer.seal_rtcp(packet, len).ok()
+    }
+
+    /// Ends without a goodbye, which would close the client's data channels for good when the
+    /// transport is handed over. Dropping does the same.
+    pub fn quiet_close(self) {}
+
+    fn open_rtp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
+        let Some(keys) = &mut self.keys else {
+            return Incoming::Dropped(DropReason::NoKeys);
+        };
+        match keys.1.open_rtp(buf) {
+            Ok(opened) => {
+                self.heard(now);
+                let packet = buf.get_mut(..opened.len).unwrap_or_default();
+                Incoming::Rtp { packet, index: opened.index }
+            }
+            Err(error) => Incoming::Dropped(drop_reason(error)),
+        }
+    }
+
+    fn open_rtcp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
+        let Some(keys) = &mut self.keys else {
+            return Incoming::Dropped(DropReason::NoKeys);
+        };
+        match keys.1.open_rtcp(buf) {
+            Ok(opened) => {
+                self.heard(now);
+                Incoming::Rtcp(buf.get(..opened.len).unwrap_or_default())
+            }
+            Err(error) => Incoming::Dropped(drop_reason(error)),
+        }
+    }
+
+    /// Something authenticated arrived.
+    fn heard(&mut self, now: Instant) {
+        if let Stage::Connected { heard } = &mut self.stage {
+            *heard = now;
+        }
+    }
+
+    /// Moves what one part produced to where it belongs, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if matches!(self.stage, Stage::Closed) {
+                return;
+            }
+            if let Some((to, payload)) = self.ice.poll_transmit() {
+                self.transmit(to, payload);
+            } else if let Some(output) = self.dtls.poll_output() {
+                self.handle_dtls(now, output);
+            } else if let Some(packet) = self.channels.as_mut().and_then(Channels::poll_packet) {
+                self.dtls.send(&packet);
+            } else if let Some(event) = self.channels.as_mut().and_then(Channels::poll_event) {
+                self.events.push_back(match event {
+                    ChannelEvent::Open(channel) => PeerEvent::ChannelOpen(channel),
+                    ChannelEvent::Data { channel, payload } => PeerEvent::Data { channel, payload },
+                });
+            } else {
+                break;
+            }
+        }
+        self.advance(now);
+        let deadline = match self.stage {
+            Stage::Checking { deadline } | Stage::Handshaking { deadline } => Some(deadline),
+            Stage::Connected { heard } => Some(heard + SILENCE_TIMEOUT),
+            Stage::Closed => None,
+        };
+        let channels = self.channels.as_ref().and_then(Channels::poll_timeout);
+        let parts = [deadline, self.ice.poll_timeout(), self.dtls.poll_timeout(), channels];
+        self.next = parts.into_iter().flatten().min();
+    }
+
+    /// Enters the next stage if its condition holds.
+    fn advance(&mut self, now: Instant) {
+        if let Stage::Checking { .. } = self.stage
+            && self.ice.path().is_some()
+        {
+            self.stage = Stage::Handshaking { deadline: now + DTLS_TIMEOUT };
+        }
+        if let Stage::Handshaking { .. } = self.stage
+            && self.handshake.done
+            && self.keys.is_some()
+        {
+            self.stage = Stage::Connected { heard: now };
+            self.events.push_front(PeerEvent::Connected);
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
+        match output {
+            DtlsOutput::Packet(payload) => {
+                if let Some(to) = self.ice.path().or(self.dtls_from) {
+                    self.transmit(to, payload);
+                }
+            }
+            DtlsOutput::Certificate(fingerprint) => {
+                self.handshake.verified = self.fingerprint == Some(fingerprint);
+                if !self.handshake.verified {
+                    self.close(CloseReason::DtlsFailed);
+                }
+            }
+            DtlsOutput::Keys(keys) => self.keys = Some(keys),
+            DtlsOutput::Connected if self.handshake.verified => {
+                self.handshake.done = true;
+                if self.opens_channels {
+                    self.channels = Some(Channels::new(now, true));
+                }
+            }
+            DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),
+            DtlsOutput::Data(packet) => {
+                self.heard(now);
+                self.channels
+                    .get_or_insert_with(|| Channels::new(now, false))
+                    .handle_packet(now, &packet);
+            }
+            DtlsOutput::Closed => self.close(CloseReason::PeerClosed),
+            DtlsOutput::Failed { timeout: true } => self.close(CloseReason::DtlsTimeout),
+            DtlsOutput::Failed { timeout: false } => self.close(CloseReason::DtlsFailed),
+        }
+    }
+
+    fn transmit(&mut self, to: SocketAddr, payload: Vec<u8>) {
+        if self.transmits.len() < MAX_TRANSMITS {
+            self.transmits.push_back(Transmit { to, payload });
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.stage = Stage::Closed;
+        self.next = None;
+        self.keys = None;
+        self.channels = None;
+        self.transmits.clear();
+        self.events.push_back(PeerEvent::Closed(reason));
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("stage", &self.stage)
+            .field("handshake", &self.handshake)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn drop_reason(error: SrtpError) -> DropReason {
+    match error {
+        SrtpError::Replayed => DropReason::Replayed,
+        SrtpError::Forged => DropReason::Forged,
+        SrtpError::TooShort => DropReason::Malformed,
+        SrtpError::Keys | SrtpError::NoRoom | SrtpError::Failed => DropReason::NoKeys,
+    }
+}
