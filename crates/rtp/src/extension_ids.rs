@@ -26,3 +26,22 @@ pub struct ExtensionIds {
     /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
     pub playout_delay: Option<u8>,
 }
+
+impl ExtensionIds {
+    /// What either table knows. With BUNDLE the two never contradict each other (RFC 8285 §6).
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            mid: self.mid.or(other.mid),
+            rid: self.rid.or(other.rid),
+            repaired_rid: self.repaired_rid.or(other.repaired_rid),
+            audio_level: self.audio_level.or(other.audio_level),
+            transport_cc: self.transport_cc.or(other.transport_cc),
+            abs_send_time: self.abs_send_time.or(other.abs_send_time),
+            abs_capture_time: self.abs_capture_time.or(other.abs_capture_time),
+            dependency_descriptor: self.dependency_descriptor.or(other.dependency_descriptor),
+            video_orientation: self.video_orientation.or(other.video_orientation),
+            playout_delay: self.playout_delay.or(other.playout_delay),
+        }
+    }
+}

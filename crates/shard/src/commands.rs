@@ -6,9 +6,10 @@ use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::{Peer, TwccRecorder};
 use hearth_plane::{
-    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, TrackId,
+    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, Source, TrackId,
     UpTrackSpec,
 };
+use hearth_rtp::ExtensionIds;
 
 use crate::Shard;
 use crate::entry::{DownEntry, PeerEntry, QualityWindow, TrackEntry};
@@ -26,10 +27,17 @@ impl Shard {
                 if let Some(&key) = self.peer_keys.get(&peer) {
                     self.steering.add_ufrag(&local.ufrag, key);
                 }
+                let mut outdated = Vec::new();
                 self.with_peer(peer, |entry| {
                     entry.peer.restart_ice(now, &local);
                     entry.ufrags.push(local.ufrag);
+                    // The one before stays valid until the new one works.
+                    let surplus = entry.ufrags.len().saturating_sub(2);
+                    outdated.extend(entry.ufrags.drain(..surplus));
                 });
+                for ufrag in outdated {
+                    self.steering.remove_ufrag(&ufrag);
+                }
             }
             Command::AddRemoteCandidate { peer, candidate } => {
                 self.with_peer(peer, |entry| entry.peer.add_remote_candidate(now, &candidate));
@@ -100,6 +108,7 @@ impl Shard {
             ufrags: vec![spec.local.ufrag.clone()],
             addrs: Vec::new(),
             tracks: Vec::new(),
+            extensions: ExtensionIds::default(),
             downs: Vec::new(),
             dirty: Vec::new(),
             queued: false,
@@ -116,6 +125,11 @@ impl Shard {
     }
 
     fn set_up_track(&mut self, id: TrackId, spec: UpTrackSpec) {
+        if let Source::Local(peer) = spec.source {
+            self.with_peer(peer, |entry| {
+                entry.extensions = entry.extensions.union(spec.extensions);
+            });
+        }
         if let Some(entry) = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key)) {
             entry.track.update(&spec);
             entry.spec = spec;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::{NackTracker, Peer, Reception, TwccRecorder};
 use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
+use hearth_rtp::ExtensionIds;
 use hearth_units::{ExtSeq, SeqUnwrapper};
 
 /// A transport with its streams.
@@ -17,6 +18,8 @@ pub(crate) struct PeerEntry {
     pub(crate) addrs: Vec<SocketAddr>,
     /// Keys of the tracks it publishes.
     pub(crate) tracks: Vec<usize>,
+    /// Header extensions of all its tracks.
+    pub(crate) extensions: ExtensionIds,
     /// Keys of its subscriptions.
     pub(crate) downs: Vec<usize>,
     /// Subscriptions with packets to send; `queued` if it stands in the shard's list.

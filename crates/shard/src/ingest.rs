@@ -28,13 +28,7 @@ impl Shard {
             self.counters.dropped_invalid += 1;
             return;
         };
-        let ids = entry
-            .tracks
-            .first()
-            .and_then(|track| self.tracks.get(*track))
-            .map(|track| track.spec.extensions)
-            .unwrap_or_default();
-        let extensions = ReadExtensions::read(&view, &ids);
+        let extensions = ReadExtensions::read(&view, &entry.extensions);
         if let Some(seq) = extensions.transport_seq {
             entry.twcc.handle_packet(now, seq);
         }

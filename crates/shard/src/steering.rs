@@ -52,6 +52,11 @@ impl Steering {
         self.ufrags.insert(ufrag.to_owned(), peer);
     }
 
+    /// `ufrag` is no longer anybody's.
+    pub(crate) fn remove_ufrag(&mut self, ufrag: &str) {
+        self.ufrags.remove(ufrag);
+    }
+
     /// `from` talks to `peer`. `proven`: its connectivity check has passed.
     pub(crate) fn learn(
         &mut self,
@@ -72,7 +77,7 @@ impl Steering {
     /// Forgets a peer's names and addresses.
     pub(crate) fn remove(&mut self, peer: usize, ufrags: &[String], known: &[SocketAddr]) {
         for ufrag in ufrags {
-            self.ufrags.remove(ufrag);
+            self.remove_ufrag(ufrag);
         }
         for addr in known {
             if self.addrs.get(addr) == Some(&peer) {
