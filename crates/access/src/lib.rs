@@ -1,1 +1,15 @@
-//! Access tokens and what they grant.
+//! Access tokens: who may do what, signed by a key that the operator handed out.
+//!
+//! * **Owns:** the API keys; nothing that changes over time.
+//! * **In:** tokens from clients, and the time.
+//! * **Out:** [`Claims`], or [`TokenError`] whose text goes to the client; new tokens.
+//! * **Invariant:** only HS256 under a known key is accepted, and only with an expiry.
+//! * **Not here:** what a grant means for a request (`room`, `http`).
+
+mod claims;
+mod grant;
+mod keys;
+
+pub use claims::{Claims, TokenBuilder};
+pub use grant::VideoGrant;
+pub use keys::{Keys, LEEWAY, TokenError};

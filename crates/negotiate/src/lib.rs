@@ -1,1 +1,25 @@
 //! SDP to typed specs and back; pure.
+//!
+//! * **Owns:** for one peer connection, which section of its description carries which track.
+//! * **In:** the client's descriptions, the tracks it announced, the [`Sender`]s we want it to get.
+//! * **Out:** our descriptions, and what they mean as values of `plane`.
+//! * **Invariant:** what a description of ours says is what the values returned with it say.
+//! * **Not here:** time, when to negotiate (`room`), candidates of ours (trickled by `room`).
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod answerer;
+mod codecs;
+mod downlinks;
+mod extensions;
+mod offerer;
+mod publish;
+mod remote;
+mod section;
+mod types;
+
+pub use answerer::{Answer, Answerer};
+pub use offerer::{Accepted, Offer, Offerer};
+pub use types::{
+    AnswererKind, Bound, ClientQuirks, LocalTransport, NegotiateError, PendingTrack, Published,
+    Sender, SimulcastCid,
+};

@@ -1,4 +1,9 @@
 //! The node's DTLS certificate and the configuration all its transports share.
+//!
+//! * **Owns:** the certificate with its key, and the DTLS library's configuration.
+//! * **In:** nothing.
+//! * **Out:** [`Certificate::fingerprint`], for session descriptions.
+//! * **Invariant:** both are made once per node and never change.
 
 use std::fmt;
 use std::sync::Arc;

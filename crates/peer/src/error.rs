@@ -6,7 +6,7 @@ pub enum PeerError {
     /// The DTLS library refuses its configuration or could not make a certificate.
     #[error("DTLS: {0}")]
     Dtls(String),
-    /// An address of ours cannot be a candidate.
+    /// None of our addresses can be a candidate.
     #[error("local candidate: {0}")]
     Candidate(String),
 }
@@ -23,8 +23,6 @@ pub enum DropReason {
     Stun,
     /// From an address that has not passed a connectivity check.
     UnprovenAddress,
-    /// DTLS that does not belong to the association.
-    Dtls,
     /// Media before there are keys.
     NoKeys,
     /// The authentication tag does not match.

@@ -58,12 +58,17 @@ struct Path {
 
 impl Ice {
     pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: u64) -> Result<Self, PeerError> {
-        let local = spec
-            .local_addrs
-            .iter()
-            .map(|addr| Candidate::host(*addr, "udp"))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PeerError::Candidate(error.to_string()))?;
+        let mut local = Vec::new();
+        let mut refused = String::from("no address");
+        for addr in &spec.local_addrs {
+            match Candidate::host(*addr, "udp") {
+                Ok(candidate) => local.push(candidate),
+                Err(error) => refused = error.to_string(),
+            }
+        }
+        if local.is_empty() {
+            return Err(PeerError::Candidate(refused));
+        }
         let config = Config {
             lite: spec.ice_lite,
             controlling: spec.ice_controlling && !spec.ice_lite,

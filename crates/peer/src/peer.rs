@@ -124,7 +124,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// [`PeerError::Candidate`] if an address of ours cannot be a candidate.
+    /// [`PeerError::Candidate`] if none of our addresses can be a candidate.
     pub fn new(
         now: Instant,
         spec: &PeerSpec,

@@ -1,1 +1,35 @@
-//! Threads, tasks, queues and placement.
+//! Threads, tasks, queues and placement: everything that the sans-IO crates are driven by.
+//!
+//! * [`Node`] is the handle that HTTP uses: join, call, list, counters, shutdown.
+//! * Control: one task per room owns its `room::Room`; the directory task knows which rooms there
+//!   are; the dispatcher task carries events from shards to rooms.
+//! * Media: one thread per shard owns its `shard::Shard` and its sockets.
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | control → shard | 4,096 commands | control waits |
+//! | shard → dispatcher | 65,536 events | dropped, counted, logged as a bug |
+//! | shard → shard | 1,024 parcels | dropped, counted |
+//! | sessions, dispatcher → room | 4,096 inputs | data, levels, reports: dropped, counted; else the sender waits |
+//! | one session → room | 64 requests | the session is closed |
+//! | room → one session | 256 messages | the session is closed |
+
+mod clock;
+mod config;
+mod counters;
+mod directory;
+mod dispatcher;
+mod ledger;
+mod node;
+mod path;
+mod placement;
+mod room_task;
+mod session;
+mod shard_thread;
+mod start;
+
+pub use clock::WallClock;
+pub use config::{NodeConfig, StartError};
+pub use counters::{Counters, Drops};
+pub use node::Node;
+pub use session::{SendError, Session, SessionOutput};

@@ -1,1 +1,20 @@
-//! LiveKit's messages, their framing, and conversion to our types.
+//! LiveKit's messages: their types, their framing, and what a client asks for when it joins.
+//!
+//! * **Owns:** nothing that changes over time, except a [`Rng`] its holder seeds.
+//! * **In:** frames, query parameters and candidate JSON from clients, each with a size limit.
+//! * **Out:** typed messages ([`proto`]), [`JoinParams`], sids.
+//! * **Invariant:** no input panics or allocates more than its documented limit.
+//! * **Not here:** what a message does (`room`), HTTP (`http`).
+
+pub mod frame;
+pub mod join;
+mod names;
+mod query;
+mod rng;
+mod trickle;
+
+pub use join::{JoinParams, JoinParamsError, JoinPath};
+pub use livekit_protocol as proto;
+pub use names::{participant_sid, room_sid, short_id, track_sid};
+pub use rng::Rng;
+pub use trickle::{Candidate, CandidateError, parse_candidate, write_candidate};

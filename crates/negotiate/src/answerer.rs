@@ -1,0 +1,325 @@
+//! Answers the client's offers: its publishing connection, or its only one.
+//!
+//! * **Owns:** which section carries which track, in both directions.
+//! * **In:** [`handle_offer`](Answerer::handle_offer), [`add_sender`](Answerer::add_sender),
+//!   [`remove_sender`](Answerer::remove_sender), [`match_pending`](Answerer::match_pending).
+//! * **Out:** [`Answer`], and [`sections_needed`](Answerer::sections_needed) when the client has
+//!   to offer again.
+//! * **Invariant:** an answer has the offer's sections in the offer's order. A section is refused
+//!   only if the client stopped it, or has nothing in it that we know.
+//! * **Spec:** JSEP (RFC 9429 §5.3), with `setup:passive` always.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hearth_codec::Codec;
+use hearth_plane::{DownId, RemoteParams};
+use hearth_rtp::ExtensionIds;
+use hearth_sdp::{Direction, Media, MediaType};
+use hearth_units::MediaKind;
+
+use crate::{
+    AnswererKind, Bound, ClientQuirks, LocalTransport, NegotiateError, PendingTrack, Published,
+    Sender,
+    codecs::{Format, OpusWish, answer_opus, formats_of, prefer, receive_codecs, send_codecs},
+    downlinks::{Downlinks, Offered},
+    extensions::{add_ids, agree},
+    publish::{Sending, Uplinks, encodings_of, is_sending, rids_of},
+    remote::RemoteDescription,
+    section::{self, OriginCounter},
+};
+
+/// An answer, and what it means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// To be sent to the client.
+    pub sdp: String,
+    /// The client's end of the transport.
+    pub remote: RemoteParams,
+    /// Candidates in the offer, each `candidate:…`.
+    pub remote_candidates: Vec<String>,
+    /// Every section that carries an announced track, also those of earlier offers.
+    pub published: Vec<Published>,
+    /// Sections whose track ended. Comes before `published`, which may name the mid again.
+    pub ended_mids: Vec<String>,
+    /// Every sender that has a section, also those of earlier answers.
+    pub bound: Vec<Bound>,
+    /// Senders whose codec the client cannot receive; they are forgotten.
+    pub unbound: Vec<DownId>,
+    /// Complete: section to track SID.
+    pub mid_to_track_id: BTreeMap<String, String>,
+    /// There is a section for data channels.
+    pub has_data: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Answerer {
+    kind: AnswererKind,
+    quirks: ClientQuirks,
+    origin: OriginCounter,
+    up: Uplinks,
+    down: Downlinks,
+}
+
+/// A live section for sound or pictures that has a format we know.
+struct Usable<'a> {
+    mid: &'a str,
+    kind: MediaKind,
+    media: &'a Media,
+    publishes: bool,
+    formats: Vec<Format>,
+}
+
+/// What the sections of one answer add up to.
+#[derive(Default)]
+struct Outcome {
+    published: Vec<Published>,
+    received: ExtensionIds,
+    bound: Vec<Bound>,
+    mid_to_track_id: BTreeMap<String, String>,
+    has_data: bool,
+}
+
+impl Answerer {
+    /// Nothing offered yet.
+    pub fn new(kind: AnswererKind, quirks: ClientQuirks) -> Self {
+        Self {
+            kind,
+            quirks,
+            origin: OriginCounter::default(),
+            up: Uplinks::default(),
+            down: Downlinks::default(),
+        }
+    }
+
+    /// Sends a track to the client from the next answer on (single connection only).
+    pub fn add_sender(&mut self, sender: Sender) {
+        debug_assert_eq!(self.kind, AnswererKind::Single, "a publisher connection sends nothing");
+        if self.kind == AnswererKind::Single {
+            self.down.add(sender);
+        }
+    }
+
+    /// Stops that at the next answer.
+    pub fn remove_sender(&mut self, id: DownId) {
+        self.down.remove(id);
+    }
+
+    /// What to ask the client for: `(audio, video)` sections to add before it offers again;
+    /// `(0, 0)` if it only has to offer again. What is returned counts as asked, until its next
+    /// offer. `None` before the first offer.
+    pub fn sections_needed(&mut self) -> Option<(u32, u32)> {
+        self.origin.begun().then(|| self.down.sections_needed(&self.quirks))?
+    }
+
+    /// Answers an offer. `tracks` are those that no offer was matched with, oldest first.
+    pub fn handle_offer(
+        &mut self,
+        sdp: &str,
+        tracks: &[PendingTrack],
+        local: &LocalTransport,
+    ) -> Result<Answer, NegotiateError> {
+        let offer = RemoteDescription::parse(sdp)?;
+        // From here on nothing fails.
+        let usable: Vec<Usable<'_>> =
+            offer.live().filter_map(|(mid, m)| Usable::new(mid, m)).collect();
+        let changes = self.up.update(&sending(&usable), tracks);
+        let unbound = self.assign_senders(&usable);
+
+        let mixed = offer.session.attributes.has("extmap-allow-mixed");
+        let mut session = section::session(self.origin.next(local), local, mixed);
+        let mut outcome = Outcome::default();
+        let mut usable = usable.into_iter().peekable();
+        for media in &offer.session.media {
+            let answer = if let Some(usable) = usable.next_if(|u| Some(u.mid) == media.mid()) {
+                self.answer_rtp(usable, local, &mut outcome)
+            } else if offer.is_live(media) && is_data(media) && !outcome.has_data {
+                outcome.has_data = true;
+                section::data(media.mid().unwrap_or_default(), local, "passive")
+            } else {
+                section::rejected(media)
+            };
+            session.media.push(answer);
+        }
+        section::push_bundle(&mut session);
+
+        let received = outcome.received;
+        outcome.published.iter_mut().for_each(|published| published.extensions = received);
+        self.up.set_answered(outcome.published);
+        Ok(Answer {
+            sdp: session.to_string(),
+            published: self.up.published(&changes.matched).collect(),
+            ended_mids: changes.ended,
+            bound: outcome.bound,
+            unbound,
+            mid_to_track_id: outcome.mid_to_track_id,
+            has_data: outcome.has_data,
+            remote: offer.params,
+            remote_candidates: offer.candidates,
+        })
+    }
+
+    /// Matches tracks that were announced after their section was offered. The codec order of the
+    /// answer that was given stays as it is until the next offer.
+    pub fn match_pending(&mut self, tracks: &[PendingTrack]) -> Vec<Published> {
+        self.up.match_late(tracks)
+    }
+
+    fn assign_senders(&mut self, usable: &[Usable<'_>]) -> Vec<DownId> {
+        let mut sections = Vec::new();
+        for section in usable {
+            let mut formats = section.formats.clone();
+            formats.retain(|f| !self.quirks.disabled_subscribe.contains(&f.codec));
+            sections.push((section, formats));
+        }
+        let offered: Vec<Offered<'_>> = sections
+            .iter()
+            .map(|(section, formats)| Offered {
+                mid: section.mid,
+                kind: section.kind,
+                takes: section.media.direction().receives(),
+                publishes: section.publishes,
+                formats,
+            })
+            .collect();
+        self.down.assign(&offered, &self.quirks)
+    }
+
+    fn answer_rtp(
+        &self,
+        usable: Usable<'_>,
+        local: &LocalTransport,
+        outcome: &mut Outcome,
+    ) -> Media {
+        let Usable { mid, kind, media, publishes, .. } = usable;
+        let sender = self.down.at(mid);
+        let formats = self.choose(&usable, sender);
+        if formats.is_empty() {
+            return section::rejected(media);
+        }
+        let mut answer = section::rtp(kind, mid, local, "passive", &formats);
+        let agreed = agree(media, sender.is_some(), publishes);
+        for ext in &agreed {
+            let direction = ext.direction.map_or("", Direction::as_str);
+            let slash = if direction.is_empty() { "" } else { "/" };
+            let line = format_args!("{}{slash}{direction} {}", ext.id, ext.uri).to_string();
+            answer.attributes.push("extmap", line);
+        }
+        if publishes {
+            push_simulcast(&mut answer, &rids_of(media));
+            add_ids(&mut outcome.received, &agreed, false);
+            outcome.published.push(Published {
+                mid: mid.to_owned(),
+                kind,
+                track_cid: String::new(),
+                pending_cid: String::new(),
+                pending: None,
+                codecs: receive_codecs(&formats),
+                encodings: encodings_of(media),
+                nack: formats.first().is_some_and(|format| format.feedback.nack),
+                extensions: ExtensionIds::default(),
+            });
+        }
+        if let Some(sender) = sender {
+            let rtx = formats.iter().any(|format| format.rtx_pt.is_some());
+            section::push_sender(&mut answer.attributes, sender, rtx);
+            let mut extensions = ExtensionIds::default();
+            add_ids(&mut extensions, &agreed, true);
+            let codecs = send_codecs(&formats, sender);
+            outcome.bound.push(Bound {
+                sender: sender.id,
+                mid: mid.to_owned(),
+                codecs,
+                extensions,
+            });
+            outcome.mid_to_track_id.insert(mid.to_owned(), sender.track_id.clone());
+        }
+        let direction = Direction::new(sender.is_some(), publishes);
+        answer.attributes.push_flag(direction.as_str());
+        answer
+    }
+
+    /// The section's formats as we answer them (protocol.md §3.6, §4.5).
+    fn choose(&self, usable: &Usable<'_>, sender: Option<&Sender>) -> Vec<Format> {
+        let mut formats = usable.formats.clone();
+        let matched = self.up.plan(usable.mid).filter(|_| usable.publishes);
+        let plan = matched.unwrap_or_default();
+        if usable.publishes {
+            formats.retain(|format| {
+                let for_sender = sender.is_some_and(|sender| sender.codec == format.codec);
+                for_sender || !self.quirks.disabled_publish.contains(&format.codec)
+            });
+            let no_red = plan.disable_red || self.quirks.firefox;
+            let first = match (plan.preferred, usable.kind) {
+                (Some(codec), _) => Some(codec),
+                (None, MediaKind::Audio) if no_red => Some(Codec::Opus),
+                (None, MediaKind::Audio) => Some(Codec::Red),
+                (None, MediaKind::Video) => None,
+            };
+            first.into_iter().for_each(|codec| prefer(&mut formats, codec));
+            let only_one = self.quirks.one_video_codec && usable.kind == MediaKind::Video;
+            if let (true, Some(_), None, Some(first)) =
+                (only_one, matched, sender, formats.first().map(|format| format.codec))
+            {
+                formats.retain(|format| format.codec == first);
+            }
+        } else {
+            let disabled = &self.quirks.disabled_subscribe;
+            if sender.is_some() || formats.iter().any(|f| !disabled.contains(&f.codec)) {
+                formats.retain(|format| !disabled.contains(&format.codec));
+            }
+            if let Some(sender) = sender.filter(|sender| sender.kind == MediaKind::Video) {
+                prefer(&mut formats, sender.codec);
+            }
+            formats.iter_mut().for_each(|format| format.feedback.transport_cc = false);
+        }
+        let wish = OpusWish {
+            stereo: plan.stereo,
+            no_dtx: plan.no_dtx,
+            sends_stereo: sender.is_some_and(|sender| sender.stereo),
+        };
+        for format in formats.iter_mut().filter(|format| format.codec == Codec::Opus) {
+            let fmtp = answer_opus(format.fmtp.as_deref(), wish);
+            format.fmtp = (!fmtp.is_empty()).then_some(fmtp);
+        }
+        formats
+    }
+}
+
+impl<'a> Usable<'a> {
+    fn new(mid: &'a str, media: &'a Media) -> Option<Self> {
+        let kind = match media.kind {
+            MediaType::Audio => MediaKind::Audio,
+            MediaType::Video => MediaKind::Video,
+            MediaType::Application | MediaType::Other(_) => return None,
+        };
+        let formats = formats_of(media, &[]);
+        let publishes = is_sending(media);
+        (!formats.is_empty()).then_some(Self { mid, kind, media, publishes, formats })
+    }
+}
+
+fn sending<'a>(usable: &[Usable<'a>]) -> Vec<Sending<'a>> {
+    let cid = |media: &'a Media| media.attributes.msid().map_or("", |(_, track)| track);
+    usable
+        .iter()
+        .filter(|section| section.publishes)
+        .map(|section| Sending { mid: section.mid, kind: section.kind, cid: cid(section.media) })
+        .collect()
+}
+
+fn is_data(media: &Media) -> bool {
+    let formats: BTreeSet<&str> = media.formats.iter().map(String::as_str).collect();
+    media.kind == MediaType::Application
+        && media.proto.ends_with("DTLS/SCTP")
+        && formats.contains("webrtc-datachannel")
+}
+
+fn push_simulcast(answer: &mut Media, rids: &[&str]) {
+    for rid in rids {
+        answer.attributes.push("rid", format_args!("{rid} recv"));
+    }
+    if !rids.is_empty() {
+        answer.attributes.push("simulcast", format_args!("recv {}", rids.join(";")));
+    }
+}

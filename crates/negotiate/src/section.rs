@@ -1,0 +1,162 @@
+//! Writes the parts that our offers and answers have in common.
+
+use std::fmt::Write;
+
+use hearth_plane::Fingerprint;
+use hearth_sdp::{Attributes, Direction, Media, MediaType, Origin, Session};
+use hearth_units::MediaKind;
+
+use crate::{LocalTransport, Sender, codecs::Format};
+
+const RTP_PROTO: &str = "UDP/TLS/RTP/SAVPF";
+
+/// Largest message on a data channel that we take, in bytes; livekit-server's number.
+const MAX_MESSAGE_SIZE: u32 = 65_535;
+
+/// Numbers for the `o=` line of one connection's descriptions.
+#[derive(Debug, Default)]
+pub(crate) struct OriginCounter(Origin);
+
+impl OriginCounter {
+    /// The next description's. The session number comes from the first ufrag, which is random.
+    pub(crate) fn next(&mut self, local: &LocalTransport) -> Origin {
+        if self.0.version == 0 {
+            // FNV-1a, 63 bits.
+            let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            self.0.session = local.ice.ufrag.bytes().fold(0xcbf2_9ce4_8422_2325, fnv) >> 1;
+        }
+        self.0.version = self.0.version.saturating_add(1);
+        self.0
+    }
+
+    /// Whether there was a description.
+    pub(crate) const fn begun(&self) -> bool {
+        self.0.version != 0
+    }
+}
+
+/// A description without sections.
+pub(crate) fn session(origin: Origin, local: &LocalTransport, mixed: bool) -> Session {
+    let mut attributes = Attributes::default();
+    attributes.push("msid-semantic", "WMS *");
+    attributes.push("fingerprint", format_args!("sha-256 {}", colon_hex(local.fingerprint)));
+    if local.ice_lite {
+        attributes.push_flag("ice-lite");
+    }
+    if mixed {
+        attributes.push_flag("extmap-allow-mixed");
+    }
+    Session { origin, attributes, media: Vec::new() }
+}
+
+/// States the bundle, once all sections are there.
+pub(crate) fn push_bundle(session: &mut Session) {
+    let live: Vec<&str> =
+        session.media.iter().filter(|media| media.is_live()).filter_map(Media::mid).collect();
+    let bundle = format!("BUNDLE {}", live.join(" "));
+    if !live.is_empty() {
+        session.attributes.push("group", bundle);
+    }
+}
+
+/// A section for data channels.
+pub(crate) fn data(mid: &str, local: &LocalTransport, setup: &str) -> Media {
+    let mut media = Media {
+        kind: MediaType::Application,
+        port: 9,
+        proto: "UDP/DTLS/SCTP".to_owned(),
+        formats: vec!["webrtc-datachannel".to_owned()],
+        attributes: Attributes::default(),
+    };
+    push_transport(&mut media.attributes, mid, local, setup);
+    media.attributes.push_flag(Direction::SendRecv.as_str());
+    media.attributes.push("sctp-port", 5000);
+    media.attributes.push("max-message-size", MAX_MESSAGE_SIZE);
+    media
+}
+
+/// A section for sound or pictures, up to its codecs.
+pub(crate) fn rtp(
+    kind: MediaKind,
+    mid: &str,
+    local: &LocalTransport,
+    setup: &str,
+    formats: &[Format],
+) -> Media {
+    let kind = match kind {
+        MediaKind::Audio => MediaType::Audio,
+        MediaKind::Video => MediaType::Video,
+    };
+    let proto = RTP_PROTO.to_owned();
+    let attributes = Attributes::default();
+    let mut media = Media { kind, port: 9, proto, formats: Vec::new(), attributes };
+    push_transport(&mut media.attributes, mid, local, setup);
+    media.attributes.push_flag("rtcp-mux");
+    media.attributes.push_flag("rtcp-rsize");
+    formats.iter().for_each(|format| push_format(&mut media, format));
+    media
+}
+
+/// The refusal of a section, with its own words.
+pub(crate) fn rejected(offered: &Media) -> Media {
+    let mut media = Media {
+        kind: offered.kind.clone(),
+        port: 0,
+        proto: offered.proto.clone(),
+        formats: offered.formats.iter().take(1).cloned().collect(),
+        attributes: Attributes::default(),
+    };
+    if let Some(mid) = offered.mid() {
+        media.attributes.push("mid", mid);
+    }
+    media.attributes.push_flag(Direction::Inactive.as_str());
+    media
+}
+
+/// Declares the streams of a sender.
+pub(crate) fn push_sender(attributes: &mut Attributes, sender: &Sender, rtx: bool) {
+    let Sender { stream_id, track_id, ssrc, .. } = sender;
+    let rtx_ssrc = sender.rtx_ssrc.filter(|_| rtx);
+    if let Some(rtx_ssrc) = rtx_ssrc {
+        attributes.push("ssrc-group", format_args!("FID {ssrc} {rtx_ssrc}"));
+    }
+    for ssrc in [Some(*ssrc), rtx_ssrc].into_iter().flatten() {
+        attributes.push("ssrc", format_args!("{ssrc} cname:{stream_id}"));
+        attributes.push("ssrc", format_args!("{ssrc} msid:{stream_id} {track_id}"));
+    }
+    attributes.push("msid", format_args!("{stream_id} {track_id}"));
+}
+
+fn push_transport(attributes: &mut Attributes, mid: &str, local: &LocalTransport, setup: &str) {
+    attributes.push("setup", setup);
+    attributes.push("mid", mid);
+    attributes.push("ice-ufrag", &local.ice.ufrag);
+    attributes.push("ice-pwd", &local.ice.pwd);
+}
+
+fn push_format(media: &mut Media, format: &Format) {
+    let Format { pt, rtx_pt, fmtp, feedback, .. } = format;
+    media.formats.push(pt.to_string());
+    media.attributes.push("rtpmap", format_args!("{pt} {}", format.rtpmap()));
+    if let Some(fmtp) = fmtp {
+        media.attributes.push("fmtp", format_args!("{pt} {fmtp}"));
+    }
+    for name in feedback.names() {
+        media.attributes.push("rtcp-fb", format_args!("{pt} {name}"));
+    }
+    if let Some(rtx_pt) = rtx_pt {
+        media.formats.push(rtx_pt.to_string());
+        media.attributes.push("rtpmap", format_args!("{rtx_pt} rtx/90000"));
+        media.attributes.push("fmtp", format_args!("{rtx_pt} apt={pt}"));
+    }
+}
+
+fn colon_hex(fingerprint: Fingerprint) -> String {
+    let mut text = String::with_capacity(95);
+    for (index, byte) in fingerprint.0.iter().enumerate() {
+        let colon = if index == 0 { "" } else { ":" };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{colon}{byte:02X}");
+    }
+    text
+}

@@ -1,0 +1,193 @@
+//! What goes in and comes out of both sides of a negotiation.
+
+use hearth_codec::Codec;
+use hearth_plane::{DownId, EncodingSpec, Fingerprint, IceCredentials, ReceiveCodec, SendCodec};
+use hearth_rtp::ExtensionIds;
+use hearth_units::MediaKind;
+
+/// Our end of the transport, as descriptions state it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalTransport {
+    /// Current ICE credentials; others than before make the description an ICE restart.
+    pub ice: IceCredentials,
+    /// Of the node's certificate.
+    pub fingerprint: Fingerprint,
+    /// Says `a=ice-lite`.
+    pub ice_lite: bool,
+}
+
+/// Which peer connection of a client an [`Answerer`](crate::Answerer) answers for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AnswererKind {
+    /// The client's publishing connection beside a subscriber connection; never sends media.
+    Publisher,
+    /// The client's only connection: carries both directions.
+    Single,
+}
+
+/// What is special about this client (protocol.md §3.10).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClientQuirks {
+    /// RED is not put first.
+    pub firefox: bool,
+    /// A section that carried a track is not used for another one.
+    pub safari: bool,
+    /// Ignores the order of codecs in answers: a published video section keeps only one codec.
+    pub one_video_codec: bool,
+    /// Never accepted in published sections.
+    pub disabled_publish: Vec<Codec>,
+    /// Never sent to this client.
+    pub disabled_subscribe: Vec<Codec>,
+}
+
+impl ClientQuirks {
+    /// The treatment of a browser, by the names in `ClientInfo` (any case).
+    pub fn detect(browser: &str, os: &str) -> Self {
+        let firefox = browser.to_ascii_lowercase().contains("firefox");
+        let safari = browser.eq_ignore_ascii_case("safari");
+        let os = os.to_ascii_lowercase();
+        let unordered = firefox && (os.contains("linux") || os.contains("android"));
+        Self {
+            firefox,
+            safari,
+            one_video_codec: unordered,
+            disabled_publish: if unordered { vec![Codec::H264] } else { Vec::new() },
+            disabled_subscribe: if safari { vec![Codec::Av1] } else { Vec::new() },
+        }
+    }
+}
+
+/// One `AddTrackRequest` whose section has not been seen yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PendingTrack {
+    /// The client's name for it.
+    pub cid: String,
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// The codec named by the request, if any. For audio: `None` means RED or Opus.
+    pub preferred: Option<Codec>,
+    /// Its `simulcast_codecs`.
+    pub simulcast: Vec<SimulcastCid>,
+    /// `TF_STEREO`.
+    pub stereo: bool,
+    /// `TF_NO_DTX`.
+    pub no_dtx: bool,
+    /// RED must not be used.
+    pub disable_red: bool,
+}
+
+impl PendingTrack {
+    /// A track with nothing special about it.
+    pub fn new(cid: impl Into<String>, kind: MediaKind) -> Self {
+        Self {
+            cid: cid.into(),
+            kind,
+            preferred: None,
+            simulcast: Vec::new(),
+            stereo: false,
+            no_dtx: false,
+            disable_red: false,
+        }
+    }
+}
+
+/// One entry of `AddTrackRequest.simulcast_codecs`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SimulcastCid {
+    /// The client's name for the track in this codec; may be empty.
+    pub cid: String,
+    /// `None` if the name is not one we know.
+    pub codec: Option<Codec>,
+}
+
+/// What the section of a published track became.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Published {
+    /// The section.
+    pub mid: String,
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// Second token of the section's msid; differs from `pending_cid` if matched by kind.
+    pub track_cid: String,
+    /// The `cid` of the [`PendingTrack`] that was matched.
+    pub pending_cid: String,
+    /// Index of that track in the list given with this call; `None` if an earlier call matched it.
+    pub pending: Option<usize>,
+    /// In the answer's order; the first is the track's codec.
+    pub codecs: Vec<ReceiveCodec>,
+    /// Lowest first, 1 to 3.
+    pub encodings: Vec<EncodingSpec>,
+    /// Generic NACK was agreed.
+    pub nack: bool,
+    /// All extensions agreed on this connection (ids are the same in all sections).
+    pub extensions: ExtensionIds,
+}
+
+/// A track that the client is to get.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sender {
+    /// Our name for the subscription.
+    pub id: DownId,
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// Codec of the track.
+    pub codec: Codec,
+    /// To be declared.
+    pub ssrc: u32,
+    /// To be declared if RTX is agreed on.
+    pub rtx_ssrc: Option<u32>,
+    /// First msid token and CNAME, `PA_…|TR_…`.
+    pub stream_id: String,
+    /// Second msid token, `TR_…`.
+    pub track_id: String,
+    /// Opus in stereo.
+    pub stereo: bool,
+}
+
+/// A sender that has a section in the agreed description.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// Which.
+    pub sender: DownId,
+    /// Its section.
+    pub mid: String,
+    /// What may be sent, one entry a codec; the track's codec (or its stand-in) first.
+    pub codecs: Vec<SendCodec>,
+    /// Extensions agreed for the section.
+    pub extensions: ExtensionIds,
+}
+
+/// Why a description of the client was refused. Nothing has changed then.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NegotiateError {
+    /// It is not SDP.
+    #[error("invalid session description: {0}")]
+    Sdp(#[from] hearth_sdp::ParseError),
+    /// A section has no usable mid.
+    #[error("section {index} has no mid, or one too long")]
+    BadMid {
+        /// Position of the section, from 0.
+        index: usize,
+    },
+    /// Two sections have the same mid.
+    #[error("mid {mid} is used twice")]
+    DuplicateMid {
+        /// The mid.
+        mid: String,
+    },
+    /// No ICE user fragment and password of legal length.
+    #[error("no ICE credentials")]
+    NoIceCredentials,
+    /// No SHA-256 certificate fingerprint.
+    #[error("no sha-256 fingerprint")]
+    NoFingerprint,
+    /// The client wants to be the DTLS server, which we always are.
+    #[error("setup must allow us to be passive")]
+    Setup,
+    /// An answer without an offer.
+    #[error("no offer is outstanding")]
+    NoOfferOutstanding,
+    /// An answer's sections are not those of the offer.
+    #[error("the answer does not match the offer")]
+    AnswerMismatch,
+}

@@ -1,0 +1,338 @@
+//! A peer against a client built from the same libraries, in virtual time.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dcsctp::api::{Message, PpId, SendOptions, StreamId};
+use hearth_peer::{DropReason, Incoming, Peer, PeerEvent, SendDataError};
+use hearth_plane::{Channel, CloseReason, Fingerprint};
+use support::{Client, Pair, client_addr, context, epoch, server_addr, server_credentials, spec};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_client_connects_to_a_lite_and_to_a_full_agent() {
+    for lite in [true, false] {
+        let mut pair = Pair::offered(lite, false, 1);
+        assert!(pair.run(LIMIT, |pair| pair.has(&PeerEvent::Connected)), "lite {lite}");
+        assert!(pair.server.is_connected());
+        assert_eq!(pair.server.remote_addr(), Some(client_addr()));
+        let after = pair.events[0].0;
+        assert!(after < Duration::from_millis(500), "lite {lite}: {after:?}");
+        pair.run_for(Duration::from_secs(120));
+        assert!(pair.server.is_connected(), "lite {lite}: {:?}", pair.events);
+    }
+}
+
+#[test]
+fn a_peer_connects_through_loss() {
+    for seed in 0..20 {
+        let mut pair = Pair::offered(seed % 2 == 0, true, seed);
+        pair.loss = 20;
+        let open = PeerEvent::ChannelOpen(Channel::DataTrack);
+        assert!(pair.run(LIMIT, |pair| pair.has(&open)), "seed {seed}: {:?}", pair.events);
+        assert!(pair.lost > 0);
+    }
+}
+
+#[test]
+fn a_client_may_answer_late() {
+    let t0 = epoch();
+    let mut client = Client::new(t0);
+    let spec = spec(true, true, None);
+    client.set_remote(&spec.local);
+    let params = client.params();
+    let server = Peer::new(t0, &spec, &context().0, 1).unwrap();
+    let mut pair = Pair::new(server, client, t0, 1);
+    assert!(!pair.run(Duration::from_secs(2), |pair| pair.has(&PeerEvent::Connected)));
+    pair.server.set_remote(pair.now, &params);
+    assert!(pair.run(LIMIT, |pair| pair.has(&PeerEvent::Connected)));
+}
+
+#[test]
+fn media_goes_both_ways() {
+    let mut pair = Pair::offered(true, false, 1);
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected() && pair.client.dtls_done));
+    let mut packet = vec![0x80, 96, 0, 5, 0, 0, 0, 9, 0, 0, 0, 7, 1, 2, 3];
+    packet.resize(31, 0);
+    let plain = packet[..15].to_vec();
+
+    let mut up = packet.clone();
+    let len = pair.client.keys.as_mut().unwrap().0.seal_rtp(&mut up, 12, 15, 5).unwrap();
+    pair.inject(client_addr(), up[..len].to_vec());
+    pair.inject(client_addr(), up[..len].to_vec());
+
+    let len = pair.server.seal_rtp(&mut packet, 15, 12, 5).unwrap();
+    pair.inject_to_client(packet[..len].to_vec());
+
+    let mut rtcp = vec![0x80, 201, 0, 1, 0, 0, 0, 7];
+    rtcp.resize(28, 0);
+    let len = pair.client.keys.as_mut().unwrap().0.seal_rtcp(&mut rtcp, 8).unwrap();
+    pair.inject(client_addr(), rtcp[..len].to_vec());
+
+    pair.run_for(Duration::from_millis(50));
+    assert_eq!(pair.media, [(5, plain.clone())]);
+    assert_eq!(pair.client.media, [plain]);
+    assert_eq!(pair.rtcp, [vec![0x80, 201, 0, 1, 0, 0, 0, 7]]);
+}
+
+#[test]
+fn channels_that_we_open_carry_data_both_ways() {
+    let mut pair = Pair::offered(true, true, 1);
+    let open = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
+    assert!(pair.run(LIMIT, |pair| {
+        open.iter().all(|channel| pair.has(&PeerEvent::ChannelOpen(*channel)))
+    }));
+    pair.client.messages.clear();
+    for (channel, stream) in open.into_iter().zip([1, 3, 5]) {
+        for payload in [Bytes::from_static(b"down"), Bytes::new(), vec![7; 60_000].into()] {
+            pair.server.send_data(pair.now, channel, &payload).unwrap();
+            pair.run_for(Duration::from_secs(1));
+            let got = pair.client.messages.pop().unwrap();
+            assert_eq!(got.stream_id, StreamId(stream));
+            let expect = if payload.is_empty() { (57, 1) } else { (53, payload.len()) };
+            assert_eq!((got.ppid.0, got.payload.len()), expect);
+        }
+        let message = Message::new(StreamId(stream), PpId(53), b"up".to_vec());
+        pair.client.sctp.send(message, &SendOptions::default()).unwrap();
+        let data = PeerEvent::Data { channel, payload: Bytes::from_static(b"up") };
+        pair.run_for(Duration::from_secs(1));
+        assert!(pair.has(&data));
+    }
+    let refused = pair.server.send_data(pair.now, Channel::Reliable, &vec![0; 65_536].into());
+    assert_eq!(refused, Err(SendDataError::TooLong));
+}
+
+#[test]
+fn channels_that_the_client_opens_are_known_by_their_label() {
+    let mut pair = Pair::offered(false, false, 1);
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected()));
+    let too_early = pair.server.send_data(pair.now, Channel::Lossy, &Bytes::new());
+    assert_eq!(too_early, Err(SendDataError::NotOpen));
+    for (id, label) in [(0, "_lossy"), (2, "chat")] {
+        let mut open = vec![3, 0, 0, 0, 0, 0, 0, 0, 0, u8::try_from(label.len()).unwrap(), 0, 0];
+        open.extend_from_slice(label.as_bytes());
+        let open = Message::new(StreamId(id), PpId(50), open);
+        pair.client.sctp.send(open, &SendOptions::default()).unwrap();
+    }
+    let text = Message::new(StreamId(2), PpId(51), b"hi".to_vec());
+    pair.client.sctp.send(text, &SendOptions::default()).unwrap();
+    pair.run_for(Duration::from_secs(2));
+    assert!(pair.has(&PeerEvent::ChannelOpen(Channel::Lossy)));
+    let payload = Bytes::from_static(b"hi");
+    assert!(pair.has(&PeerEvent::Data { channel: Channel::Other, payload: payload.clone() }));
+    assert_eq!(pair.client.messages.iter().filter(|m| m.payload == [2]).count(), 2);
+
+    pair.client.messages.clear();
+    pair.server.send_data(pair.now, Channel::Lossy, &payload).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.messages[0].stream_id, StreamId(0));
+}
+
+#[test]
+fn a_reader_that_is_too_slow_loses_messages_but_not_the_channel() {
+    let mut pair = Pair::offered(true, true, 1);
+    let open = PeerEvent::ChannelOpen(Channel::Reliable);
+    assert!(pair.run(LIMIT, |pair| pair.has(&open)));
+    pair.cut = true;
+    let payload = Bytes::from(vec![7; 50_000]);
+    let mut sent = 0;
+    while pair.server.send_data(pair.now, Channel::Reliable, &payload).is_ok() {
+        sent += 1;
+        while pair.server.poll_transmit().is_some() {}
+        assert!(sent < 60);
+    }
+    assert!(sent > 30, "{sent}");
+    pair.cut = false;
+    pair.run_for(Duration::from_secs(14));
+    assert_eq!(pair.server.send_data(pair.now, Channel::Reliable, &payload), Ok(()));
+}
+
+#[test]
+fn a_client_that_never_comes_is_forgotten_after_15_s() {
+    let mut pair = Pair::offered(true, false, 1);
+    pair.cut = true;
+    closes(&mut pair, CloseReason::IceTimeout, Duration::from_secs(15));
+}
+
+#[test]
+fn a_client_that_checks_but_never_begins_dtls_is_forgotten() {
+    for lite in [true, false] {
+        let mut pair = Pair::offered(lite, false, 1);
+        assert!(pair.run(LIMIT, |pair| pair.server.remote_addr().is_some()));
+        pair.cut = true;
+        let at = pair.now - pair.t0;
+        closes(&mut pair, CloseReason::DtlsTimeout, at + Duration::from_secs(15));
+    }
+}
+
+#[test]
+fn a_client_that_vanishes_at_any_step_is_forgotten_in_time() {
+    // How many datagrams the server sends before the client is gone.
+    for lite in [true, false] {
+        for step in 0..30 {
+            let mut pair = Pair::offered(lite, true, 1);
+            pair.run(LIMIT, |pair| pair.sent >= step);
+            pair.cut = true;
+            let at = pair.now - pair.t0;
+            let limit = at + Duration::from_secs(31);
+            assert!(pair.run(limit, |pair| closed(pair).is_some()), "step {step}");
+            assert_eq!(pair.server.poll_timeout(), None);
+            assert!(!pair.server.is_connected());
+        }
+    }
+}
+
+#[test]
+fn silence_after_connecting_ends_the_peer_after_15_s() {
+    let mut pair = Pair::offered(true, false, 1);
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected()));
+    pair.run_for(Duration::from_secs(30));
+    pair.cut = true;
+    let at = pair.now - pair.t0;
+    pair.run(at + LIMIT, |pair| closed(pair).is_some());
+    let (when, reason) = closed(&pair).unwrap();
+    assert_eq!(reason, CloseReason::Silence);
+    assert!(when <= at + Duration::from_secs(16), "{when:?} after {at:?}");
+    assert!(when >= at + Duration::from_secs(10), "{when:?} after {at:?}");
+}
+
+#[test]
+fn another_certificate_than_the_described_one_is_refused() {
+    let t0 = epoch();
+    let mut client = Client::new(t0);
+    let mut params = client.params();
+    params.fingerprint = Fingerprint([7; 32]);
+    let spec = spec(true, false, Some(params));
+    client.set_remote(&spec.local);
+    let server = Peer::new(t0, &spec, &context().0, 1).unwrap();
+    let mut pair = Pair::new(server, client, t0, 1);
+    pair.run(LIMIT, |pair| closed(pair).is_some());
+    assert_eq!(closed(&pair).map(|(_, reason)| reason), Some(CloseReason::DtlsFailed));
+    assert!(!pair.has(&PeerEvent::Connected));
+}
+
+#[test]
+fn a_goodbye_closes_the_peer() {
+    let mut pair = Pair::offered(true, false, 1);
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected() && pair.client.dtls_done));
+    pair.client.dtls.close().unwrap();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(closed(&pair).map(|(_, reason)| reason), Some(CloseReason::PeerClosed));
+}
+
+#[test]
+fn an_ice_restart_keeps_the_keys_and_follows_the_client() {
+    for (lite, server_first) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut pair = Pair::offered(lite, false, 1);
+        assert!(pair.run(LIMIT, |pair| pair.server.is_connected() && pair.client.dtls_done));
+        pair.run_for(Duration::from_secs(5));
+        let old = server_credentials(0).ufrag;
+        let local = server_credentials(1);
+        pair.client.ice.ice_restart(is::IceCreds::new(), true);
+        let params = pair.client.params();
+        if server_first {
+            pair.server.restart_ice(pair.now, &local);
+            pair.server.set_remote(pair.now, &params);
+        } else {
+            pair.server.set_remote(pair.now, &params);
+            pair.server.restart_ice(pair.now, &local);
+        }
+        assert!(pair.server.local_ufrags().any(|ufrag| ufrag == old), "old checks are answered");
+        pair.client.set_remote(&local);
+        pair.client.addr = "10.0.0.2:50000".parse().unwrap();
+        pair.run_for(Duration::from_secs(60));
+        assert!(pair.server.is_connected(), "{lite} {server_first} {:?}", pair.events);
+        assert_eq!(pair.server.remote_addr(), Some(pair.client.addr));
+        assert_eq!(pair.server.local_ufrags().collect::<Vec<_>>(), [local.ufrag.as_str()]);
+    }
+}
+
+#[test]
+fn garbage_of_each_kind_is_dropped() {
+    let mut pair = Pair::offered(true, false, 1);
+    let from = client_addr();
+    let dtls = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let table: [(&[u8], DropReason); 6] = [
+        (&[], DropReason::Unknown),
+        (&[77; 30], DropReason::Unknown),
+        (&[0, 1, 0, 0], DropReason::Stun),
+        (&dtls, DropReason::UnprovenAddress),
+        (&[0x80; 30], DropReason::NoKeys),
+        (&[0x80, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], DropReason::NoKeys),
+    ];
+    for (bytes, expect) in table {
+        assert_eq!(dropped(&mut pair, bytes), Some(expect), "{bytes:?}");
+    }
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected()));
+    for (bytes, expect) in [
+        (&[0x80; 40][..], DropReason::Forged),
+        (&[0x80; 12], DropReason::Malformed),
+        (&[0x80, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], DropReason::Malformed),
+    ] {
+        assert_eq!(dropped(&mut pair, bytes), Some(expect), "{bytes:?}");
+    }
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        let mut bytes: Vec<u8> = Vec::new();
+        let first = [0, 1, 22, 23, 25, 0x80, 0x90];
+        for _ in 0..state % 90 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            bytes.push((state >> 40).to_le_bytes()[0]);
+        }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if let Some(byte) = bytes.first_mut() {
+            *byte = first[usize::try_from(state >> 50).unwrap() % first.len()];
+        }
+        let now = pair.now;
+        assert!(!matches!(
+            pair.server.handle_datagram(now, server_addr(), from, &mut bytes),
+            Incoming::Rtp { .. } | Incoming::Rtcp(_)
+        ));
+    }
+    pair.run_for(Duration::from_secs(5));
+    assert!(pair.server.is_connected(), "{:?}", pair.events);
+}
+
+#[test]
+fn a_flood_of_candidates_is_harmless() {
+    let mut pair = Pair::offered(false, false, 1);
+    for i in 0..500 {
+        let now = pair.now;
+        pair.server.add_remote_candidate(now, "candidate:1 1 udp 2 abc.local 9 typ host");
+        pair.server.add_remote_candidate(
+            now,
+            &format!("a=candidate:1 1 tcp 2 10.1.0.1 {i} typ host tcptype active"),
+        );
+        pair.server.add_remote_candidate(
+            now,
+            &format!("candidate:1 1 udp 2 10.9.0.1 {i} typ host generation 0"),
+        );
+    }
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected()), "{:?}", pair.events);
+}
+
+fn dropped(pair: &mut Pair, bytes: &[u8]) -> Option<DropReason> {
+    let mut bytes = bytes.to_vec();
+    let now = pair.now;
+    match pair.server.handle_datagram(now, server_addr(), client_addr(), &mut bytes) {
+        Incoming::Dropped(reason) => Some(reason),
+        Incoming::Consumed | Incoming::Rtp { .. } | Incoming::Rtcp(_) => None,
+    }
+}
+
+fn closed(pair: &Pair) -> Option<(Duration, CloseReason)> {
+    pair.events.iter().find_map(|(at, event)| match event {
+        PeerEvent::Closed(reason) => Some((*at, *reason)),
+        PeerEvent::Connected | PeerEvent::ChannelOpen(_) | PeerEvent::Data { .. } => None,
+    })
+}
+
+#[track_caller]
+fn closes(pair: &mut Pair, reason: CloseReason, at: Duration) {
+    pair.run(at + LIMIT, |pair| closed(pair).is_some());
+    assert_eq!(closed(pair), Some((at, reason)));
+}

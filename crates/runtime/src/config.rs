@@ -1,0 +1,55 @@
+//! What a node is told at its start, and why it may not start.
+
+use std::io;
+use std::net::SocketAddr;
+
+use hearth_room::RoomConfig;
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Media threads, at least 1.
+    pub shards: u16,
+    /// Addresses to receive media at. All shards share them. Port 0: the system chooses one, the
+    /// same for all addresses; see [`Node::udp_port`](crate::Node::udp_port).
+    pub udp_bind: Vec<SocketAddr>,
+    /// Addresses told to clients; port 0 stands for the port that was bound. Empty: the machine's
+    /// own addresses, of the families that are bound.
+    pub advertised: Vec<SocketAddr>,
+    /// When `advertised` is empty: also tell clients the loopback addresses (development).
+    pub advertise_loopback: bool,
+    /// A join makes the room if it does not exist.
+    pub auto_create: bool,
+    /// For the rooms. `local_addrs` and `fingerprint` are filled in at the start.
+    pub room: RoomConfig,
+    /// For everything random that need not be secret from those who know it; the server draws it.
+    pub seed: u64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `udp_bind` or `shards` is empty.
+    #[error("no UDP address to bind, or no shards")]
+    Nothing,
+    /// A UDP port cannot be had.
+    #[error("cannot bind UDP {addr}: {source}")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The poller cannot be made.
+    #[error("cannot make a poller: {0}")]
+    Poller(#[source] io::Error),
+    /// No thread can be started.
+    #[error("cannot start a shard thread: {0}")]
+    Thread(#[source] io::Error),
+    /// No address to tell to clients.
+    #[error("no address to advertise: the machine has none, and none is configured")]
+    NoAddress,
+    /// The DTLS library refused.
+    #[error("DTLS certificate: {0}")]
+    Certificate(#[source] hearth_peer::PeerError),
+}

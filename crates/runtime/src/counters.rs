@@ -1,0 +1,164 @@
+//! Numbers that say what the node holds and what it dropped.
+//!
+//! * **Owns:** one atomic per number; written by whoever knows, read by [`Counters`] copies.
+//! * **Invariant:** a gauge (rooms, sessions, tasks) is raised and lowered by one guard value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A copy of a node's numbers. The first six are what exists, the rest only grow.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Rooms with a task.
+    pub rooms: u64,
+    /// Participants in all rooms.
+    pub participants: u64,
+    /// Signal connections.
+    pub sessions: u64,
+    /// Transports on all shards.
+    pub peers: u64,
+    /// Control tasks: the directory, the dispatcher, and one per room.
+    pub tasks: u64,
+    /// Shard threads that run.
+    pub shards: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Bytes received, without UDP and IP headers.
+    pub bytes_in: u64,
+    /// Bytes sent, without UDP and IP headers.
+    pub bytes_out: u64,
+    /// What was lost on purpose, by reason.
+    pub drops: Drops,
+    /// Rooms and peers discarded after a panic.
+    pub panics: u64,
+}
+
+/// What was lost on purpose.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Drops {
+    /// Datagrams to send that the kernel had no room for.
+    pub send_full: u64,
+    /// Datagrams to send that the kernel refused.
+    pub send_refused: u64,
+    /// Datagrams received that are longer than any we read.
+    pub receive_truncated: u64,
+    /// Datagrams received of nobody we know.
+    pub receive_unknown: u64,
+    /// Datagrams of a known address that were malformed, replayed or not authentic.
+    pub receive_invalid: u64,
+    /// Answers and parcels for which a shard had no room.
+    pub shard_full: u64,
+    /// Messages that a slow data channel did not take.
+    pub data: u64,
+    /// Parcels for a shard whose queue was full.
+    pub parcels: u64,
+    /// Events that found the dispatcher's queue full.
+    pub events: u64,
+    /// Data, levels and reports that found the room's mailbox full.
+    pub room_inputs: u64,
+    /// Sessions closed because they did not read or wrote too fast.
+    pub sessions: u64,
+}
+
+/// The numbers of the control plane.
+#[derive(Debug, Default)]
+pub(crate) struct ControlCounters {
+    pub(crate) rooms: Arc<AtomicU64>,
+    pub(crate) participants: AtomicU64,
+    pub(crate) sessions: Arc<AtomicU64>,
+    pub(crate) tasks: Arc<AtomicU64>,
+    pub(crate) shards: Arc<AtomicU64>,
+    pub(crate) panics: AtomicU64,
+    pub(crate) dropped_room_inputs: AtomicU64,
+    pub(crate) dropped_sessions: AtomicU64,
+}
+
+/// The numbers of one shard; only its thread writes them.
+#[derive(Debug, Default)]
+pub(crate) struct ShardGauges {
+    pub(crate) peers: AtomicU64,
+    pub(crate) datagrams_in: AtomicU64,
+    pub(crate) datagrams_out: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) send_full: AtomicU64,
+    pub(crate) send_refused: AtomicU64,
+    pub(crate) receive_truncated: AtomicU64,
+    pub(crate) receive_unknown: AtomicU64,
+    pub(crate) receive_invalid: AtomicU64,
+    pub(crate) shard_full: AtomicU64,
+    pub(crate) data: AtomicU64,
+    pub(crate) panics: AtomicU64,
+    pub(crate) parcels: AtomicU64,
+    pub(crate) events: AtomicU64,
+}
+
+impl ShardGauges {
+    /// Adds this shard's numbers.
+    pub(crate) fn add_to(&self, sum: &mut Counters) {
+        sum.peers += read(&self.peers);
+        sum.datagrams_in += read(&self.datagrams_in);
+        sum.datagrams_out += read(&self.datagrams_out);
+        sum.bytes_in += read(&self.bytes_in);
+        sum.bytes_out += read(&self.bytes_out);
+        sum.drops.send_full += read(&self.send_full);
+        sum.drops.send_refused += read(&self.send_refused);
+        sum.drops.receive_truncated += read(&self.receive_truncated);
+        sum.drops.receive_unknown += read(&self.receive_unknown);
+        sum.drops.receive_invalid += read(&self.receive_invalid);
+        sum.drops.shard_full += read(&self.shard_full);
+        sum.drops.data += read(&self.data);
+        sum.panics += read(&self.panics);
+        sum.drops.parcels += read(&self.parcels);
+        sum.drops.events += read(&self.events);
+    }
+}
+
+impl ControlCounters {
+    /// A copy, without the shards' part.
+    pub(crate) fn snapshot(&self) -> Counters {
+        Counters {
+            rooms: read(&self.rooms),
+            participants: read(&self.participants),
+            sessions: read(&self.sessions),
+            tasks: read(&self.tasks),
+            shards: read(&self.shards),
+            panics: read(&self.panics),
+            drops: Drops {
+                room_inputs: read(&self.dropped_room_inputs),
+                sessions: read(&self.dropped_sessions),
+                ..Drops::default()
+            },
+            ..Counters::default()
+        }
+    }
+}
+
+/// Counts one thing for as long as the value lives.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<AtomicU64>);
+
+impl Held {
+    pub(crate) fn new(gauge: &Arc<AtomicU64>) -> Self {
+        gauge.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(gauge))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads one number.
+pub(crate) fn read(number: &AtomicU64) -> u64 {
+    number.load(Ordering::Relaxed)
+}
+
+/// Adds to one number.
+pub(crate) fn add(number: &AtomicU64, more: u64) {
+    number.fetch_add(more, Ordering::Relaxed);
+}

@@ -1,0 +1,160 @@
+//! The task that knows which rooms there are.
+//!
+//! * **Owns:** the map from name to room, and the counter of room ids.
+//! * **In:** [`Ask`].
+//! * **Out:** room tasks, [`Registration`]s for the dispatcher, replies.
+//! * **Invariant:** a name leads to one room. A room whose mailbox is closed is no room: the next
+//!   join makes a new one, and the late [`Ask::Closed`] of the old one does not touch it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hearth_plane::RoomId;
+use hearth_room::{Room, RoomConfig};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::WallClock;
+use crate::counters::Held;
+use crate::dispatcher::Registration;
+use crate::room_task::{Input, MAX_INPUTS, Mailbox, RoomTask, Surroundings};
+
+/// Questions waiting for the directory; askers wait.
+pub(crate) const MAX_ASKS: usize = 1_024;
+
+/// A question or a message to the directory.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// The mailbox of a room; if there is none, a new one is made with this config.
+    Find { name: String, or_make: Option<Arc<RoomConfig>>, reply: oneshot::Sender<Option<Mailbox>> },
+    /// All rooms, by name.
+    List { reply: oneshot::Sender<Vec<Mailbox>> },
+    /// A room is over.
+    Closed { id: RoomId },
+    /// Ends all rooms, then the directory; the reply comes when that is done.
+    Stop { reply: oneshot::Sender<()> },
+}
+
+struct Entry {
+    id: RoomId,
+    mailbox: Mailbox,
+}
+
+/// See the module documentation.
+pub(crate) struct Directory {
+    by_name: BTreeMap<String, Entry>,
+    /// Tasks that run, closing ones too.
+    names: BTreeMap<RoomId, String>,
+    next_id: u32,
+    seed: u64,
+    around: Surroundings,
+    asks: mpsc::Receiver<Ask>,
+    to_self: mpsc::Sender<Ask>,
+    registrations: mpsc::Sender<Registration>,
+    stopping: Option<oneshot::Sender<()>>,
+    _held: Held,
+}
+
+impl Directory {
+    pub(crate) fn new(
+        seed: u64,
+        around: Surroundings,
+        registrations: mpsc::Sender<Registration>,
+    ) -> (Self, mpsc::Sender<Ask>) {
+        let (to_self, asks) = mpsc::channel(MAX_ASKS);
+        let held = Held::new(&around.counters.tasks);
+        let directory = Self {
+            by_name: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next_id: 0,
+            seed,
+            around,
+            asks,
+            to_self: to_self.clone(),
+            registrations,
+            stopping: None,
+            _held: held,
+        };
+        (directory, to_self)
+    }
+
+    /// Runs until it is stopped and the last room is over.
+    pub(crate) async fn run(mut self) {
+        while let Some(ask) = self.asks.recv().await {
+            match ask {
+                Ask::Find { name, or_make, reply } => {
+                    let mailbox = self.find(name, or_make).await;
+                    let _ = reply.send(mailbox);
+                }
+                Ask::List { reply } => {
+                    let rooms = self.by_name.values().map(|entry| entry.mailbox.clone());
+                    let _ = reply.send(rooms.collect());
+                }
+                Ask::Closed { id } => self.forget(id).await,
+                Ask::Stop { reply } => {
+                    self.stopping = Some(reply);
+                    for entry in self.by_name.values() {
+                        stop_soon(entry.mailbox.clone());
+                    }
+                }
+            }
+            if self.names.is_empty()
+                && let Some(reply) = self.stopping.take()
+            {
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+
+    async fn find(&mut self, name: String, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
+        if let Some(entry) = self.by_name.get(&name)
+            && !entry.mailbox.is_closed()
+        {
+            return Some(entry.mailbox.clone());
+        }
+        if self.stopping.is_some() {
+            return None;
+        }
+        Some(self.make(name, or_make?).await)
+    }
+
+    async fn make(&mut self, name: String, config: Arc<RoomConfig>) -> Mailbox {
+        let id = RoomId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let (mailbox, inbox) = mpsc::channel(MAX_INPUTS);
+        // The dispatcher ends after the directory.
+        let _ = self.registrations.send((id, Some(mailbox.clone()))).await;
+        let seed = mix(self.seed, id.0);
+        let (now, unix_ms) = (WallClock::now(), WallClock::unix_ms());
+        let room = Room::new(now, unix_ms, id, name.clone(), config, seed);
+        let task = RoomTask::new(id, room, inbox, self.around.clone(), self.to_self.clone());
+        tokio::spawn(task.run());
+        self.names.insert(id, name.clone());
+        self.by_name.insert(name, Entry { id, mailbox: mailbox.clone() });
+        mailbox
+    }
+
+    async fn forget(&mut self, id: RoomId) {
+        let _ = self.registrations.send((id, None)).await;
+        let Some(name) = self.names.remove(&id) else { return };
+        if self.by_name.get(&name).is_some_and(|entry| entry.id == id) {
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+/// Does not wait: a room that is busy gets it when it is not.
+fn stop_soon(mailbox: Mailbox) {
+    tokio::spawn(async move {
+        // A room that is over needs no stop.
+        let _ = mailbox.send(Input::Stop).await;
+    });
+}
+
+/// Another seed for each room (SplitMix64).
+fn mix(seed: u64, n: u32) -> u64 {
+    let z = seed.wrapping_add(u64::from(n).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,259 @@
+//! The handle of one server process: what HTTP may ask of it.
+//!
+//! * **Owns:** the way to the directory and to the shards.
+//! * **In:** joins and calls.
+//! * **Out:** [`Session`]s and replies.
+//! * **Invariant:** a join never ends in a room that is closing: it asks the directory again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hearth_access::Claims;
+use hearth_room::{Call, CallError, JoinError, Reply, RoomConfig, SessionId, authorize};
+use hearth_signal::JoinParams;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::config::{NodeConfig, StartError};
+use crate::counters::{ControlCounters, Counters};
+use crate::directory::Ask;
+use crate::placement::Placement;
+use crate::room_task::{Input, JoinInput, Mailbox};
+use crate::session::{MAX_RESPONSES, Session, SessionLink};
+use crate::shard_thread::ShardLink;
+use crate::start::{self, Started};
+
+/// Tries to get into a room while rooms of that name end under our hands. More than one retry
+/// needs a room that closes within microseconds of its making.
+const ATTEMPTS: usize = 8;
+/// How long the rooms, and then the shard threads, may take to end. They need milliseconds.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// See the module documentation. Clones are handles of the same node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: mpsc::Sender<Ask>,
+    shards: Arc<[ShardLink]>,
+    placement: Placement,
+    room_config: Arc<RoomConfig>,
+    auto_create: bool,
+    next_session: AtomicU64,
+    counters: Arc<ControlCounters>,
+    udp_port: u16,
+}
+
+impl Node {
+    /// Binds the sockets, starts the shard threads and the control tasks.
+    ///
+    /// # Errors
+    ///
+    /// A port cannot be had, or the machine has no address to tell to clients.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let auto_create = config.auto_create;
+        let Started { directory, shards, room_config, counters, udp_port } = start::start(config)?;
+        let inner = Inner {
+            directory,
+            placement: Placement::new(Arc::clone(&shards)),
+            shards,
+            room_config,
+            auto_create,
+            next_session: AtomicU64::new(1),
+            counters,
+            udp_port,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The UDP port that was bound.
+    pub fn udp_port(&self) -> u16 {
+        self.inner.udp_port
+    }
+
+    /// What new rooms are made with; a changed copy may be given to
+    /// [`create_room`](Self::create_room).
+    pub fn room_config(&self) -> &Arc<RoomConfig> {
+        &self.inner.room_config
+    }
+
+    /// Joins the room that the claims name, or resumes in it. A resume never makes a room.
+    ///
+    /// # Errors
+    ///
+    /// With the text and the HTTP status that the client is to see.
+    pub async fn join(&self, claims: Claims, params: JoinParams) -> Result<Session, JoinError> {
+        authorize(&claims, &params)?;
+        let name = claims.video.room.clone();
+        let may_make = self.inner.auto_create && !params.reconnect;
+        let or_make = may_make.then(|| Arc::clone(&self.inner.room_config));
+        for _ in 0..ATTEMPTS {
+            let Some(mailbox) = self.find(&name, or_make.clone()).await else {
+                // Only a node that stops does not make rooms.
+                let stopping = may_make || self.inner.directory.is_closed();
+                return Err(if stopping {
+                    JoinError::Unavailable
+                } else {
+                    JoinError::RoomNotFound
+                });
+            };
+            if let Some(outcome) = self.try_join(mailbox, claims.clone(), params.clone()).await {
+                return outcome;
+            }
+            debug!("The room ended during a join; once more");
+        }
+        Err(JoinError::Unavailable)
+    }
+
+    /// `None`: the room ended meanwhile.
+    async fn try_join(
+        &self,
+        mailbox: Mailbox,
+        claims: Claims,
+        request: JoinParams,
+    ) -> Option<Result<Session, JoinError>> {
+        let session = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
+        let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
+        let (reply, answer) = oneshot::channel();
+        // Made before the join is sent: if the caller gives up halfway, its drop ends the session.
+        let link = SessionLink::new(session, mailbox.clone(), Arc::clone(&self.inner.counters));
+        let shard = self.inner.placement.choose();
+        let join = Box::new(JoinInput { session, shard, claims, request, responses });
+        mailbox.send(Input::Join { join, reply }).await.ok()?;
+        let answer = answer.await.ok()?;
+        Some(answer.map(|()| Session::new(receiver, link)))
+    }
+
+    /// Would a join be refused?
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join), as far as that can be known without joining.
+    pub async fn check_join(&self, claims: &Claims) -> Result<(), JoinError> {
+        if !self.inner.auto_create && self.find(&claims.video.room, None).await.is_none() {
+            return Err(JoinError::RoomNotFound);
+        }
+        Ok(())
+    }
+
+    /// Makes a room if there is none of that name. `config`: other than the node's.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub async fn create_room(
+        &self,
+        name: &str,
+        config: Option<Arc<RoomConfig>>,
+    ) -> Result<Reply, CallError> {
+        let config = config.unwrap_or_else(|| Arc::clone(&self.inner.room_config));
+        for _ in 0..ATTEMPTS {
+            let Some(mailbox) = self.find(name, Some(Arc::clone(&config))).await else { break };
+            match call(&mailbox, Call::Info).await {
+                Some(outcome) => return outcome,
+                None => debug!("The room ended when it was just made; once more"),
+            }
+        }
+        Err(CallError::RoomNotFound)
+    }
+
+    /// The answers of all rooms to [`Call::Info`], in order of their names.
+    pub async fn list_rooms(&self) -> Vec<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.inner.directory.send(Ask::List { reply }).await;
+        let rooms = if asked.is_ok() { answer.await.unwrap_or_default() } else { Vec::new() };
+        let mut infos = Vec::with_capacity(rooms.len());
+        for mailbox in rooms {
+            if let Some(Ok(reply)) = call(&mailbox, Call::Info).await {
+                infos.push(reply);
+            }
+        }
+        infos
+    }
+
+    /// Ends a room; everybody in it is told to leave.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub async fn delete_room(&self, name: &str) -> Result<Reply, CallError> {
+        self.call(name, Call::DeleteRoom).await
+    }
+
+    /// Asks a room for something.
+    ///
+    /// # Errors
+    ///
+    /// There is no such room, or what the room says.
+    pub async fn call(&self, room: &str, what: Call) -> Result<Reply, CallError> {
+        let Some(mailbox) = self.find(room, None).await else {
+            return Err(CallError::RoomNotFound);
+        };
+        call(&mailbox, what).await.unwrap_or(Err(CallError::RoomNotFound))
+    }
+
+    /// What the node holds and what it dropped.
+    pub fn counters(&self) -> Counters {
+        let mut sum = self.inner.counters.snapshot();
+        for shard in self.inner.shards.iter() {
+            shard.gauges().add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Ends all rooms, then the shard threads. Joins after this are refused.
+    pub async fn shutdown(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.inner.directory.send(Ask::Stop { reply }).await.is_ok() {
+            // Dropped unanswered only if the directory is gone, which is the same.
+            if timeout(STOP_DEADLINE, done).await.is_err() {
+                warn!("Some rooms did not end in time");
+            }
+        }
+        self.inner.stop_shards();
+        let ended = async {
+            while self.counters().shards > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if timeout(STOP_DEADLINE, ended).await.is_err() {
+            warn!("Some shard threads did not end in time");
+        }
+    }
+
+    async fn find(&self, name: &str, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Find { name: name.to_owned(), or_make, reply };
+        self.inner.directory.send(ask).await.ok()?;
+        answer.await.ok().flatten()
+    }
+}
+
+/// `None`: the room ended meanwhile.
+async fn call(mailbox: &Mailbox, what: Call) -> Option<Result<Reply, CallError>> {
+    let (reply, answer) = oneshot::channel();
+    mailbox.send(Input::Call { call: Box::new(what), reply }).await.ok()?;
+    answer.await.ok()
+}
+
+impl Inner {
+    fn stop_shards(&self) {
+        for shard in self.shards.iter() {
+            shard.stop();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_shards();
+        // Sessions may outlive the handle; without shards they are of no use.
+        let (reply, _) = oneshot::channel();
+        let _ = self.directory.try_send(Ask::Stop { reply });
+    }
+}

@@ -1,0 +1,320 @@
+//! The task of one room: it feeds the room's inputs, sleeps until its deadline, carries its outputs.
+//!
+//! * **Owns:** a [`Room`], the sending ends of its sessions, the ledger of what it has on shards.
+//! * **In:** [`Input`]s by the mailbox, time.
+//! * **Out:** messages to sessions, commands to shards, one [`Ask::Closed`] at the end.
+//! * **Invariant:** after every input all outputs are carried out before the next input. When the
+//!   task ends, however it ends, nothing of the room is left on a shard.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use hearth_access::Claims;
+use hearth_plane::{Command, Event, RoomId, ShardId};
+use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, SessionId};
+use hearth_signal::JoinParams;
+use hearth_signal::proto::{SignalRequest, SignalResponse};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error};
+
+use crate::WallClock;
+use crate::counters::{ControlCounters, Held, add};
+use crate::directory::Ask;
+use crate::ledger::Ledger;
+use crate::session::{RequestPermit, SessionOutput};
+use crate::shard_thread::ShardLink;
+
+/// Inputs waiting for one room. Each session may have 64 of them, so that a flood of one does not
+/// close others.
+pub(crate) const MAX_INPUTS: usize = 4_096;
+
+/// Where a room's inputs are put.
+pub(crate) type Mailbox = mpsc::Sender<Input>;
+
+/// One thing that happens to a room.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Somebody wants in. If the reply is dropped, the room is over: ask the directory again.
+    Join { join: Box<JoinInput>, reply: oneshot::Sender<Result<(), JoinError>> },
+    /// A client's message.
+    Signal { session: SessionId, request: Box<SignalRequest>, permit: RequestPermit },
+    /// A signal connection ended.
+    SessionClosed { session: SessionId },
+    /// News from a shard.
+    Event(Event),
+    /// A request of the server API.
+    Call { call: Box<Call>, reply: oneshot::Sender<Result<Reply, CallError>> },
+    /// The node stops.
+    Stop,
+}
+
+/// What a join is made of.
+#[derive(Debug)]
+pub(crate) struct JoinInput {
+    pub(crate) session: SessionId,
+    pub(crate) shard: ShardId,
+    pub(crate) claims: Claims,
+    pub(crate) request: JoinParams,
+    pub(crate) responses: mpsc::Sender<SessionOutput>,
+}
+
+/// What every room needs to reach the rest of the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) shards: Arc<[ShardLink]>,
+    pub(crate) counters: Arc<ControlCounters>,
+}
+
+/// See the module documentation.
+pub(crate) struct RoomTask {
+    id: RoomId,
+    room: Room,
+    inbox: mpsc::Receiver<Input>,
+    sessions: BTreeMap<SessionId, mpsc::Sender<SessionOutput>>,
+    /// Sessions that read too slowly; the room is told before the next input.
+    overflowed: VecDeque<SessionId>,
+    ledger: Ledger,
+    around: Surroundings,
+    directory: mpsc::Sender<Ask>,
+    state: State,
+    /// As counted in the node's gauge.
+    participants: u64,
+    _held: [Held; 2],
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Open,
+    /// The room said that it is over, or it panicked.
+    Over,
+}
+
+impl RoomTask {
+    pub(crate) fn new(
+        id: RoomId,
+        room: Room,
+        inbox: mpsc::Receiver<Input>,
+        around: Surroundings,
+        directory: mpsc::Sender<Ask>,
+    ) -> Self {
+        let held = [Held::new(&around.counters.tasks), Held::new(&around.counters.rooms)];
+        Self {
+            id,
+            room,
+            inbox,
+            sessions: BTreeMap::new(),
+            overflowed: VecDeque::new(),
+            ledger: Ledger::default(),
+            around,
+            directory,
+            state: State::Open,
+            participants: 0,
+            _held: held,
+        }
+    }
+
+    /// Runs until the room is over.
+    pub(crate) async fn run(mut self) {
+        while self.state == State::Open {
+            let due = self.room.poll_timeout();
+            let input = tokio::select! {
+                biased;
+                () = sleep_until(due) => None,
+                input = self.inbox.recv() => match input {
+                    Some(input) => Some(input),
+                    None => break,
+                },
+            };
+            let now = WallClock::now();
+            match input {
+                None => self.turn(|room| room.handle_timeout(now)).await,
+                Some(input) => self.handle(now, input).await,
+            }
+            self.count_participants(self.sessions.len() as u64);
+        }
+        self.finish().await;
+    }
+
+    async fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Join { join, reply } => self.handle_join(now, *join, reply).await,
+            Input::Signal { session, request, permit } => {
+                if self.sessions.contains_key(&session) {
+                    self.turn(|room| room.handle_signal(now, session, *request)).await;
+                }
+                drop(permit);
+            }
+            Input::SessionClosed { session } => {
+                if self.sessions.remove(&session).is_some() {
+                    self.turn(|room| room.handle_session_closed(now, session)).await;
+                }
+            }
+            Input::Event(event) => {
+                if let Event::PeerClosed { peer, .. } = &event {
+                    self.ledger.forget_peer(*peer);
+                }
+                self.turn(|room| room.handle_event(now, event)).await;
+            }
+            Input::Call { call, reply } => {
+                let mut answer = None;
+                self.turn(|room| answer = Some(room.handle_call(now, *call))).await;
+                if let Some(answer) = answer {
+                    // The caller may have gone away.
+                    let _ = reply.send(answer);
+                }
+            }
+            Input::Stop => {
+                self.turn(|room| drop(room.handle_call(now, Call::DeleteRoom))).await;
+                self.state = State::Over;
+            }
+        }
+    }
+
+    async fn handle_join(
+        &mut self,
+        now: Instant,
+        join: JoinInput,
+        reply: oneshot::Sender<Result<(), JoinError>>,
+    ) {
+        let JoinInput { session, shard, claims, request, responses } = join;
+        self.sessions.insert(session, responses);
+        let join = Join { session, shard, claims, request, unix_ms: WallClock::unix_ms() };
+        let mut answer = None;
+        self.turn(|room| answer = Some(room.handle_join(now, join))).await;
+        let Some(answer) = answer else { return };
+        if answer.is_err() {
+            self.sessions.remove(&session);
+        }
+        // A caller that went away drops its session, which is another input.
+        let _ = reply.send(answer);
+    }
+
+    /// Lets the room work, then carries out what it wants. A panic ends the room, and only it.
+    async fn turn(&mut self, work: impl FnOnce(&mut Room)) {
+        let mut outputs = VecDeque::new();
+        self.guarded(&mut outputs, work);
+        loop {
+            while let Some(output) = outputs.pop_front() {
+                self.carry_out(output).await;
+            }
+            let Some(session) = self.overflowed.pop_front() else { return };
+            let now = WallClock::now();
+            self.guarded(&mut outputs, |room| room.handle_session_closed(now, session));
+        }
+    }
+
+    fn guarded(&mut self, outputs: &mut VecDeque<Output>, work: impl FnOnce(&mut Room)) {
+        let room = &mut self.room;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            work(room);
+            while let Some(output) = room.poll_output() {
+                outputs.push_back(output);
+            }
+        }));
+        if done.is_err() {
+            add(&self.around.counters.panics, 1);
+            error!(room = self.id.0, "A room panicked and is discarded");
+            self.state = State::Over;
+        }
+    }
+
+    async fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Signal { session, response } => self.signal(session, response),
+            Output::CloseSession { session } => {
+                if let Some(responses) = self.sessions.remove(&session) {
+                    // Full or gone: the end of the channel says the same.
+                    let _ = responses.try_send(SessionOutput::Close);
+                }
+            }
+            Output::Command { shard, command } => self.command(shard, command).await,
+            Output::Closed => self.state = State::Over,
+        }
+    }
+
+    fn signal(&mut self, session: SessionId, response: Box<SignalResponse>) {
+        let Some(responses) = self.sessions.get(&session) else { return };
+        match responses.try_send(SessionOutput::Signal(response)) {
+            // Gone: its end arrives as an input.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                debug!(room = self.id.0, session = session.0, "Session reads too slowly: closed");
+                add(&self.around.counters.dropped_sessions, 1);
+                self.sessions.remove(&session);
+                self.overflowed.push_back(session);
+            }
+        }
+    }
+
+    async fn command(&mut self, shard: ShardId, command: Command) {
+        self.ledger.note(shard, &command);
+        let link = self.around.shards.get(usize::from(shard.0));
+        let sent = match link {
+            Some(link) => link.send(command).await,
+            None => false,
+        };
+        if !sent {
+            error!(room = self.id.0, shard = shard.0, "A command found no shard");
+        }
+    }
+
+    fn count_participants(&mut self, participants: u64) {
+        let gauge = &self.around.counters.participants;
+        gauge.fetch_add(participants.wrapping_sub(self.participants), Ordering::Relaxed);
+        self.participants = participants;
+    }
+
+    /// Leaves nothing behind. The mailbox closes first: from then on the directory makes a new room
+    /// for whoever asks, and joins that wait in the mailbox ask the directory again.
+    async fn finish(mut self) {
+        self.inbox.close();
+        self.count_participants(0);
+        let leftovers = self.ledger.take_leftovers();
+        if !leftovers.is_empty() {
+            debug!(room = self.id.0, count = leftovers.len(), "Removing what the room left");
+        }
+        for (shard, command) in leftovers {
+            self.command(shard, command).await;
+        }
+        for responses in std::mem::take(&mut self.sessions).into_values() {
+            let _ = responses.try_send(SessionOutput::Close);
+        }
+        // The directory may be gone before its last rooms.
+        let _ = self.directory.send(Ask::Closed { id: self.id }).await;
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
+        let counters = Arc::new(ControlCounters::default());
+        let around = Surroundings { shards: Arc::new([]), counters: Arc::clone(&counters) };
+        let (directory, mut asks) = mpsc::channel(8);
+        let (_mailbox, inbox) = mpsc::channel(8);
+        let config = Arc::new(hearth_room::RoomConfig::default());
+        let room = Room::new(WallClock::now(), 0, RoomId(7), "den".to_owned(), config, 1);
+        let mut task = RoomTask::new(RoomId(7), room, inbox, around, directory);
+        let (responses, mut session) = mpsc::channel(8);
+        task.sessions.insert(SessionId(1), responses);
+
+        task.turn(|_| panic!("a bug")).await;
+        task.run().await;
+        assert!(matches!(session.recv().await, Some(SessionOutput::Close)));
+        assert!(matches!(asks.recv().await, Some(Ask::Closed { id: RoomId(7) })));
+        let after = counters.snapshot();
+        assert_eq!((after.panics, after.rooms, after.tasks), (1, 0, 0));
+    }
+}

@@ -1,0 +1,320 @@
+//! One media thread: it waits, reads, lets the shard work, and writes.
+//!
+//! * **Owns:** a [`Shard`] outright, its sockets, its poller.
+//! * **In:** commands ([`ShardLink::send`]), datagrams, parcels from other shards, time.
+//! * **Out:** datagrams, parcels, events for the dispatcher, [`ShardGauges`].
+//! * **Invariant:** it waits nowhere but in the poller, and reads the clock twice a turn: before
+//!   the wait and after it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
+use hearth_plane::{Command, Event, ShardId};
+use hearth_shard::{Entry, Parcel, SendSlab, Shard, ShardConfig};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info};
+
+use crate::WallClock;
+use crate::config::StartError;
+use crate::counters::{Held, ShardGauges, add, read};
+use crate::path::Paths;
+
+/// Commands that control may be ahead of a shard; beyond that control waits.
+pub(crate) const MAX_COMMANDS: usize = 4_096;
+/// Parcels waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
+pub(crate) const MAX_PARCELS: usize = 1_024;
+/// Commands in one turn: more delays the packets that wait, fewer delays joins under load.
+const COMMANDS_A_TURN: usize = 128;
+/// Batches from one socket in one turn, for the same reason.
+const BATCHES_A_TURN: usize = 8;
+/// Datagrams in the send slab; the longest run that one GSO call takes.
+const SLAB_DATAGRAMS: usize = 64;
+/// The longest wait, so that a lost wake-up is a delay and not the end.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// What one shard hands to another: who sends, and what.
+pub(crate) type Shipment = (ShardId, Parcel);
+
+/// How control reaches one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardLink {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    gauges: Arc<ShardGauges>,
+}
+
+impl ShardLink {
+    /// Waits for room in the shard's queue; false if its thread is gone.
+    pub(crate) async fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).await.is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// Transports it has.
+    pub(crate) fn peers(&self) -> u64 {
+        read(&self.gauges.peers)
+    }
+
+    /// Its numbers.
+    pub(crate) fn gauges(&self) -> &ShardGauges {
+        &self.gauges
+    }
+
+    /// Ends its thread soon.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// The lanes between shards, as one shard sees them.
+pub(crate) struct Lanes {
+    /// From the others.
+    pub(crate) incoming: Receiver<Shipment>,
+    /// To each shard, by number, with what wakes it.
+    pub(crate) outgoing: Vec<(SyncSender<Shipment>, Waker)>,
+}
+
+/// What a shard thread is made of, apart from what it makes itself: a [`Shard`] never leaves its
+/// thread.
+pub(crate) struct Parts {
+    pub(crate) config: ShardConfig,
+    pub(crate) sockets: Vec<UdpSocket>,
+    pub(crate) poller: Poller,
+    pub(crate) paths: Paths,
+    pub(crate) lanes: Lanes,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) held: Held,
+}
+
+/// Starts a shard thread and waits until its shard is made. It ends by [`ShardLink::stop`];
+/// nobody needs to wait for it.
+pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
+    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+    let gauges = Arc::new(ShardGauges::default());
+    let link = ShardLink {
+        commands: sender,
+        waker: parts.poller.waker(),
+        stop: Arc::new(AtomicBool::new(false)),
+        gauges: Arc::clone(&gauges),
+    };
+    let stop = Arc::clone(&link.stop);
+    let (report, made) = sync_channel(1);
+    std::thread::Builder::new()
+        .name(format!("shard-{}", parts.config.id.0))
+        .spawn(move || {
+            let id = parts.config.id;
+            let _obituary = Obituary(id);
+            let shard = match Shard::new(WallClock::now(), parts.config) {
+                Ok(shard) => shard,
+                Err(error) => return drop(report.send(Err(StartError::Certificate(error)))),
+            };
+            // Nobody listens only if the start has already failed.
+            let _ = report.send(Ok(()));
+            let Parts { sockets, poller, paths, lanes, events, held, .. } = parts;
+            let thread = ShardThread {
+                id,
+                shard,
+                sockets,
+                poller,
+                paths,
+                commands,
+                lanes,
+                events,
+                gauges,
+                stop,
+                _held: held,
+            };
+            thread.run();
+        })
+        .map_err(StartError::Thread)?;
+    let gone = || Err(StartError::Thread(io::Error::from(io::ErrorKind::BrokenPipe)));
+    made.recv().unwrap_or_else(|_| gone())?;
+    Ok(link)
+}
+
+struct ShardThread {
+    id: ShardId,
+    shard: Shard,
+    sockets: Vec<UdpSocket>,
+    poller: Poller,
+    paths: Paths,
+    commands: mpsc::Receiver<Command>,
+    lanes: Lanes,
+    events: mpsc::Sender<Event>,
+    gauges: Arc<ShardGauges>,
+    stop: Arc<AtomicBool>,
+    /// Dropped last: when no shard is counted, no port is bound.
+    _held: Held,
+}
+
+impl ShardThread {
+    fn run(mut self) {
+        let mut batch = RecvBatch::new();
+        let mut slab = SendSlab::new(SLAB_DATAGRAMS);
+        let mut more = false;
+        while !self.stop.load(Ordering::Acquire) {
+            if let Err(error) = self.poller.wait(self.patience(more)) {
+                error!(shard = self.id.0, %error, "The poller failed; the shard ends");
+                return;
+            }
+            let now = WallClock::now();
+            more = self.drain_commands(now);
+            self.receive(now, &mut batch);
+            more |= self.drain_parcels(now);
+            if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+                self.shard.handle_timeout(now);
+            }
+            self.transmit(now, &mut slab);
+            self.hand_over();
+            self.report();
+        }
+        info!(shard = self.id.0, "Shard stopped");
+    }
+
+    /// How long the poller may wait.
+    fn patience(&self, more: bool) -> Duration {
+        if more {
+            return Duration::ZERO;
+        }
+        let due = self.shard.poll_timeout();
+        due.map_or(MAX_WAIT, |due| due.saturating_duration_since(WallClock::now()).min(MAX_WAIT))
+    }
+
+    /// True if there may be more.
+    fn drain_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_A_TURN {
+            let Ok(command) = self.commands.try_recv() else { return false };
+            self.shard.handle_command(now, command);
+        }
+        true
+    }
+
+    fn receive(&mut self, now: Instant, batch: &mut RecvBatch) {
+        for (index, socket) in self.sockets.iter_mut().enumerate() {
+            for _ in 0..BATCHES_A_TURN {
+                if let Err(error) = socket.recv_batch(batch) {
+                    // Linux reports here what went wrong with some earlier datagram.
+                    debug!(shard = self.id.0, %error, "Reading UDP failed");
+                    break;
+                }
+                let mut bytes = 0;
+                for datagram in batch.datagrams_mut() {
+                    bytes += datagram.bytes.len() as u64;
+                    self.paths.arrived(datagram.from, index, datagram.to);
+                    if let Some(local) = self.paths.local(index, datagram.to) {
+                        self.shard.handle_datagram(now, local, datagram.from, datagram.bytes);
+                    }
+                }
+                add(&self.gauges.datagrams_in, batch.len() as u64);
+                add(&self.gauges.bytes_in, bytes);
+                add(&self.gauges.receive_truncated, batch.truncated());
+                if !batch.is_full() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// True if there may be more.
+    fn drain_parcels(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_PARCELS {
+            let Ok((from, mut parcel)) = self.lanes.incoming.try_recv() else { return false };
+            self.shard.handle_parcel(now, from, &mut parcel);
+        }
+        true
+    }
+
+    fn transmit(&mut self, now: Instant, slab: &mut SendSlab) {
+        loop {
+            let more = self.shard.poll_transmit(now, slab);
+            if slab.is_empty() {
+                return;
+            }
+            self.send(slab);
+            slab.clear();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Sends runs of entries that leave the same way.
+    fn send(&mut self, slab: &SendSlab) {
+        let mut rest: &[Entry] = slab.entries();
+        while let Some(first) = rest.first() {
+            let route = self.paths.route(first.to);
+            let same = |entry: &&Entry| entry.to == first.to || self.paths.route(entry.to) == route;
+            let (run, later) = rest.split_at(rest.iter().take_while(same).count().max(1));
+            rest = later;
+            let socket = route.and_then(|route| self.sockets.get_mut(route.socket));
+            let Some((socket, route)) = socket.zip(route) else {
+                add(&self.gauges.send_refused, run.len() as u64);
+                continue;
+            };
+            let sent = socket.send(slab.bytes(), run, route.source);
+            add(&self.gauges.datagrams_out, sent.datagrams);
+            add(&self.gauges.bytes_out, sent.bytes);
+            add(&self.gauges.send_full, sent.full);
+            add(&self.gauges.send_refused, sent.refused);
+        }
+    }
+
+    /// Parcels to other shards, events to the dispatcher.
+    fn hand_over(&mut self) {
+        let mut woken: u128 = 0;
+        while let Some((to, parcel)) = self.shard.poll_parcel() {
+            let lane = self.lanes.outgoing.get(usize::from(to.0));
+            let Some((lane, waker)) = lane else { continue };
+            if lane.try_send((self.id, parcel)).is_err() {
+                add(&self.gauges.parcels, 1);
+                continue;
+            }
+            let bit = 1_u128.checked_shl(u32::from(to.0)).unwrap_or_default();
+            if bit == 0 || woken & bit == 0 {
+                waker.wake();
+                woken |= bit;
+            }
+        }
+        while let Some(event) = self.shard.poll_event() {
+            if self.events.try_send(event).is_err() && !self.stop.load(Ordering::Acquire) {
+                add(&self.gauges.events, 1);
+                if read(&self.gauges.events) == 1 {
+                    error!(shard = self.id.0, "Events are lost: control does not keep up");
+                }
+            }
+        }
+    }
+
+    fn report(&self) {
+        let counters = self.shard.counters();
+        let gauges = &self.gauges;
+        for (gauge, value) in [
+            (&gauges.peers, counters.peers),
+            (&gauges.receive_unknown, counters.dropped_unknown),
+            (&gauges.receive_invalid, counters.dropped_invalid),
+            (&gauges.shard_full, counters.dropped_full),
+            (&gauges.data, counters.dropped_data),
+            (&gauges.panics, counters.panics),
+        ] {
+            gauge.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says so if a shard thread dies of a panic.
+struct Obituary(ShardId);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!(shard = self.0.0, "A shard thread died of a panic; its peers are lost");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Putting a node together: sockets, certificate, shard threads, control tasks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use hearth_net::{Poller, UdpSocket, host_addresses};
+use hearth_peer::Certificate;
+use hearth_plane::{Event, ShardId};
+use hearth_room::RoomConfig;
+use hearth_shard::ShardConfig;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::{NodeConfig, StartError};
+use crate::counters::{ControlCounters, Held};
+use crate::directory::{Ask, Directory};
+use crate::dispatcher;
+use crate::path::Paths;
+use crate::room_task::Surroundings;
+use crate::shard_thread::{self, Lanes, MAX_PARCELS, Parts, ShardLink};
+
+/// Registrations that the directory may be ahead of the dispatcher.
+const MAX_REGISTRATIONS: usize = 256;
+/// Ports tried when the system chooses one and another address has it taken already.
+const PORT_ATTEMPTS: usize = 16;
+
+/// A running node, as [`Node`](crate::Node) holds it.
+pub(crate) struct Started {
+    pub(crate) directory: mpsc::Sender<Ask>,
+    pub(crate) shards: Arc<[ShardLink]>,
+    pub(crate) room_config: Arc<RoomConfig>,
+    pub(crate) counters: Arc<ControlCounters>,
+    pub(crate) udp_port: u16,
+}
+
+/// Must run inside a tokio runtime.
+pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
+    let (sockets, udp_port) = bind_all(&config.udp_bind, usize::from(config.shards))?;
+    let advertised = advertised(&config, udp_port)?;
+    let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
+    config.room.local_addrs.clone_from(&advertised);
+    config.room.fingerprint = certificate.fingerprint();
+    let counters = Arc::new(ControlCounters::default());
+    let (event_sender, events) = mpsc::channel(dispatcher::MAX_EVENTS);
+    let seed = config.seed;
+    let shards = Shards { certificate, advertised: advertised.clone(), seed, events: event_sender };
+    let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
+
+    let (registrations, registered) = mpsc::channel(MAX_REGISTRATIONS);
+    let around = Surroundings { shards: Arc::clone(&shards), counters: Arc::clone(&counters) };
+    let (directory, asks) = Directory::new(seed, around, registrations);
+    let held = Held::new(&counters.tasks);
+    tokio::spawn(dispatcher::run(registered, events, Arc::clone(&counters), held));
+    tokio::spawn(directory.run());
+    info!(shards = shards.len(), udp_port, ?advertised, "Node started");
+    Ok(Started { directory: asks, shards, room_config: Arc::new(config.room), counters, udp_port })
+}
+
+/// The sockets of each shard, in the order of `addrs`, all of one port.
+fn bind_all(addrs: &[SocketAddr], shards: usize) -> Result<(Vec<Vec<UdpSocket>>, u16), StartError> {
+    if addrs.is_empty() || shards == 0 {
+        return Err(StartError::Nothing);
+    }
+    let mut attempt = 1;
+    loop {
+        match bind_once(addrs, shards) {
+            Err(StartError::Bind { addr, .. }) if addr.port() == 0 && attempt < PORT_ATTEMPTS => {
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_once(
+    addrs: &[SocketAddr],
+    shards: usize,
+) -> Result<(Vec<Vec<UdpSocket>>, u16), StartError> {
+    let mut by_shard: Vec<Vec<UdpSocket>> = Vec::new();
+    by_shard.resize_with(shards, Vec::new);
+    let mut chosen = None;
+    for &addr in addrs {
+        let mut exact = addr;
+        if addr.port() == 0 {
+            exact.set_port(chosen.unwrap_or(0));
+        }
+        let group = UdpSocket::bind_group(exact, shards)
+            .map_err(|source| StartError::Bind { addr, source })?;
+        let port = group.first().map(|socket| socket.local_addr().port());
+        chosen = chosen.or(port);
+        if let Some(advice) = group.first().and_then(UdpSocket::buffer_advice) {
+            warn!("{advice}");
+        }
+        for (sockets, socket) in by_shard.iter_mut().zip(group) {
+            sockets.push(socket);
+        }
+    }
+    Ok((by_shard, chosen.unwrap_or_default()))
+}
+
+/// What clients are told, with the port that was bound.
+fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, StartError> {
+    let bound = &config.udp_bind;
+    let mut addrs = config.advertised.clone();
+    if addrs.is_empty() {
+        let reachable = host_addresses(config.advertise_loopback).into_iter().filter(|ip| {
+            bound.iter().any(|addr| {
+                addr.ip() == *ip || (addr.ip().is_unspecified() && addr.is_ipv4() == ip.is_ipv4())
+            })
+        });
+        addrs.extend(reachable.map(|ip| SocketAddr::new(ip, 0)));
+    }
+    for addr in addrs.iter_mut().filter(|addr| addr.port() == 0) {
+        addr.set_port(udp_port);
+    }
+    if addrs.is_empty() { Err(StartError::NoAddress) } else { Ok(addrs) }
+}
+
+/// What all shards of a node have in common.
+struct Shards {
+    certificate: Arc<Certificate>,
+    advertised: Vec<SocketAddr>,
+    seed: u64,
+    events: mpsc::Sender<Event>,
+}
+
+impl Shards {
+    fn start(
+        self,
+        sockets: Vec<Vec<UdpSocket>>,
+        counters: &ControlCounters,
+    ) -> Result<Vec<ShardLink>, StartError> {
+        let count = u16::try_from(sockets.len()).map_err(|_| StartError::Nothing)?;
+        let mut pollers = Vec::new();
+        let mut outgoing = Vec::new();
+        let mut incoming = Vec::new();
+        for sockets in &sockets {
+            let mut poller = Poller::new().map_err(StartError::Poller)?;
+            for socket in sockets {
+                poller.add(socket).map_err(StartError::Poller)?;
+            }
+            let (sender, receiver) = sync_channel(MAX_PARCELS);
+            outgoing.push((sender, poller.waker()));
+            incoming.push(receiver);
+            pollers.push(poller);
+        }
+        let mut links = Links::default();
+        let each = sockets.into_iter().zip(pollers).zip(incoming).zip(0..count);
+        for (((sockets, poller), incoming), n) in each {
+            let config = ShardConfig {
+                id: ShardId(n),
+                shards: count,
+                certificate: Arc::clone(&self.certificate),
+                seed: self.seed.rotate_left(17) ^ u64::from(n),
+            };
+            let bound = sockets.iter().map(|socket| socket.local_addr().ip()).collect();
+            let parts = Parts {
+                config,
+                sockets,
+                poller,
+                paths: Paths::new(bound, self.advertised.clone()),
+                lanes: Lanes { incoming, outgoing: outgoing.clone() },
+                events: self.events.clone(),
+                held: Held::new(&counters.shards),
+            };
+            links.0.push(shard_thread::spawn(parts)?);
+        }
+        Ok(links.finish())
+    }
+}
+
+/// Shards that run; they are stopped if a later one cannot start.
+#[derive(Default)]
+struct Links(Vec<ShardLink>);
+
+impl Links {
+    fn finish(mut self) -> Vec<ShardLink> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.0.iter().for_each(ShardLink::stop);
+    }
+}

@@ -1,0 +1,163 @@
+//! A whole node: real threads, a real port on loopback.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_access::{Claims, VideoGrant};
+use hearth_room::{JoinError, RoomConfig};
+use hearth_runtime::{Counters, Node, NodeConfig, Session, SessionOutput};
+use hearth_signal::JoinParams;
+use hearth_signal::proto::{
+    JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
+};
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
+    let node = Node::start(config()).await.unwrap();
+    let idle = node.counters();
+    assert_eq!((idle.shards, idle.tasks, idle.rooms, idle.sessions), (2, 2, 0, 0));
+
+    let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
+    let answer = first_response(&mut alice).await;
+    assert_eq!(answer.room.unwrap().name, "den");
+    assert_eq!(answer.participant.unwrap().identity, "alice");
+    let counters = node.counters();
+    assert_eq!((counters.rooms, counters.sessions, counters.tasks), (1, 1, 3));
+
+    let leave = signal_request::Message::Leave(LeaveRequest::default());
+    alice.send(SignalRequest { message: Some(leave) }).unwrap();
+    drop(alice);
+    settle(&node, |now| now.peers + now.rooms + now.sessions + now.participants == 0).await;
+    assert_eq!(node.counters().tasks, 2);
+
+    node.shutdown().await;
+    settle(&node, |now| now.tasks + now.shards == 0).await;
+    assert_eq!(node.counters().panics, 0);
+}
+
+#[tokio::test]
+async fn a_dropped_session_and_a_given_up_join_leave_nothing_behind() {
+    let node = Node::start(config()).await.unwrap();
+    let mut bob = node.join(claims("bob"), JoinParams::default()).await.unwrap();
+    first_response(&mut bob).await;
+    drop(bob);
+    for _ in 0..50 {
+        let join = node.join(claims("carol"), JoinParams::default());
+        // Too short to be sure of an answer, long enough to be sure of a request.
+        drop(timeout(Duration::from_micros(50), join).await);
+    }
+    settle(&node, |now| now.rooms + now.sessions + now.participants + now.peers == 0).await;
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn joins_while_the_room_ends_get_a_new_room() {
+    let node = Node::start(config()).await.unwrap();
+    for n in 0..200 {
+        let deleting = node.clone();
+        let deleted = tokio::spawn(async move { deleting.delete_room("den").await });
+        let mut session = node.join(claims("dave"), JoinParams::default()).await.unwrap();
+        let _ = deleted.await.unwrap();
+        match timeout(PATIENCE, session.responses.recv()).await {
+            Ok(Some(SessionOutput::Signal(_))) => {}
+            other => panic!("attempt {n}: {other:?}"),
+        }
+    }
+    node.shutdown().await;
+    settle(&node, |now| now.rooms + now.tasks == 0).await;
+}
+
+#[tokio::test]
+async fn a_room_that_does_not_exist_is_not_made_if_the_config_or_a_resume_says_so() {
+    let node = Node::start(NodeConfig { auto_create: false, ..config() }).await.unwrap();
+    let refused = node.join(claims("erin"), JoinParams::default()).await.unwrap_err();
+    assert_eq!(
+        (refused.status(), refused.to_string().as_str()),
+        (404, "requested room does not exist")
+    );
+    assert_eq!(node.check_join(&claims("erin")).await, Err(JoinError::RoomNotFound));
+    node.create_room("den", None).await.unwrap();
+    assert_eq!(node.list_rooms().await.len(), 1);
+    node.join(claims("erin"), JoinParams::default()).await.unwrap();
+    node.shutdown().await;
+
+    let node = Node::start(config()).await.unwrap();
+    let resume = JoinParams { reconnect: true, ..JoinParams::default() };
+    assert_eq!(node.join(claims("erin"), resume).await.unwrap_err(), JoinError::RoomNotFound);
+    assert_eq!(node.counters().rooms, 0);
+}
+
+#[tokio::test]
+async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
+    let node = Node::start(config()).await.unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..10 {
+        stranger.send_to(&[0; 40], ("127.0.0.1", node.udp_port())).unwrap();
+    }
+    settle(&node, |now| now.datagrams_in == 10 && now.bytes_in == 400).await;
+    assert_eq!(node.counters().datagrams_out, 0);
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_second_node_cannot_share_the_port_of_the_first() {
+    let node = Node::start(config()).await.unwrap();
+    let taken = format!("127.0.0.1:{}", node.udp_port()).parse().unwrap();
+    let second = Node::start(NodeConfig { udp_bind: vec![taken], ..config() }).await;
+    assert!(second.is_err());
+}
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        shards: 2,
+        udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
+        advertised: Vec::new(),
+        advertise_loopback: true,
+        auto_create: true,
+        room: RoomConfig {
+            empty_timeout: Duration::from_millis(100),
+            departure_timeout: Duration::from_millis(100),
+            keys: Arc::new([("key".to_owned(), "secret".to_owned())].into_iter().collect()),
+            ..RoomConfig::default()
+        },
+        seed: 1,
+    }
+}
+
+fn claims(identity: &str) -> Claims {
+    let video = VideoGrant { room_join: true, room: "den".to_owned(), ..VideoGrant::default() };
+    Claims {
+        api_key: "key".to_owned(),
+        identity: identity.to_owned(),
+        has_video: true,
+        video,
+        ..Claims::default()
+    }
+}
+
+async fn first_response(session: &mut Session) -> JoinResponse {
+    match timeout(PATIENCE, session.responses.recv()).await.unwrap() {
+        Some(SessionOutput::Signal(response)) => match response.message {
+            Some(signal_response::Message::Join(join)) => join,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until the counters are as they should be.
+async fn settle(node: &Node, done: impl Fn(&Counters) -> bool) {
+    let wait = async {
+        while !done(&node.counters()) {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if timeout(PATIENCE, wait).await.is_err() {
+        panic!("did not settle: {:?}", node.counters());
+    }
+}

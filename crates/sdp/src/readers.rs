@@ -1,0 +1,421 @@
+//! Typed readers of attributes. What does not parse is skipped, as RFC 8866 §5.13 asks.
+
+use std::collections::BTreeSet;
+
+use crate::{Attributes, Direction, Media, Session};
+
+/// `a=rtpmap:111 opus/48000/2`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RtpMap<'a> {
+    /// Payload type, 0–127.
+    pub pt: u8,
+    /// Encoding name.
+    pub name: &'a str,
+    /// Clock rate in Hz.
+    pub clock_rate: u32,
+    /// Channels, 1 if not said.
+    pub channels: u8,
+}
+
+/// `a=fmtp:111 minptime=10;useinbandfec=1`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fmtp<'a> {
+    /// Payload type, 0–127.
+    pub pt: u8,
+    /// The rest of the line.
+    pub params: &'a str,
+}
+
+impl<'a> Fmtp<'a> {
+    /// The value of a `key=value` parameter; keys compare in any case.
+    pub fn param(&self, key: &str) -> Option<&'a str> {
+        self.params
+            .split(';')
+            .filter_map(|param| param.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case(key))
+            .map(|(_, value)| value.trim())
+    }
+}
+
+/// `a=rtcp-fb:96 nack pli`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RtcpFb<'a> {
+    /// Payload type; `None` is `*`, all of them.
+    pub pt: Option<u8>,
+    /// The rest of the line.
+    pub value: &'a str,
+}
+
+/// `a=extmap:4/sendonly urn:…`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ExtMap<'a> {
+    /// 1–14 or 16–255.
+    pub id: u8,
+    /// If the line restricts it.
+    pub direction: Option<Direction>,
+    /// What the id stands for.
+    pub uri: &'a str,
+}
+
+/// `a=ssrc:1234 cname:x`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SsrcAttribute<'a> {
+    /// The SSRC.
+    pub ssrc: u32,
+    /// `cname`, `msid`, …
+    pub name: &'a str,
+    /// What follows its colon.
+    pub value: Option<&'a str>,
+}
+
+/// `a=ssrc-group:FID 1 2`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SsrcGroup<'a> {
+    /// `FID`, `SIM`, …
+    pub semantics: &'a str,
+    /// At most 8.
+    pub ssrcs: Vec<u32>,
+}
+
+/// `a=rid:q send`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rid<'a> {
+    /// Letters, digits, `-` and `_`; at most 16.
+    pub id: &'a str,
+    /// `send` rather than `recv`.
+    pub sends: bool,
+}
+
+/// `a=simulcast:send q;h;f`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Simulcast<'a> {
+    /// What the writer sends, in its order; the first of alternatives, pause marks removed.
+    pub send: Vec<&'a str>,
+    /// What it receives.
+    pub recv: Vec<&'a str>,
+}
+
+/// `a=setup` (RFC 5763 §5): who opens the DTLS connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Setup {
+    /// The writer does.
+    Active,
+    /// The other side does.
+    Passive,
+    /// The other side chooses.
+    ActPass,
+}
+
+impl Session {
+    /// The mids of the first BUNDLE group; `None` if there is none.
+    pub fn bundle(&self) -> Option<Vec<&str>> {
+        self.attributes
+            .values("group")
+            .find_map(|value| value.strip_prefix("BUNDLE"))
+            .map(|mids| mids.split_ascii_whitespace().collect())
+    }
+}
+
+impl Media {
+    /// `a=mid`
+    pub fn mid(&self) -> Option<&str> {
+        self.attributes.value("mid")
+    }
+
+    /// The direction of the section; the default if it says nothing.
+    pub fn direction(&self) -> Direction {
+        let known =
+            [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive];
+        self.attributes
+            .iter()
+            .find_map(|attribute| {
+                known.into_iter().find(|direction| direction.as_str() == attribute.name)
+            })
+            .unwrap_or_default()
+    }
+
+    /// Neither rejected nor stopped: it has a port, or shares that of its bundle.
+    pub fn is_live(&self) -> bool {
+        self.port != 0 || self.attributes.has("bundle-only")
+    }
+}
+
+impl Attributes {
+    /// `a=ice-ufrag` and `a=ice-pwd`, if both are there with a legal length (RFC 8839 §5.4).
+    pub fn ice(&self) -> Option<(&str, &str)> {
+        let ufrag = self.value("ice-ufrag").filter(|ufrag| (4..=256).contains(&ufrag.len()))?;
+        let pwd = self.value("ice-pwd").filter(|pwd| (22..=256).contains(&pwd.len()))?;
+        Some((ufrag, pwd))
+    }
+
+    /// The digests of `a=fingerprint:sha-256`.
+    pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.values("fingerprint").filter_map(|value| {
+            let (hash, digest) = value.split_once(' ')?;
+            hash.eq_ignore_ascii_case("sha-256").then(|| digest_of(digest.trim()))?
+        })
+    }
+
+    /// `a=setup`
+    pub fn setup(&self) -> Option<Setup> {
+        match self.value("setup")? {
+            "active" => Some(Setup::Active),
+            "passive" => Some(Setup::Passive),
+            "actpass" => Some(Setup::ActPass),
+            _ => None,
+        }
+    }
+
+    /// Each `candidate:…`, the form in which candidates are trickled.
+    pub fn candidates(&self) -> impl Iterator<Item = String> {
+        self.values("candidate").map(|value| format!("candidate:{value}"))
+    }
+
+    /// Both tokens of the first `a=msid`; the second is the whole value if there is only one.
+    pub fn msid(&self) -> Option<(&str, &str)> {
+        self.value("msid")
+            .or_else(|| self.ssrcs().find(|ssrc| ssrc.name == "msid").and_then(|ssrc| ssrc.value))
+            .filter(|value| !value.is_empty())
+            .map(|value| value.split_once(' ').unwrap_or((value, value)))
+    }
+
+    /// `a=sctp-port`
+    pub fn sctp_port(&self) -> Option<u16> {
+        self.value("sctp-port")?.parse().ok()
+    }
+
+    /// `a=max-message-size`
+    pub fn max_message_size(&self) -> Option<u64> {
+        self.value("max-message-size")?.parse().ok()
+    }
+
+    /// All `a=rtpmap`.
+    pub fn rtpmaps(&self) -> impl Iterator<Item = RtpMap<'_>> {
+        self.values("rtpmap").filter_map(|value| {
+            let (pt, rest) = value.split_once(' ')?;
+            let mut fields = rest.trim().split('/');
+            Some(RtpMap {
+                pt: payload_type(pt)?,
+                name: fields.next()?,
+                clock_rate: fields.next()?.parse().ok()?,
+                channels: fields.next().map_or(Some(1), |channels| channels.parse().ok())?,
+            })
+        })
+    }
+
+    /// All `a=fmtp`.
+    pub fn fmtps(&self) -> impl Iterator<Item = Fmtp<'_>> {
+        self.values("fmtp").filter_map(|value| {
+            let (pt, params) = value.split_once(' ')?;
+            Some(Fmtp { pt: payload_type(pt)?, params: params.trim() })
+        })
+    }
+
+    /// All `a=rtcp-fb`.
+    pub fn rtcp_fbs(&self) -> impl Iterator<Item = RtcpFb<'_>> {
+        self.values("rtcp-fb").filter_map(|value| {
+            let (pt, value) = value.split_once(' ')?;
+            let pt = if pt == "*" { None } else { Some(payload_type(pt)?) };
+            Some(RtcpFb { pt, value: value.trim() })
+        })
+    }
+
+    /// All `a=extmap` with an id that can be written.
+    pub fn extmaps(&self) -> impl Iterator<Item = ExtMap<'_>> {
+        self.values("extmap").filter_map(|value| {
+            let mut fields = value.split_ascii_whitespace();
+            let key = fields.next()?;
+            let (id, direction) = match key.split_once('/') {
+                Some((id, direction)) => (id, Some(direction_of(direction)?)),
+                None => (key, None),
+            };
+            // RFC 8285 §4.2: 15 is reserved in one-byte headers.
+            let id = id.parse().ok().filter(|&id| id != 0 && id != 15)?;
+            Some(ExtMap { id, direction, uri: fields.next()? })
+        })
+    }
+
+    /// All `a=ssrc`.
+    pub fn ssrcs(&self) -> impl Iterator<Item = SsrcAttribute<'_>> {
+        self.values("ssrc").filter_map(|value| {
+            let (ssrc, rest) = value.split_once(' ').unwrap_or((value, ""));
+            let (name, value) = match rest.split_once(':') {
+                Some((name, value)) => (name, Some(value)),
+                None => (rest, None),
+            };
+            Some(SsrcAttribute { ssrc: ssrc.parse().ok()?, name, value })
+        })
+    }
+
+    /// All `a=ssrc-group` whose SSRCs are numbers.
+    pub fn ssrc_groups(&self) -> impl Iterator<Item = SsrcGroup<'_>> {
+        self.values("ssrc-group").filter_map(|value| {
+            let mut fields = value.split_ascii_whitespace();
+            let semantics = fields.next()?;
+            let ssrcs = fields.take(8).map(|ssrc| ssrc.parse().ok()).collect::<Option<_>>()?;
+            Some(SsrcGroup { semantics, ssrcs })
+        })
+    }
+
+    /// All `a=rid` with a legal id.
+    pub fn rids(&self) -> impl Iterator<Item = Rid<'_>> {
+        self.values("rid").filter_map(|value| {
+            let mut fields = value.split_ascii_whitespace();
+            let id = fields.next().filter(|id| is_rid(id))?;
+            let sends = match fields.next()? {
+                "send" => true,
+                "recv" => false,
+                _ => return None,
+            };
+            Some(Rid { id, sends })
+        })
+    }
+
+    /// `a=simulcast` (RFC 8853 §5.1); also the draft's `rid=` form.
+    pub fn simulcast(&self) -> Option<Simulcast<'_>> {
+        let mut simulcast = Simulcast::default();
+        let mut fields = self.value("simulcast")?.split_ascii_whitespace();
+        while let (Some(direction), Some(list)) = (fields.next(), fields.next()) {
+            let list = match direction {
+                "send" => (&mut simulcast.send, list),
+                "recv" => (&mut simulcast.recv, list),
+                _ => return None,
+            };
+            *list.0 = rid_list(list.1);
+        }
+        Some(simulcast)
+    }
+}
+
+/// At most 16 different ids.
+fn rid_list(list: &str) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    list.strip_prefix("rid=")
+        .unwrap_or(list)
+        .split(';')
+        .filter_map(|stream| stream.split(',').next())
+        .map(|rid| rid.trim_start_matches('~'))
+        .filter(|rid| is_rid(rid) && seen.insert(*rid))
+        .take(16)
+        .collect()
+}
+
+fn is_rid(id: &str) -> bool {
+    (1..=16).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+fn payload_type(text: &str) -> Option<u8> {
+    text.parse().ok().filter(|&pt: &u8| pt < 128)
+}
+
+fn direction_of(name: &str) -> Option<Direction> {
+    match name {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::SendOnly),
+        "recvonly" => Some(Direction::RecvOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    }
+}
+
+fn digest_of(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    let mut pairs = text.split(':');
+    for byte in &mut digest {
+        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
+        if !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    pairs.next().is_none().then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simulcast_lists_are_read_in_every_form() {
+        let cases = [
+            ("send q;h;f", vec!["q", "h", "f"], vec![]),
+            ("send q;~h;f,g recv x", vec!["q", "h", "f"], vec!["x"]),
+            ("recv a send b;b", vec!["b"], vec!["a"]),
+            ("send rid=2;1;0", vec!["2", "1", "0"], vec![]),
+            ("send", vec![], vec![]),
+        ];
+        for (text, send, recv) in cases {
+            let attributes = attributes("simulcast", text);
+            let got = attributes.simulcast().unwrap();
+            assert_eq!((got.send, got.recv), (send, recv), "{text}");
+        }
+    }
+
+    #[test]
+    fn extension_ids_that_cannot_be_written_are_skipped() {
+        let cases = [
+            ("4 urn:x", Some((4, None))),
+            ("8/sendonly urn:x", Some((8, Some(Direction::SendOnly)))),
+            ("0 urn:x", None),
+            ("15 urn:x", None),
+            ("256 urn:x", None),
+            ("4", None),
+            ("4/both urn:x", None),
+        ];
+        for (text, expect) in cases {
+            let got = attributes("extmap", text).extmaps().next().map(|e| (e.id, e.direction));
+            assert_eq!(got, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_32_bytes_of_sha_256() {
+        let hex = ["AB"; 32].join(":");
+        let cases = [
+            (format!("sha-256 {hex}"), true),
+            (format!("SHA-256 {}", hex.to_lowercase()), true),
+            (format!("sha-1 {hex}"), false),
+            (format!("sha-256 {hex}:AB"), false),
+            ("sha-256 AB:CD".to_owned(), false),
+            (format!("sha-256 +B{}", &hex[2..]), false),
+        ];
+        for (text, valid) in cases {
+            let got = attributes("fingerprint", &text).fingerprints().next();
+            assert_eq!(got, valid.then_some([0xab; 32]), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_track_of_an_msid_is_its_second_token() {
+        let cases = [
+            (("msid", "s t"), Some("t")),
+            (("msid", "only"), Some("only")),
+            (("msid", "- t"), Some("t")),
+            (("ssrc", "1 msid:s t"), Some("t")),
+            (("ssrc", "1 cname:s"), None),
+        ];
+        for ((name, value), track) in cases {
+            assert_eq!(attributes(name, value).msid().map(|msid| msid.1), track, "{value}");
+        }
+    }
+
+    #[test]
+    fn codec_lines_are_read() {
+        let mut attributes = attributes("rtpmap", "111 opus/48000/2");
+        attributes.push("rtpmap", "128 no/1");
+        attributes.push("fmtp", "111 minptime=10; UseInbandFec=1");
+        attributes.push("rtcp-fb", "* nack pli");
+        let map = attributes.rtpmaps().collect::<Vec<_>>();
+        assert_eq!(map, [RtpMap { pt: 111, name: "opus", clock_rate: 48_000, channels: 2 }]);
+        assert_eq!(attributes.fmtps().next().unwrap().param("useinbandfec"), Some("1"));
+        let feedback = attributes.rtcp_fbs().next().unwrap();
+        assert_eq!(feedback, RtcpFb { pt: None, value: "nack pli" });
+    }
+
+    fn attributes(name: &str, value: &str) -> Attributes {
+        let mut attributes = Attributes::default();
+        attributes.push(name, value);
+        attributes
+    }
+}
