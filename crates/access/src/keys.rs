@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show_in_logs() {
-        assert_eq!(format!("{:?}", keys()), r#"["devkey"]"#);
+        assert_eq!(format!("{:?}", keys()), r#"["devkey", "second"]"#);
     }
 
     fn keys() -> Keys {

@@ -1,1 +1,34 @@
 //! HTTP: signalling sockets, the server API, the demo page.
+//!
+//! [`serve`] runs all of it on listeners that its caller has bound.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
+//! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
+//! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
+//! | `/`, `/assets/…` | `OK` for health checks, the demo page for browsers |
+
+mod answer;
+mod auth;
+mod cors;
+mod dispatch;
+mod guarded;
+mod join;
+mod listen;
+mod page;
+mod socket;
+mod twirp;
+
+use std::sync::Arc;
+
+pub use listen::serve;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct AppState {
+    /// Where rooms are.
+    pub node: hearth_runtime::Node,
+    /// Whose tokens are believed.
+    pub keys: Arc<hearth_access::Keys>,
+}

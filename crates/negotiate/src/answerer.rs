@@ -205,8 +205,9 @@ impl Answerer {
             let line = format_args!("{}{slash}{direction} {}", ext.id, ext.uri).to_string();
             answer.attributes.push("extmap", line);
         }
+        // Also where the client has stopped sending: layers once left out stay out.
+        push_simulcast(&mut answer, &rids_of(media));
         if publishes {
-            push_simulcast(&mut answer, &rids_of(media));
             add_ids(&mut outcome.received, &agreed, false);
             outcome.published.push(Published {
                 mid: mid.to_owned(),
@@ -268,10 +269,12 @@ impl Answerer {
             if sender.is_some() || formats.iter().any(|f| !disabled.contains(&f.codec)) {
                 formats.retain(|format| !disabled.contains(&format.codec));
             }
-            if let Some(sender) = sender.filter(|sender| sender.kind == MediaKind::Video) {
-                prefer(&mut formats, sender.codec);
+            if let Some(sender) = sender {
+                if sender.kind == MediaKind::Video {
+                    prefer(&mut formats, sender.codec);
+                }
+                formats.iter_mut().for_each(|format| format.feedback.transport_cc = false);
             }
-            formats.iter_mut().for_each(|format| format.feedback.transport_cc = false);
         }
         let wish = OpusWish {
             stereo: plan.stereo,

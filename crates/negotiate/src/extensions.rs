@@ -53,11 +53,13 @@ pub(crate) struct Agreed {
 /// What of a section's offer we answer, in its order. `sends` and `receives` are ours.
 pub(crate) fn agree(media: &Media, sends: bool, receives: bool) -> Vec<Agreed> {
     let mut agreed: Vec<Agreed> = Vec::new();
+    // A section without a track is answered for either direction.
+    let unused = !sends && !receives;
     for ext in media.attributes.extmaps() {
         let theirs = ext.direction.unwrap_or_default();
-        let up = RECEIVED.iter().find(|uri| receives && theirs.sends() && **uri == ext.uri);
-        // A section nobody uses yet is answered as if we were to send in it.
-        let downwards = (sends || !receives) && theirs.receives();
+        let upwards = (receives || unused) && theirs.sends();
+        let up = RECEIVED.iter().find(|uri| upwards && **uri == ext.uri);
+        let downwards = (sends || unused) && theirs.receives();
         let down = SENT.iter().find(|uri| downwards && **uri == ext.uri);
         let Some(uri) = up.or(down) else { continue };
         if agreed.iter().all(|other| other.id != ext.id && other.uri != *uri) {

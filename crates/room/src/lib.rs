@@ -1,1 +1,35 @@
-//! Who is in the room, what they may do, and what they are told.
+//! Rooms: who is in one, what they may do, and what they are told.
+//!
+//! * **Owns:** [`Room`]: participants, their sessions, publications and subscriptions.
+//! * **In:** joins, signal messages, API calls, events from shards, time.
+//! * **Out:** [`Output`]s: signal messages, commands to shards, the room's end.
+//! * **Invariant:** no input panics; everything a client can make grow has a bound.
+//! * **Not here:** SDP (`negotiate`), packets (`shard`), sockets (`runtime`, `http`).
+
+mod api;
+mod calls;
+mod config;
+mod data;
+mod data_track;
+mod negotiation;
+mod packet;
+mod participant;
+mod people;
+mod presence;
+mod publication;
+mod publish;
+mod quality;
+mod relays;
+mod requests;
+mod room;
+mod session;
+mod speakers;
+mod subscribe;
+mod subscription;
+mod transport;
+mod updates;
+mod wants;
+
+pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId, authorize};
+pub use config::{IceServer, RoomConfig, ServerIdentity};
+pub use room::Room;

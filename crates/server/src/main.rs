@@ -1,3 +1,49 @@
 //! The `hearth` binary.
 
-fn main() {}
+mod cli;
+mod config;
+mod dev;
+mod logging;
+mod serve;
+mod stop;
+mod token;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use hearth_runtime::WallClock;
+
+use cli::{Cli, Command, TokenCommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve::run(cli.serve).map_err(|error| error.to_string()),
+        Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
+        Some(Command::Token { command: TokenCommand::Create(args) }) => {
+            token::create(&args, WallClock::unix_secs())
+                .map(|token| say(&token))
+                .map_err(|error| error.to_string())
+        }
+        Some(Command::GenerateKeys) => token::generate_keys()
+            .map(|(key, secret)| say(&format!("API Key:  {key}\nAPI Secret:  {secret}")))
+            .map_err(|error| error.to_string()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without standard error there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints for the user, not for the log. A closed pipe is no failure.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::GzDecoder;
 use prost::Message as _;
 
@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn padding_may_be_left_out() {
-        let wrapped = wrap(0, JoinRequest { metadata: "mm".into(), ..Default::default() }.encode_to_vec());
+        let wrapped =
+            wrap(0, JoinRequest { metadata: "mm".into(), ..Default::default() }.encode_to_vec());
         let bare = wrapped.trim_end_matches('=');
         assert_eq!(JoinParams::from_wrapped(bare).unwrap().metadata, "mm");
     }
@@ -257,7 +258,8 @@ mod tests {
     fn v1_needs_a_join_request_and_v0_takes_one() {
         let none = JoinParams::from_query(JoinPath::V1, &[]);
         assert_eq!(none.unwrap_err(), JoinParamsError::Missing);
-        let value = wrap(0, JoinRequest { metadata: "m".into(), ..Default::default() }.encode_to_vec());
+        let value =
+            wrap(0, JoinRequest { metadata: "m".into(), ..Default::default() }.encode_to_vec());
         let query = [("join_request".to_owned(), value)];
         assert!(JoinParams::from_query(JoinPath::V0, &query).unwrap().single_pc);
         assert!(!JoinParams::from_query(JoinPath::V0, &[]).unwrap().single_pc);

@@ -10,17 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::JoinParams;
-use crate::proto::client_info::{Capability, Sdk};
 use crate::proto::ClientInfo;
+use crate::proto::client_info::{Capability, Sdk};
 
 /// Longest `attributes` parameter that is read, in bytes of base64.
 const MAX_ATTRIBUTES: usize = 128 * 1024;
 
 /// Reads the parameters; the last of several equal keys does not count, the first does.
 pub(crate) fn read(query: &[(String, String)]) -> JoinParams {
-    let text = |key: &str| {
-        query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    };
+    let text =
+        |key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let flag = |key: &str| text(key).filter(|value| !value.is_empty()).map(is_true);
     let attributes = text("attributes").filter(|value| !value.is_empty()).map(read_attributes);
     JoinParams {
@@ -180,10 +179,26 @@ mod tests {
     #[test]
     fn user_agents_name_their_browser() {
         let cases = [
-            ("Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0", "Firefox", "Linux"),
-            ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36", "Chrome", "Linux"),
-            ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15", "Safari", "Mac OS X"),
-            ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/156.0 Safari/537.36 Edg/156.0", "Edge", "Windows"),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0",
+                "Firefox",
+                "Linux",
+            ),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36",
+                "Chrome",
+                "Linux",
+            ),
+            (
+                "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15",
+                "Safari",
+                "Mac OS X",
+            ),
+            (
+                "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/156.0 Safari/537.36 Edg/156.0",
+                "Edge",
+                "Windows",
+            ),
         ];
         for (agent, browser, os) in cases {
             let mut client = ClientInfo::default();

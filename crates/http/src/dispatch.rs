@@ -1,0 +1,126 @@
+//! From a request to its answer.
+//!
+//! * **Owns:** nothing; the order of the checks.
+//! * **In:** a request and who sent it.
+//! * **Out:** the answer, from one of the modules beside this one.
+//! * **Invariant:** CORS, then the path's slashes, then the body's size, then the token, then the
+//!   path: a token that does not verify is 401 on every path.
+//! * **livekit-server:** `pkg/service/server.go` (`NewLivekitServer`).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use hearth_access::Claims;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::auth::{Query, authenticate, parse_query};
+use crate::cors::{Cors, preflight};
+use crate::{AppState, answer, join, page, twirp};
+
+/// Longest request body.
+pub(crate) const BODY_BYTES: usize = 10 << 20;
+/// Longest form: it holds a token.
+const FORM_BYTES: usize = 1 << 20;
+/// How long a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The other end of a connection, and whether the server stops.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) address: SocketAddr,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// A request with what was found out about it.
+pub(crate) struct Asked {
+    pub(crate) parts: Parts,
+    /// Without the slash too many.
+    pub(crate) path: String,
+    pub(crate) query: Query,
+    /// Verified; `None` without a token.
+    pub(crate) claims: Option<Claims>,
+    pub(crate) caller: Caller,
+}
+
+/// Answers one request.
+pub(crate) async fn dispatch(
+    state: &AppState,
+    caller: Caller,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    if let Some(response) = preflight(&parts.method, &parts.headers) {
+        return response;
+    }
+    let path = parts.uri.path();
+    let path = if path.starts_with("//") { path.get(1..).unwrap_or(path) } else { path }.to_owned();
+    let validates = matches!(path.as_str(), "/rtc/validate" | "/rtc/v1/validate");
+    let cors = Cors::of(&parts.method, &parts.headers, validates);
+    let mut response = match read(state, caller, parts, path, body).await {
+        Ok((asked, body)) => route(state, asked, body).await,
+        Err(refusal) => refusal,
+    };
+    cors.apply(response.headers_mut());
+    response
+}
+
+/// Checks what is checked on every path.
+async fn read(
+    state: &AppState,
+    caller: Caller,
+    parts: Parts,
+    path: String,
+    body: Body,
+) -> Result<(Asked, Body), Response<Body>> {
+    if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES) {
+        return Err(answer::text(413, "request body too large"));
+    }
+    let mut query = parse_query(parts.uri.query().unwrap_or_default());
+    let mut body = body;
+    if is_form(&parts) {
+        let form = read_body(body, FORM_BYTES).await.map_err(|_| answer::text(400, "bad form"))?;
+        query.extend(parse_query(&String::from_utf8_lossy(&form)));
+        body = Body::from(form);
+    }
+    let claims = authenticate(&state.keys, &parts.headers, &query)
+        .map_err(|refusal| answer::text(401, refusal))?;
+    Ok((Asked { parts, path, query, claims, caller }, body))
+}
+
+async fn route(state: &AppState, asked: Asked, body: Body) -> Response<Body> {
+    match asked.path.as_str() {
+        "/" => page::root(&asked.parts.method, &asked.parts.headers),
+        "/rtc" | "/rtc/v1" => join::connect(state, asked).await,
+        "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, asked).await,
+        twirp::SERVICE => twirp::redirect(),
+        path if path.starts_with(twirp::PREFIX) => twirp::call(state, asked, body).await,
+        path if matches!(asked.parts.method, Method::GET | Method::HEAD) => {
+            page::file(path).unwrap_or_else(answer::not_found)
+        }
+        _ => answer::not_found(),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_form(parts: &Parts) -> bool {
+    let form = |value: &str| value.starts_with("application/x-www-form-urlencoded");
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    parts.method == Method::POST && content_type.is_some_and(form)
+}
+
+/// Reads a whole body of at most `limit` bytes, within the deadline.
+pub(crate) async fn read_body(body: Body, limit: usize) -> Result<bytes::Bytes, StatusCode> {
+    match timeout(BODY_DEADLINE, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}

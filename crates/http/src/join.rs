@@ -1,0 +1,160 @@
+//! Joining: the checks before a signal connection, and the same checks without one.
+//!
+//! * **Owns:** nothing.
+//! * **In:** a request whose token, if any, has been verified.
+//! * **Out:** an upgrade to a WebSocket, or a status and a text that clients show to their users.
+//! * **Invariant:** the upgrade happens only after the room has answered: whatever goes wrong
+//!   before is an HTTP status.
+//! * **livekit-server:** `pkg/service/rtcservice.go`; the order of the checks and their texts.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hearth_access::Claims;
+use hearth_room::{JoinError, authorize};
+use hearth_runtime::{Session, SessionOutput};
+use hearth_signal::proto::{
+    DisconnectReason, LeaveRequest, SignalResponse, leave_request, signal_response,
+};
+use hearth_signal::{JoinParams, JoinPath, frame};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::AppState;
+use crate::answer;
+use crate::dispatch::Asked;
+use crate::socket::Connection;
+
+/// How long a room may take to answer a join.
+const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// What a client is told whose room does not answer.
+const FAILED: &str = "connection closed by media";
+
+/// `/rtc/validate`: would a join be refused?
+pub(crate) async fn validate(state: &AppState, asked: Asked) -> Response<Body> {
+    let verdict = async {
+        let (claims, params) = admit(&asked)?;
+        if params.attributes_unreadable {
+            return Err(JoinError::Attributes);
+        }
+        if !params.reconnect && !claims.video.room_create {
+            state.node.check_join(&claims).await
+        } else {
+            Ok(())
+        }
+    };
+    match verdict.await {
+        Ok(()) => answer::text(200, "success"),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &JoinError) -> Response<Body> {
+    answer::text(error.status(), error.to_string())
+}
+
+/// `/rtc`: joins and upgrades.
+pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body> {
+    if !asks_for_websocket(&asked.parts.headers) {
+        return answer::empty(StatusCode::NOT_FOUND);
+    }
+    let (claims, params) = match admit(&asked) {
+        Ok(admitted) => admitted,
+        Err(error) => return refuse(&error),
+    };
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await {
+        Ok(upgrade) => upgrade.max_message_size(frame::MAX_FRAME).max_frame_size(frame::MAX_FRAME),
+        Err(rejection) => {
+            let mut response = answer::text(400, format!("Bad Request\n{rejection}"));
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            return response;
+        }
+    };
+    let resumes = params.reconnect;
+    let stopping = asked.caller.stopping;
+    match timeout(JOIN_DEADLINE, join(state, claims, params)).await {
+        Ok(Ok((session, first))) => upgrade
+            .on_upgrade(move |socket| Connection::new(socket, session).run(first, stopping)),
+        // A client that resumes is told by a message what to do instead.
+        Ok(Err(JoinFailure::Refused(JoinError::RoomNotFound))) if resumes => {
+            upgrade.on_upgrade(move |socket| crate::socket::say_and_close(socket, reconnect()))
+        }
+        Ok(Err(JoinFailure::Refused(error))) => refuse(&error),
+        Ok(Err(JoinFailure::NoAnswer)) | Err(_) => answer::text(500, FAILED),
+    }
+}
+
+enum JoinFailure {
+    Refused(JoinError),
+    NoAnswer,
+}
+
+/// Joins and waits for the room's first message.
+async fn join(
+    state: &AppState,
+    claims: Claims,
+    params: JoinParams,
+) -> Result<(Session, Box<SignalResponse>), JoinFailure> {
+    // The grant makes the room even where a join alone does not.
+    if claims.video.room_create
+        && !params.reconnect
+        && let Err(error) = state.node.create_room(&claims.video.room, None).await
+    {
+        debug!(%error, "The room could not be made");
+    }
+    let mut session = state.node.join(claims, params).await.map_err(JoinFailure::Refused)?;
+    match session.responses.recv().await {
+        Some(SessionOutput::Signal(first)) => Ok((session, first)),
+        Some(SessionOutput::Close) | None => Err(JoinFailure::NoAnswer),
+    }
+}
+
+/// The checks that need no room.
+fn admit(asked: &Asked) -> Result<(Claims, JoinParams), JoinError> {
+    let claims = asked.claims.clone().ok_or(JoinError::NoPermissions)?;
+    // First what the token says on its own: a client without rights is not told more.
+    authorize(&claims, &JoinParams::default())?;
+    let path = if asked.path.starts_with("/rtc/v1") { JoinPath::V1 } else { JoinPath::V0 };
+    let mut params = JoinParams::from_query(path, &asked.query)?;
+    authorize(&claims, &params)?;
+    let headers = &asked.parts.headers;
+    let socket = asked.caller.address.ip().to_string();
+    let address = client_address(headers).unwrap_or(&socket);
+    let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    params.augment(user_agent, Some(address));
+    Ok((claims, params))
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let lists = |name: HeaderName, token: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    lists(CONNECTION, "upgrade") && lists(UPGRADE, "websocket")
+}
+
+/// What a proxy says about the client.
+fn client_address(headers: &HeaderMap) -> Option<&str> {
+    ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok())
+        .find(|value| !value.is_empty())
+}
+
+/// What a client is told that resumes a session nobody knows: join anew.
+fn reconnect() -> SignalResponse {
+    let leave = LeaveRequest {
+        reason: DisconnectReason::StateMismatch.into(),
+        action: leave_request::Action::Reconnect.into(),
+        ..LeaveRequest::default()
+    };
+    SignalResponse { message: Some(signal_response::Message::Leave(leave)) }
+}

@@ -1,0 +1,129 @@
+//! Accepting connections, and ending them.
+//!
+//! * **Owns:** the listeners and one task per connection.
+//! * **In:** bound listeners, the state of the handlers, a future that means "stop".
+//! * **Out:** returns when all connections have ended, or [`GRACE`] after the stop.
+//! * **Invariant:** at most [`MAX_CONNECTIONS`] connections; a request head that is not complete
+//!   after [`HEAD_DEADLINE`] ends its connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::AppState;
+use crate::dispatch::{Caller, dispatch};
+use crate::guarded::Guarded;
+
+/// How long a request's head may take; also how long an idle connection is kept.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// Most connections at once. Each is a socket and up to [`HEAD_BYTES`]; the usual limit of open
+/// files is higher.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Longest request head: a join request goes into the URL, a token into the URL or a header.
+const HEAD_BYTES: usize = 131_072;
+/// How long connections may take to end after the stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// The pause after the system refuses to accept, usually for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a client is told when there are too many.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\nconnection: close\r\n\r\ntoo many connections";
+
+/// Serves HTTP until `shutdown` completes, then lets connections end.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopping) = watch::channel(false);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let state = Arc::new(state);
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, state.clone(), permits.clone(), stopping.clone()));
+    }
+    shutdown.await;
+    // Receivers outlive this: each accepting task holds one.
+    let _ = stop.send(true);
+    let drained = async { while accepting.join_next().await.is_some() {} };
+    if timeout(GRACE, drained).await.is_err() {
+        debug!("Connections did not end in time");
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    state: Arc<AppState>,
+    permits: Arc<Semaphore>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                        warn!("Too many connections; one was refused");
+                        // It is told if that needs no waiting.
+                        let _ = stream.try_write(BUSY);
+                        continue;
+                    };
+                    let connection = connection(stream, from, state.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "Cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            _ = stopping.changed() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    from: SocketAddr,
+    state: Arc<AppState>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // Signal messages are small and must not wait for each other's acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let caller = Caller { address: from, stopping: stopping.clone() };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (state, caller) = (state.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(dispatch(&state, caller, request.map(Body::new)).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(HEAD_BYTES);
+    let serving = builder.serve_connection(Guarded::new(stream), service).with_upgrades();
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stopping.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "Connection ended");
+    }
+}

@@ -1,0 +1,324 @@
+//! `livekit.RoomService`: rooms and participants, from a server's point of view.
+//!
+//! * **Owns:** nothing.
+//! * **In:** decoded requests and the caller's claims.
+//! * **Out:** answers of rooms, or errors with the codes and texts of the reference server.
+//! * **Invariant:** no method acts without its grant. (Two check the length of their arguments
+//!   first, as the reference server does.)
+//! * **livekit-server:** `pkg/service/roomservice.go`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_access::{Claims, VideoGrant};
+use hearth_room::{Call, CallError, Reply, RoomConfig};
+use hearth_runtime::Node;
+use hearth_signal::proto;
+
+use super::error::{Code, TwirpError};
+
+/// Every method there is.
+pub(super) const METHODS: [&str; 11] = [
+    "CreateRoom",
+    "ListRooms",
+    "DeleteRoom",
+    "ListParticipants",
+    "GetParticipant",
+    "RemoveParticipant",
+    "MutePublishedTrack",
+    "UpdateParticipant",
+    "UpdateSubscriptions",
+    "SendData",
+    "UpdateRoomMetadata",
+];
+
+const METADATA_BYTES: usize = 524_288;
+const ATTRIBUTES_BYTES: usize = 65_536;
+const NAME_BYTES: usize = 256;
+const NONCE_BYTES: usize = 16;
+
+type Met<T> = Result<T, TwirpError>;
+
+/// One caller's view of the service.
+pub(super) struct RoomService<'s> {
+    pub(super) node: &'s Node,
+    pub(super) claims: Option<&'s Claims>,
+}
+
+impl RoomService<'_> {
+    pub(super) async fn create_room(&self, request: proto::CreateRoomRequest) -> Met<proto::Room> {
+        self.require(|grant| grant.room_create)?;
+        if request.name.len() > NAME_BYTES {
+            let text = format!("room name length exceeds limits: max length {NAME_BYTES}");
+            return Err(TwirpError::wrapped(Code::InvalidArgument, text));
+        }
+        check_metadata(&request.metadata)?;
+        for agent in &request.agents {
+            check_metadata(&agent.metadata)?;
+            check_attributes(&agent.attributes.clone().into_iter().collect())?;
+        }
+        if !request.room_preset.is_empty() {
+            let text = "unknown room configuration in create room request";
+            return Err(TwirpError::wrapped(Code::InvalidArgument, text));
+        }
+        let config = room_config(self.node.room_config(), &request).map(Arc::new);
+        room(self.node.create_room(&request.name, config).await)
+    }
+
+    pub(super) async fn list_rooms(
+        &self,
+        request: proto::ListRoomsRequest,
+    ) -> Met<proto::ListRoomsResponse> {
+        self.require(|grant| grant.room_list)?;
+        let wanted =
+            |room: &proto::Room| request.names.is_empty() || request.names.contains(&room.name);
+        let replies = self.node.list_rooms().await.into_iter();
+        let rooms = replies.filter_map(|reply| room(Ok(reply)).ok()).filter(wanted).collect();
+        Ok(proto::ListRoomsResponse { rooms })
+    }
+
+    pub(super) async fn delete_room(
+        &self,
+        request: proto::DeleteRoomRequest,
+    ) -> Met<proto::DeleteRoomResponse> {
+        self.require(|grant| grant.room_create)?;
+        self.node.delete_room(&request.room).await.map_err(|error| stored(&error))?;
+        Ok(proto::DeleteRoomResponse::default())
+    }
+
+    pub(super) async fn list_participants(
+        &self,
+        request: proto::ListParticipantsRequest,
+    ) -> Met<proto::ListParticipantsResponse> {
+        self.require_admin(&request.room)?;
+        let participants = match self.node.call(&request.room, Call::ListParticipants).await {
+            Ok(Reply::Participants(participants)) => participants,
+            Err(CallError::RoomNotFound) => Vec::new(),
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) => return Err(stored(&error)),
+        };
+        Ok(proto::ListParticipantsResponse { participants })
+    }
+
+    pub(super) async fn get_participant(
+        &self,
+        request: proto::RoomParticipantIdentity,
+    ) -> Met<proto::ParticipantInfo> {
+        self.require_admin(&request.room)?;
+        let call = Call::GetParticipant { identity: request.identity };
+        participant(self.node.call(&request.room, call).await)
+    }
+
+    pub(super) async fn remove_participant(
+        &self,
+        request: proto::RoomParticipantIdentity,
+    ) -> Met<proto::RemoveParticipantResponse> {
+        self.require_admin(&request.room)?;
+        let call = Call::RemoveParticipant { identity: request.identity };
+        self.node.call(&request.room, call).await.map_err(|error| absent(&error))?;
+        Ok(proto::RemoveParticipantResponse::default())
+    }
+
+    pub(super) async fn mute_published_track(
+        &self,
+        request: proto::MuteRoomTrackRequest,
+    ) -> Met<proto::MuteRoomTrackResponse> {
+        self.require_admin(&request.room)?;
+        let call = Call::MutePublishedTrack {
+            identity: request.identity,
+            track_sid: request.track_sid,
+            muted: request.muted,
+        };
+        let track = match self.node.call(&request.room, call).await {
+            Ok(Reply::Track(track)) => Some(*track),
+            Err(CallError::TrackNotFound) => None,
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) => return Err(unreachable(&error)),
+        };
+        Ok(proto::MuteRoomTrackResponse { track })
+    }
+
+    pub(super) async fn update_participant(
+        &self,
+        request: proto::UpdateParticipantRequest,
+    ) -> Met<proto::ParticipantInfo> {
+        if request.name.len() > NAME_BYTES {
+            return Err(TwirpError::too_large("name length", NAME_BYTES));
+        }
+        check_metadata(&request.metadata)?;
+        let attributes: BTreeMap<String, String> = request.attributes.into_iter().collect();
+        check_attributes(&attributes)?;
+        self.require_admin(&request.room)?;
+        let call = Call::UpdateParticipant {
+            identity: request.identity,
+            metadata: request.metadata,
+            name: request.name,
+            attributes,
+            permission: request.permission.map(Box::new),
+        };
+        participant(self.node.call(&request.room, call).await)
+    }
+
+    pub(super) async fn update_subscriptions(
+        &self,
+        request: proto::UpdateSubscriptionsRequest,
+    ) -> Met<proto::UpdateSubscriptionsResponse> {
+        self.require_admin(&request.room)?;
+        let call = Call::UpdateSubscriptions {
+            identity: request.identity,
+            track_sids: request.track_sids,
+            participant_tracks: request.participant_tracks,
+            subscribe: request.subscribe,
+        };
+        self.node.call(&request.room, call).await.map_err(|error| unreachable(&error))?;
+        Ok(proto::UpdateSubscriptionsResponse::default())
+    }
+
+    pub(super) async fn send_data(
+        &self,
+        request: proto::SendDataRequest,
+    ) -> Met<proto::SendDataResponse> {
+        self.require_admin(&request.room)?;
+        let nonce = request.nonce.len();
+        if nonce != 0 && nonce != NONCE_BYTES {
+            let text = format!("nonce should be 16-bytes or not present, got: {nonce} bytes");
+            return Err(TwirpError::new(Code::InvalidArgument, text));
+        }
+        let room = request.room.clone();
+        let lossy = request.kind == i32::from(proto::data_packet::Kind::Lossy);
+        let call = Call::SendData { packet: Box::new(data_packet(request)), lossy };
+        self.node.call(&room, call).await.map_err(|error| unreachable(&error))?;
+        Ok(proto::SendDataResponse::default())
+    }
+
+    pub(super) async fn update_room_metadata(
+        &self,
+        request: proto::UpdateRoomMetadataRequest,
+    ) -> Met<proto::Room> {
+        check_metadata(&request.metadata)?;
+        self.require_admin(&request.room)?;
+        let call = Call::UpdateRoomMetadata { metadata: request.metadata };
+        room(self.node.call(&request.room, call).await)
+    }
+
+    fn require(&self, granted: impl Fn(&VideoGrant) -> bool) -> Met<()> {
+        let granted = self.claims.is_some_and(|claims| granted(&claims.video));
+        if granted { Ok(()) } else { Err(TwirpError::denied()) }
+    }
+
+    fn require_admin(&self, room: &str) -> Met<()> {
+        self.require(|grant| grant.room_admin && grant.room == room)
+    }
+}
+
+/// A copy of the node's configuration with what the request sets; `None` if it sets nothing.
+fn room_config(node: &RoomConfig, request: &proto::CreateRoomRequest) -> Option<RoomConfig> {
+    let seconds = |asked: u32, default: Duration| match asked {
+        0 => default,
+        asked => Duration::from_secs(asked.into()),
+    };
+    let sets = request.empty_timeout != 0
+        || request.departure_timeout != 0
+        || request.max_participants != 0
+        || !request.metadata.is_empty();
+    sets.then(|| {
+        let mut config = node.clone();
+        config.empty_timeout = seconds(request.empty_timeout, config.empty_timeout);
+        config.departure_timeout = seconds(request.departure_timeout, config.departure_timeout);
+        if request.max_participants != 0 {
+            config.max_participants = request.max_participants;
+        }
+        config.metadata.clone_from(&request.metadata);
+        config
+    })
+}
+
+#[expect(deprecated, reason = "clients of both generations read their own fields")]
+fn data_packet(request: proto::SendDataRequest) -> proto::DataPacket {
+    let user = proto::UserPacket {
+        payload: request.data,
+        destination_sids: request.destination_sids,
+        destination_identities: request.destination_identities.clone(),
+        topic: request.topic,
+        nonce: request.nonce,
+        ..proto::UserPacket::default()
+    };
+    proto::DataPacket {
+        kind: request.kind,
+        destination_identities: request.destination_identities,
+        value: Some(proto::data_packet::Value::User(user)),
+        ..proto::DataPacket::default()
+    }
+}
+
+fn check_metadata(metadata: &str) -> Met<()> {
+    if metadata.len() > METADATA_BYTES {
+        return Err(TwirpError::too_large("metadata size", METADATA_BYTES));
+    }
+    Ok(())
+}
+
+fn check_attributes(attributes: &BTreeMap<String, String>) -> Met<()> {
+    let bytes: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > ATTRIBUTES_BYTES {
+        return Err(TwirpError::too_large("attribute size", ATTRIBUTES_BYTES));
+    }
+    Ok(())
+}
+
+fn room(reply: Result<Reply, CallError>) -> Met<proto::Room> {
+    match reply {
+        Ok(Reply::Room(room)) => Ok(*room),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(stored(&error)),
+    }
+}
+
+fn participant(reply: Result<Reply, CallError>) -> Met<proto::ParticipantInfo> {
+    match reply {
+        Ok(Reply::Participant(participant)) => Ok(*participant),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(absent(&error)),
+    }
+}
+
+/// An answer to another question. A bug, but no reason to stop.
+fn unexpected(_: &Reply) -> TwirpError {
+    TwirpError::new(Code::Internal, "unexpected reply")
+}
+
+/// What a room or the directory refused, in its own words.
+fn stored(error: &CallError) -> TwirpError {
+    match error {
+        CallError::RoomNotFound | CallError::ParticipantNotFound | CallError::TrackNotFound => {
+            TwirpError::wrapped(Code::NotFound, error)
+        }
+        CallError::RemoteUnmuteDisabled => TwirpError::wrapped(Code::FailedPrecondition, error),
+        CallError::TooLarge { what, limit } => TwirpError::too_large(what, *limit),
+    }
+}
+
+/// For methods that look for a participant without looking for its room.
+fn absent(error: &CallError) -> TwirpError {
+    match error {
+        CallError::RoomNotFound => stored(&CallError::ParticipantNotFound),
+        CallError::ParticipantNotFound
+        | CallError::TrackNotFound
+        | CallError::RemoteUnmuteDisabled
+        | CallError::TooLarge { .. } => stored(error),
+    }
+}
+
+/// For methods that the reference server passes on to whoever holds the room or participant: if
+/// nobody does, nobody answers.
+fn unreachable(error: &CallError) -> TwirpError {
+    match error {
+        CallError::RoomNotFound | CallError::ParticipantNotFound => {
+            TwirpError::wrapped(Code::Unavailable, "no response from servers")
+        }
+        CallError::TrackNotFound
+        | CallError::RemoteUnmuteDisabled
+        | CallError::TooLarge { .. } => stored(error),
+    }
+}

@@ -1,0 +1,71 @@
+//! Paths, CORS and the page.
+
+use hearth_access::VideoGrant;
+
+use crate::client::{Server, bearer, token};
+
+#[tokio::test]
+async fn paths_answer_as_at_the_reference() {
+    let server = Server::start().await;
+    let header = bearer(&token("a", VideoGrant::join("r")));
+    for (method, path, headers, status, body) in [
+        ("GET", "/", &[][..], 200, "OK"),
+        ("GET", "//", &[], 200, "OK"),
+        ("PUT", "/", &[], 200, "OK"),
+        ("OPTIONS", "/", &["origin: http://a"], 200, "OK"),
+        ("GET", "/nope", &[], 404, "404 page not found\n"),
+        ("GET", "/metrics", &[], 404, "404 page not found\n"),
+        ("GET", "/settings/regions", &[], 404, "404 page not found\n"),
+        ("GET", "/rtc/v2", &[], 404, "404 page not found\n"),
+        ("POST", "/nope", &[], 404, "404 page not found\n"),
+        ("GET", "/assets/../Cargo.toml", &[], 404, "404 page not found\n"),
+        ("GET", "/rtc", &[&header], 404, ""),
+        ("GET", "/rtc", &[], 404, ""),
+        ("POST", "/rtc/v1", &[&header], 404, ""),
+        ("GET", "/rtc", &["authorization: Bearer x"], 401, "invalid authorization token"),
+        ("GET", "/", &["authorization: Bearer x"], 401, "invalid authorization token"),
+        ("GET", "/?access_token=x", &[], 401, "invalid authorization token"),
+    ] {
+        let answer = server.ask(method, path, headers, b"").await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, body), "{method} {path}");
+        assert!(answer.head.to_ascii_lowercase().contains("vary: origin"), "{}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_page_and_a_health_check_gets_ok() {
+    let server = Server::start().await;
+    let page = server.get("/", &["accept: text/html,application/xhtml+xml,*/*;q=0.8"]).await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.body.starts_with("<!doctype html>"), "{}", page.body);
+    for accept in ["accept: */*", "accept: application/json"] {
+        assert_eq!(server.get("/", &[accept]).await.body, "OK");
+    }
+    let head = server.ask("HEAD", "/", &["connection: close"], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("2")));
+}
+
+#[tokio::test]
+async fn preflights_repeat_what_was_asked() {
+    let server = Server::start().await;
+    let asked = ["origin: http://a", "access-control-request-headers: authorization,content-type"];
+    for (method, path, allowed) in [
+        ("POST", "/twirp/livekit.RoomService/ListRooms", true),
+        ("GET", "/rtc/validate", true),
+        ("PATCH", "/nope", true),
+        ("PUT", "/", false),
+    ] {
+        let asks = format!("access-control-request-method: {method}");
+        let answer = server.ask("OPTIONS", path, &[asked[0], asked[1], &asks], b"").await;
+        assert_eq!(answer.status, 204);
+        let expected = allowed.then_some("http://a");
+        assert_eq!(answer.header("access-control-allow-origin"), expected, "{method}");
+        assert_eq!(answer.header("access-control-allow-methods"), allowed.then_some(method));
+        let headers = allowed.then_some("authorization,content-type");
+        assert_eq!(answer.header("access-control-allow-headers"), headers);
+        assert_eq!(answer.header("access-control-max-age"), allowed.then_some("86400"));
+    }
+    let plain = server.get("/", &["origin: null"]).await;
+    assert_eq!(plain.header("access-control-allow-origin"), Some("null"));
+    assert_eq!(plain.header("access-control-expose-headers"), Some("*"));
+}

@@ -1,0 +1,125 @@
+//! RoomService, as far as it concerns one room.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** [`Call`]s of administrators.
+//! * **Out:** [`Reply`]s, and the effects on participants.
+//! * **Invariant:** a call that is refused changed nothing.
+//! * **livekit-server:** `pkg/service/roomservice.go`, `pkg/service/roommanager.go`.
+
+use std::time::Instant;
+
+use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
+
+use crate::participant::Key;
+use crate::requests::MAX_METADATA;
+use crate::{Call, CallError, Reply, Room};
+
+impl Room {
+    pub(crate) fn call(&mut self, now: Instant, call: Call) -> Result<Reply, CallError> {
+        match call {
+            Call::Info => Ok(self.room_reply()),
+            Call::ListParticipants => {
+                let people = self.people.iter().filter(|p| !p.is_hidden());
+                let info = people.map(|p| p.info(&self.tracks, &self.data_tracks));
+                Ok(Reply::Participants(info.collect()))
+            }
+            Call::GetParticipant { identity } => {
+                let key = self.find(&identity)?;
+                self.participant_reply(key)
+            }
+            Call::RemoveParticipant { identity } => {
+                let key = self.find(&identity)?;
+                self.dismiss(now, key, DisconnectReason::ParticipantRemoved);
+                Ok(Reply::Done)
+            }
+            Call::MutePublishedTrack { identity, track_sid, muted } => {
+                self.mute_published(&identity, &track_sid, muted)
+            }
+            Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
+                let key = self.find(&identity)?;
+                let profile = self.people.get(key).map(|p| p.profile.clone()).unwrap_or_default();
+                let merged = profile.merged(&metadata, &name, attributes);
+                if let Some((what, limit)) = merged.is_too_large() {
+                    return Err(CallError::TooLarge { what, limit });
+                }
+                self.set_profile(now, key, merged);
+                if let Some(permission) = permission {
+                    self.set_permission(now, key, *permission);
+                }
+                self.participant_reply(key)
+            }
+            Call::UpdateSubscriptions { identity, track_sids, participant_tracks, subscribe } => {
+                let key = self.find(&identity)?;
+                let request =
+                    proto::UpdateSubscription { track_sids, subscribe, participant_tracks };
+                self.update_subscription(now, key, &request);
+                Ok(Reply::Done)
+            }
+            Call::SendData { packet, lossy } => {
+                self.send_data(*packet, lossy);
+                Ok(Reply::Done)
+            }
+            Call::UpdateRoomMetadata { metadata } => {
+                if metadata.len() > MAX_METADATA {
+                    let what = "metadata size";
+                    return Err(CallError::TooLarge { what, limit: MAX_METADATA });
+                }
+                self.record.metadata = metadata;
+                self.tell_room();
+                Ok(self.room_reply())
+            }
+            Call::DeleteRoom => {
+                self.close(now, DisconnectReason::RoomDeleted);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn find(&self, identity: &str) -> Result<Key, CallError> {
+        self.people.by_identity(identity).ok_or(CallError::ParticipantNotFound)
+    }
+
+    fn room_reply(&self) -> Reply {
+        Reply::Room(Box::new(self.room_info()))
+    }
+
+    fn participant_reply(&self, key: Key) -> Result<Reply, CallError> {
+        let info = self.info(key).ok_or(CallError::ParticipantNotFound)?;
+        Ok(Reply::Participant(Box::new(info)))
+    }
+
+    fn mute_published(
+        &mut self,
+        identity: &str,
+        sid: &str,
+        muted: bool,
+    ) -> Result<Reply, CallError> {
+        let key = self.find(identity)?;
+        if !muted && !self.config.enable_remote_unmute {
+            return Err(CallError::RemoteUnmuteDisabled);
+        }
+        let id = self.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
+        let message = proto::MuteTrackRequest { sid: sid.to_owned(), muted };
+        self.send(key, Message::Mute(message));
+        self.set_muted(id, muted);
+        let track = self.tracks.get(&id).ok_or(CallError::TrackNotFound)?;
+        Ok(Reply::Track(Box::new(track.info.clone())))
+    }
+
+    /// Replaces what a participant may do, and ends what it may not do any more.
+    fn set_permission(&mut self, now: Instant, key: Key, permission: proto::ParticipantPermission) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if participant.permission == permission {
+            return;
+        }
+        let may_send_data = permission.can_publish_data;
+        participant.permission = permission;
+        self.unpublish_forbidden(now, key);
+        self.subscribe_to_all(now, key);
+        if !may_send_data {
+            self.remove_data_tracks(key);
+        }
+        self.changed(key);
+        self.refresh_token(now, key);
+    }
+}

@@ -1,0 +1,146 @@
+//! What a room is told when it is made.
+//!
+//! * **Owns:** nothing.
+//! * **In:** the node's configuration.
+//! * **Out:** values that never change in the life of a room.
+//! * **Invariant:** `keys` has a key; else participants get no refreshed tokens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_access::Keys;
+use hearth_codec::Codec;
+use hearth_plane::Fingerprint;
+use hearth_signal::proto;
+
+/// A STUN or TURN server told to clients.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct IceServer {
+    /// `stun:…`, `turn:…`, `turns:…`.
+    pub urls: Vec<String>,
+    /// TURN user name; may be empty.
+    pub username: String,
+    /// TURN password; may be empty.
+    pub credential: String,
+}
+
+/// How the server introduces itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerIdentity {
+    /// The livekit-server version whose behaviour is offered; clients refuse features below 1.8.0.
+    pub version: String,
+    /// `ND_…`.
+    pub node_id: String,
+    /// May be empty.
+    pub region: String,
+}
+
+/// What a room is told when it is made.
+#[derive(Clone, Debug)]
+pub struct RoomConfig {
+    /// How long a room lives that nobody ever joined.
+    pub empty_timeout: Duration,
+    /// How long a room lives after the last participant left.
+    pub departure_timeout: Duration,
+    /// 0: no limit. Agents and recorders do not count.
+    pub max_participants: u32,
+    /// Initial room metadata.
+    pub metadata: String,
+    /// Codecs that may be published, in the order they are told to clients.
+    pub enabled_codecs: Vec<Codec>,
+    /// How the server introduces itself.
+    pub server: ServerIdentity,
+    /// Told to clients.
+    pub ice_servers: Vec<IceServer>,
+    /// Our host candidates' addresses.
+    pub local_addrs: Vec<SocketAddr>,
+    /// ICE-lite for clients that can.
+    pub ice_lite: bool,
+    /// Of the node's DTLS certificate.
+    pub fingerprint: Fingerprint,
+    /// Sign refreshed tokens.
+    pub keys: Arc<Keys>,
+    /// Administrators may unmute tracks.
+    pub enable_remote_unmute: bool,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        Self {
+            empty_timeout: Duration::from_secs(300),
+            departure_timeout: Duration::from_secs(20),
+            max_participants: 0,
+            metadata: String::new(),
+            enabled_codecs: vec![
+                Codec::Pcmu,
+                Codec::Pcma,
+                Codec::Opus,
+                Codec::Red,
+                Codec::Vp8,
+                Codec::H264,
+                Codec::Vp9,
+                Codec::Av1,
+                Codec::H265,
+            ],
+            server: ServerIdentity {
+                version: "1.13.5".to_owned(),
+                node_id: "ND_hearth".to_owned(),
+                region: String::new(),
+            },
+            ice_servers: Vec::new(),
+            local_addrs: Vec::new(),
+            ice_lite: true,
+            fingerprint: Fingerprint([0; 32]),
+            keys: Arc::new(Keys::default()),
+            enable_remote_unmute: false,
+        }
+    }
+}
+
+impl RoomConfig {
+    pub(crate) fn server_info(&self) -> proto::ServerInfo {
+        proto::ServerInfo {
+            version: self.server.version.clone(),
+            protocol: 17,
+            region: self.server.region.clone(),
+            node_id: self.server.node_id.clone(),
+            agent_protocol: 1,
+            ..proto::ServerInfo::default()
+        }
+    }
+
+    pub(crate) fn ice_servers(&self) -> Vec<proto::IceServer> {
+        let message = |server: &IceServer| proto::IceServer {
+            urls: server.urls.clone(),
+            username: server.username.clone(),
+            credential: server.credential.clone(),
+        };
+        self.ice_servers.iter().map(message).collect()
+    }
+
+    /// `Room.enabled_codecs`: all of them, and retransmission.
+    pub(crate) fn room_codecs(&self) -> Vec<proto::Codec> {
+        let mimes = self.enabled_codecs.iter().map(|codec| codec.mime());
+        mimes.chain(["video/rtx"]).map(codec_message).collect()
+    }
+
+    /// `JoinResponse.enabled_publish_codecs`: video first, VP8 before all.
+    pub(crate) fn publish_codecs(&self) -> Vec<proto::Codec> {
+        let rank = |codec: &Codec| match codec {
+            Codec::Vp8 => 0,
+            Codec::H264 => 1,
+            Codec::Vp9 => 2,
+            Codec::Av1 => 3,
+            Codec::H265 => 4,
+            Codec::Pcmu | Codec::Pcma | Codec::Opus | Codec::Red => 5,
+        };
+        let mut codecs = self.enabled_codecs.clone();
+        codecs.sort_by_key(rank);
+        codecs.iter().map(|codec| codec_message(codec.mime())).collect()
+    }
+}
+
+fn codec_message(mime: &str) -> proto::Codec {
+    proto::Codec { mime: mime.to_owned(), fmtp_line: String::new() }
+}

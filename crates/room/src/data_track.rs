@@ -1,0 +1,298 @@
+//! Data tracks: published by handle, forwarded packet by packet.
+//!
+//! * **Owns:** all data tracks of the room, and who gets each under which handle.
+//! * **In:** publish, unpublish and subscribe requests; packets on `_data_track`.
+//! * **Out:** responses; packets with the subscriber's handle.
+//! * **Invariant:** at most [`MAX_PER_PUBLISHER`] tracks a participant; a handle names one track
+//!   per publisher and one per subscriber.
+//! * **livekit-server:** `pkg/rtc/uptrackmanager.go`, `pkg/rtc/datatrack`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::{Bytes, BytesMut};
+use hearth_plane::{Channel, Command};
+use hearth_signal::proto::{
+    self, DataTrackInfo, PublishDataTrackRequest, UnpublishDataTrackRequest, request_response,
+    signal_response::Message,
+};
+use hearth_signal::short_id;
+
+use crate::Room;
+use crate::participant::Key;
+
+/// Data tracks one participant may have published at a time.
+const MAX_PER_PUBLISHER: usize = 64;
+/// Longest name, in characters.
+const MAX_NAME: usize = 256;
+/// Where the handle stands in a packet, and how long the shortest packet is.
+const HANDLE: std::ops::Range<usize> = 2..4;
+const HEADER: usize = 12;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct DataTracks {
+    published: BTreeMap<(Key, u16), DataTrackInfo>,
+    sids: BTreeMap<String, (Key, u16)>,
+    /// By publisher, its handle, and subscriber: the subscriber's handle.
+    subscribers: BTreeMap<(Key, u16), BTreeMap<Key, u16>>,
+    next_handle: BTreeMap<Key, u16>,
+}
+
+impl DataTracks {
+    /// What a participant has published.
+    pub(crate) fn of(&self, publisher: Key) -> Vec<DataTrackInfo> {
+        let range = (publisher, 0)..=(publisher, u16::MAX);
+        self.published.range(range).map(|(_, info)| info.clone()).collect()
+    }
+
+    /// Whether a participant has published this.
+    pub(crate) fn is_of(&self, publisher: Key, sid: &str) -> bool {
+        self.sids.get(sid).is_some_and(|(key, _)| *key == publisher)
+    }
+
+    fn check(
+        &self,
+        publisher: Key,
+        request: &PublishDataTrackRequest,
+    ) -> Result<u16, request_response::Reason> {
+        use request_response::Reason;
+
+        let handle = u16::try_from(request.pub_handle).ok().filter(|handle| *handle > 0);
+        let handle = handle.ok_or(Reason::InvalidHandle)?;
+        let name_len = request.name.chars().count();
+        if name_len == 0 || name_len > MAX_NAME {
+            return Err(Reason::InvalidName);
+        }
+        let own = self.of(publisher);
+        if own.len() >= MAX_PER_PUBLISHER {
+            return Err(Reason::LimitExceeded);
+        }
+        if self.published.contains_key(&(publisher, handle)) {
+            return Err(Reason::DuplicateHandle);
+        }
+        if own.iter().any(|info| info.name == request.name) {
+            return Err(Reason::DuplicateName);
+        }
+        Ok(handle)
+    }
+
+    /// Ends a track; returns it and who had it.
+    fn remove(&mut self, id: (Key, u16)) -> Option<(DataTrackInfo, Vec<Key>)> {
+        let info = self.published.remove(&id)?;
+        self.sids.remove(&info.sid);
+        let subscribers = self.subscribers.remove(&id).unwrap_or_default();
+        Some((info, subscribers.into_keys().collect()))
+    }
+
+    /// Gives a subscriber a handle; false if it has one already.
+    fn subscribe(&mut self, id: (Key, u16), subscriber: Key) -> bool {
+        let next = self.next_handle.entry(subscriber).or_insert(1);
+        let handles = self.subscribers.entry(id).or_default();
+        if handles.contains_key(&subscriber) {
+            return false;
+        }
+        handles.insert(subscriber, *next);
+        *next = next.checked_add(1).unwrap_or(1);
+        true
+    }
+
+    fn unsubscribe(&mut self, id: (Key, u16), subscriber: Key) -> bool {
+        self.subscribers.get_mut(&id).is_some_and(|handles| handles.remove(&subscriber).is_some())
+    }
+
+    /// All handles of a subscriber.
+    fn handles(&self, subscriber: Key) -> Vec<(u16, Key, String)> {
+        let of = |((publisher, handle), handles): (&(Key, u16), &BTreeMap<Key, u16>)| {
+            let info = self.published.get(&(*publisher, *handle))?;
+            Some((*handles.get(&subscriber)?, *publisher, info.sid.clone()))
+        };
+        self.subscribers.iter().filter_map(of).collect()
+    }
+}
+
+impl Room {
+    pub(crate) fn publish_data_track(&mut self, key: Key, request: PublishDataTrackRequest) {
+        let allowed = self.people.get(key).is_some_and(|p| p.permission.can_publish_data);
+        let checked = if allowed {
+            self.data_tracks.check(key, &request)
+        } else {
+            Err(request_response::Reason::NotAllowed)
+        };
+        let handle = match checked {
+            Ok(handle) => handle,
+            Err(reason) => {
+                self.refuse(key, reason, request_response::Request::PublishDataTrack(request));
+                return;
+            }
+        };
+        let info = DataTrackInfo {
+            pub_handle: request.pub_handle,
+            sid: short_id(&mut self.rng, "DTR_"),
+            name: request.name,
+            encryption: request.encryption,
+            frame_encoding: request.frame_encoding,
+            schema: request.schema,
+        };
+        self.data_tracks.sids.insert(info.sid.clone(), (key, handle));
+        self.data_tracks.published.insert((key, handle), info.clone());
+        let message = proto::PublishDataTrackResponse { info: Some(info) };
+        self.send(key, Message::PublishDataTrackResponse(message));
+        self.changed(key);
+        for subscriber in self.people.keys() {
+            self.subscribe_data_tracks(subscriber);
+        }
+    }
+
+    pub(crate) fn unpublish_data_track(&mut self, key: Key, request: UnpublishDataTrackRequest) {
+        let handle = u16::try_from(request.pub_handle).unwrap_or(0);
+        let Some((info, subscribers)) = self.data_tracks.remove((key, handle)) else {
+            let request = request_response::Request::UnpublishDataTrack(request);
+            self.refuse(key, request_response::Reason::NotFound, request);
+            return;
+        };
+        let message = proto::UnpublishDataTrackResponse { info: Some(info) };
+        self.send(key, Message::UnpublishDataTrackResponse(message));
+        self.changed(key);
+        for subscriber in subscribers {
+            self.tell_handles(subscriber);
+        }
+    }
+
+    /// The participant leaves, or may not send data any more.
+    pub(crate) fn remove_data_tracks(&mut self, key: Key) {
+        for info in self.data_tracks.of(key) {
+            let handle = u16::try_from(info.pub_handle).unwrap_or(0);
+            let gone = self.data_tracks.remove((key, handle));
+            for subscriber in gone.map(|(_, subscribers)| subscribers).unwrap_or_default() {
+                self.tell_handles(subscriber);
+            }
+        }
+        for handles in self.data_tracks.subscribers.values_mut() {
+            handles.remove(&key);
+        }
+        self.data_tracks.next_handle.remove(&key);
+    }
+
+    /// Gives a participant that wants all data tracks those it does not have.
+    pub(crate) fn subscribe_data_tracks(&mut self, key: Key) {
+        let Some(participant) = self.people.get(key) else { return };
+        if !participant.preferences.auto_subscribe_data || !participant.permission.can_subscribe {
+            return;
+        }
+        let ids: Vec<_> = self.data_tracks.published.keys().copied().collect();
+        let mut changed = false;
+        for id in ids.into_iter().filter(|(publisher, _)| *publisher != key) {
+            changed |= self.data_tracks.subscribe(id, key);
+        }
+        if changed {
+            self.tell_handles(key);
+        }
+    }
+
+    pub(crate) fn update_data_subscription(
+        &mut self,
+        key: Key,
+        request: &proto::UpdateDataSubscription,
+    ) {
+        let may = self.people.get(key).is_some_and(|p| p.permission.can_subscribe);
+        let mut changed = false;
+        for update in request.updates.iter().take(crate::wants::MAX_WANTS) {
+            let Some(id) = self.data_tracks.sids.get(&update.track_sid).copied() else { continue };
+            if id.0 == key {
+                continue;
+            }
+            if !update.subscribe {
+                changed |= self.data_tracks.unsubscribe(id, key);
+            } else if may && self.data_tracks.subscribe(id, key) {
+                changed = true;
+                let publisher = self.people.get(id.0).map(|p| p.sid.clone());
+                let message = proto::SubscriptionPermissionUpdate {
+                    participant_sid: publisher.unwrap_or_default(),
+                    track_sid: update.track_sid.clone(),
+                    allowed: true,
+                };
+                self.send(key, Message::SubscriptionPermissionUpdate(message));
+            }
+        }
+        if changed {
+            self.tell_handles(key);
+        }
+    }
+
+    fn tell_handles(&mut self, key: Key) {
+        let entry = |(handle, publisher, track_sid): (u16, Key, String)| {
+            let publisher = self.people.get(publisher)?;
+            let track = proto::data_track_subscriber_handles::PublishedDataTrack {
+                publisher_identity: publisher.identity.clone(),
+                publisher_sid: publisher.sid.clone(),
+                track_sid,
+            };
+            Some((u32::from(handle), track))
+        };
+        let handles = self.data_tracks.handles(key);
+        let sub_handles: HashMap<_, _> = handles.into_iter().filter_map(entry).collect();
+        let message = proto::DataTrackSubscriberHandles { sub_handles };
+        self.send(key, Message::DataTrackSubscriberHandles(message));
+    }
+
+    /// A packet of a data track: the same to everybody who has it, but for the handle.
+    pub(crate) fn data_track_packet(&mut self, key: Key, payload: &Bytes) {
+        if payload.len() < HEADER {
+            return;
+        }
+        let Some(&[high, low]) = payload.get(HANDLE) else { return };
+        let id = (key, u16::from_be_bytes([high, low]));
+        let Some(subscribers) = self.data_tracks.subscribers.get(&id) else { return };
+        for (subscriber, handle) in subscribers.clone() {
+            let mut packet = BytesMut::from(&**payload);
+            if let Some(place) = packet.get_mut(HANDLE) {
+                place.copy_from_slice(&handle.to_be_bytes());
+            }
+            let Some(participant) = self.people.get(subscriber) else { continue };
+            let peer = participant.transports.primary().peer;
+            let payload = packet.freeze();
+            let command = Command::SendData { peer, channel: Channel::DataTrack, payload };
+            self.command_for(subscriber, command);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use request_response::Reason;
+
+    #[test]
+    fn publishing_is_checked_in_the_order_of_livekit_server() {
+        let mut tracks = DataTracks::default();
+        let check = |tracks: &DataTracks, handle, name: &str| {
+            let request = PublishDataTrackRequest {
+                pub_handle: handle,
+                name: name.into(),
+                ..PublishDataTrackRequest::default()
+            };
+            tracks.check(Key(1), &request)
+        };
+        assert_eq!(check(&tracks, 0, "a"), Err(Reason::InvalidHandle));
+        assert_eq!(check(&tracks, 65_536, "a"), Err(Reason::InvalidHandle));
+        assert_eq!(check(&tracks, 1, ""), Err(Reason::InvalidName));
+        assert_eq!(check(&tracks, 1, &"n".repeat(257)), Err(Reason::InvalidName));
+        assert_eq!(check(&tracks, 1, "a"), Ok(1));
+        let info = DataTrackInfo { pub_handle: 1, name: "a".into(), ..Default::default() };
+        tracks.published.insert((Key(1), 1), info);
+        assert_eq!(check(&tracks, 1, "b"), Err(Reason::DuplicateHandle));
+        assert_eq!(check(&tracks, 2, "a"), Err(Reason::DuplicateName));
+    }
+
+    #[test]
+    fn a_subscriber_keeps_its_handle_until_it_unsubscribes() {
+        let mut tracks = DataTracks::default();
+        let id = (Key(1), 7);
+        let info = DataTrackInfo { pub_handle: 7, sid: "DTR_x".into(), ..Default::default() };
+        tracks.published.insert(id, info);
+        assert!(tracks.subscribe(id, Key(2)) && !tracks.subscribe(id, Key(2)));
+        assert_eq!(tracks.handles(Key(2)), [(1, Key(1), "DTR_x".to_owned())]);
+        assert!(tracks.unsubscribe(id, Key(2)) && !tracks.unsubscribe(id, Key(2)));
+        assert_eq!(tracks.handles(Key(2)), []);
+    }
+}

@@ -1,0 +1,211 @@
+//! Descriptions and candidates: what clients send, and when we send ours.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** `offer`, `answer`, `trickle`; participants whose wishes changed.
+//! * **Out:** `answer`, `offer`, `trickle`, `media_sections_requirement`; commands to shards.
+//! * **Invariant:** one offer of ours is outstanding per client; an answer carries its offer's id.
+//! * **livekit-server:** `pkg/rtc/transport.go`, `pkg/rtc/transportmanager.go`.
+
+use std::time::{Duration, Instant};
+
+use hearth_plane::Command;
+use hearth_signal::parse_candidate;
+use hearth_signal::proto::{
+    self, SessionDescription, SignalTarget, request_response, signal_response::Message,
+};
+
+use crate::Room;
+use crate::participant::Key;
+use crate::transport::{PendingOffer, credentials, first_attribute};
+
+/// An offer without an answer for this long has the client start over.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+impl Room {
+    /// The client offers: its publishing connection, or its only one.
+    pub(crate) fn offer(&mut self, now: Instant, key: Key, offer: SessionDescription) {
+        let local_addrs = self.config.local_addrs.clone();
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let transports = &mut participant.transports;
+        let link = &mut transports.publisher;
+        let mut commands = Vec::new();
+        if first_attribute(&offer.sdp, "ice-ufrag").is_some_and(|ufrag| link.is_restart(ufrag)) {
+            commands.extend(link.restart(credentials(shard, &mut self.rng)));
+        }
+        let pending = participant.publishing.pending_tracks();
+        let answer = match transports.answerer.handle_offer(&offer.sdp, &pending, &link.local) {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, "Offer refused");
+                self.full_reconnect(now, key);
+                return;
+            }
+        };
+        commands.extend(link.add(&local_addrs));
+        commands.extend(link.set_remote(answer.remote, answer.remote_candidates));
+        let mid_to_track_id = if transports.single {
+            answer.mid_to_track_id.into_iter().collect()
+        } else {
+            std::collections::HashMap::new()
+        };
+        for command in commands {
+            self.command(shard, command);
+        }
+        for mid in &answer.ended_mids {
+            self.unpublish_mid(now, key, mid);
+        }
+        let mid = first_attribute(&answer.sdp, "mid").unwrap_or("0").to_owned();
+        let answer_message = SessionDescription {
+            r#type: "answer".to_owned(),
+            sdp: answer.sdp,
+            id: offer.id,
+            mid_to_track_id,
+        };
+        self.send(key, Message::Answer(answer_message));
+        self.trickle_out(key, SignalTarget::Publisher, &mid);
+        self.published(now, key, answer.published);
+        self.bound(now, key, &answer.bound, &answer.unbound);
+        self.dirty.insert(key);
+    }
+
+    /// The client answers our offer.
+    pub(crate) fn answer(&mut self, now: Instant, key: Key, answer: &SessionDescription) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        let Some(pending) = subscriber.pending else { return };
+        if answer.id != 0 && answer.id != pending.id {
+            tracing::debug!(answer.id, pending.id, "Answer to another offer");
+            return;
+        }
+        subscriber.pending = None;
+        let accepted = match subscriber.offerer.handle_answer(&answer.sdp) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "Answer refused");
+                self.full_reconnect(now, key);
+                return;
+            }
+        };
+        let commands = subscriber.link.set_remote(accepted.remote, accepted.remote_candidates);
+        for command in commands {
+            self.command(shard, command);
+        }
+        self.bound(now, key, &accepted.bound, &accepted.unbound);
+        self.dirty.insert(key);
+    }
+
+    /// A candidate of the client.
+    pub(crate) fn trickle(&mut self, key: Key, request: proto::TrickleRequest) {
+        let Ok(candidate) = parse_candidate(&request.candidate_init) else {
+            let request = request_response::Request::Trickle(request);
+            self.refuse(key, request_response::Reason::UnclassifiedError, request);
+            return;
+        };
+        // Names of multicast DNS cannot be resolved here; the client's checks will do.
+        if candidate.line.is_empty() || candidate.line.contains(".local ") {
+            return;
+        }
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let link = participant.transports.link_mut(request.target());
+        if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
+            self.command(shard, command);
+        }
+    }
+
+    /// Sends whatever the client has to know about changed senders.
+    pub(crate) fn negotiate(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if participant.session.is_none() {
+            return;
+        }
+        let transports = &mut participant.transports;
+        if transports.single {
+            if let Some((num_audios, num_videos)) = transports.answerer.sections_needed() {
+                let message = proto::MediaSectionsRequirement { num_audios, num_videos };
+                self.send(key, Message::MediaSectionsRequirement(message));
+            }
+        } else if transports
+            .subscriber
+            .as_ref()
+            .is_some_and(|s| s.pending.is_none() && s.offerer.needs_offer())
+        {
+            self.offer_subscriber(now, key);
+        }
+    }
+
+    /// Dual: describes the subscriber connection to the client.
+    pub(crate) fn offer_subscriber(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        let added = subscriber.link.add(&self.config.local_addrs);
+        let offer = subscriber.offerer.create_offer(&subscriber.link.local);
+        let id = subscriber.next_id;
+        subscriber.next_id = id.wrapping_add(1).max(1);
+        subscriber.pending = Some(PendingOffer { id, since: now });
+        if let Some(command) = added {
+            self.command(shard, command);
+        }
+        let mid = first_attribute(&offer.sdp, "mid").unwrap_or("0").to_owned();
+        let message = SessionDescription {
+            r#type: "offer".to_owned(),
+            sdp: offer.sdp,
+            id,
+            mid_to_track_id: offer.mid_to_track_id.into_iter().collect(),
+        };
+        self.send(key, Message::Offer(message));
+        self.trickle_out(key, SignalTarget::Subscriber, &mid);
+    }
+
+    /// Sends our candidates, once per credentials.
+    fn trickle_out(&mut self, key: Key, target: SignalTarget, mid: &str) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(link) = participant.transports.link_mut(target) else { return };
+        if std::mem::replace(&mut link.trickled, true) {
+            return;
+        }
+        let candidates = link.candidates(&self.config.local_addrs, mid);
+        let last = candidates.len().saturating_sub(1);
+        for (n, candidate_init) in candidates.into_iter().enumerate() {
+            let message =
+                proto::TrickleRequest { candidate_init, target: target.into(), r#final: n == last };
+            self.send(key, Message::Trickle(message));
+        }
+    }
+
+    /// Tells a client that its request is refused.
+    pub(crate) fn refuse(
+        &mut self,
+        key: Key,
+        reason: request_response::Reason,
+        request: request_response::Request,
+    ) {
+        self.respond(key, 0, reason, Some(request));
+    }
+
+    pub(crate) fn respond(
+        &mut self,
+        key: Key,
+        request_id: u32,
+        reason: request_response::Reason,
+        request: Option<request_response::Request>,
+    ) {
+        let response = proto::RequestResponse {
+            request_id,
+            reason: reason.into(),
+            message: String::new(),
+            request,
+        };
+        self.send(key, Message::RequestResponse(response));
+    }
+
+    /// Every command for the shard of a participant.
+    pub(crate) fn command_for(&mut self, key: Key, command: Command) {
+        if let Some(shard) = self.people.get(key).map(|p| p.shard) {
+            self.command(shard, command);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One participant: who it is, what it may do, and everything that hangs on it.
+//!
+//! * **Owns:** identity, profile, permission, state and version of one participant; holds its
+//!   transports, its publications-to-be, its wishes and what it was told.
+//! * **In:** a [`Claims`] and what the client says about itself.
+//! * **Out:** [`ParticipantInfo`](proto::ParticipantInfo) as others see it.
+//! * **Invariant:** the version grows with every change that others may see.
+
+#![expect(deprecated, reason = "clients and egress still read `recorder` and `agent`")]
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use hearth_access::{Claims, VideoGrant};
+use hearth_plane::ShardId;
+use hearth_signal::proto;
+use proto::participant_info::{Kind, State};
+
+use crate::SessionId;
+use crate::data::DataState;
+use crate::data_track::DataTracks;
+use crate::publication::{Publication, Publishing};
+use crate::transport::Transports;
+use crate::updates::Told;
+use crate::wants::Wants;
+
+/// Names a participant within its room; never reused.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Key(pub(crate) u32);
+
+/// What a participant says about itself, and may change.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) metadata: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+/// What the client asked for when it joined.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Preferences {
+    pub(crate) auto_subscribe: bool,
+    pub(crate) auto_subscribe_data: bool,
+    pub(crate) adaptive_stream: bool,
+}
+
+/// When something becomes of the participant by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// Removed unless active by then.
+    pub(crate) active: Option<Instant>,
+    /// The next token is sent.
+    pub(crate) refresh: Instant,
+    /// Removed: its transport is gone.
+    pub(crate) remove: Option<Instant>,
+}
+
+/// One participant.
+pub(crate) struct Participant {
+    pub(crate) key: Key,
+    pub(crate) sid: String,
+    pub(crate) identity: String,
+    pub(crate) profile: Profile,
+    pub(crate) state: State,
+    pub(crate) version: u32,
+    pub(crate) joined_ms: i64,
+    pub(crate) permission: proto::ParticipantPermission,
+    pub(crate) kind: Kind,
+    pub(crate) claims: Claims,
+    pub(crate) client: proto::ClientInfo,
+    pub(crate) preferences: Preferences,
+    pub(crate) shard: ShardId,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) transports: Transports,
+    pub(crate) publishing: Publishing,
+    pub(crate) wants: Wants,
+    pub(crate) told: Told,
+    pub(crate) data: DataState,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl Participant {
+    /// As others see it.
+    pub(crate) fn info(
+        &self,
+        tracks: &BTreeMap<hearth_plane::TrackId, Publication>,
+        data_tracks: &DataTracks,
+    ) -> proto::ParticipantInfo {
+        let published = &self.publishing.tracks;
+        let tracks: Vec<_> =
+            published.iter().filter_map(|id| tracks.get(id)).map(|p| p.info.clone()).collect();
+        let data_tracks = data_tracks.of(self.key);
+        proto::ParticipantInfo {
+            sid: self.sid.clone(),
+            identity: self.identity.clone(),
+            state: self.state.into(),
+            is_publisher: !tracks.is_empty() || !data_tracks.is_empty(),
+            tracks,
+            metadata: self.profile.metadata.clone(),
+            joined_at: self.joined_ms / 1_000,
+            joined_at_ms: self.joined_ms,
+            name: self.profile.name.clone(),
+            version: self.version,
+            permission: Some(self.permission.clone()),
+            kind: self.kind.into(),
+            attributes: self.profile.attributes.clone().into_iter().collect(),
+            data_tracks,
+            client_protocol: self.client.client_protocol,
+            capabilities: self.client.capabilities.clone(),
+            ..proto::ParticipantInfo::default()
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.state == State::Active
+    }
+
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.permission.hidden
+    }
+
+    /// Agents and recorders: not counted, and do not keep a room alive.
+    pub(crate) fn is_dependent(&self) -> bool {
+        is_dependent(self.kind)
+    }
+
+    /// It records the room: no publisher can forbid it to.
+    pub(crate) fn is_recorder(&self) -> bool {
+        self.permission.recorder
+    }
+}
+
+/// Agents and recorders: not counted, and do not keep a room alive.
+pub(crate) fn is_dependent(kind: Kind) -> bool {
+    matches!(kind, Kind::Agent | Kind::Egress)
+}
+
+/// The permission that a grant stands for.
+pub(crate) fn permission_of(grant: &VideoGrant) -> proto::ParticipantPermission {
+    let source = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        proto::TrackSource::from_str_name(&upper).map(i32::from)
+    };
+    proto::ParticipantPermission {
+        can_subscribe: grant.may_subscribe(),
+        can_publish: grant.may_publish(),
+        can_publish_data: grant.may_publish_data(),
+        can_publish_sources: grant.can_publish_sources.iter().filter_map(source).collect(),
+        hidden: grant.hidden,
+        recorder: grant.recorder,
+        can_update_metadata: grant.may_update_own_metadata(),
+        agent: grant.agent,
+        can_subscribe_metrics: grant.can_subscribe_metrics.unwrap_or(false),
+        can_manage_agent_session: grant.can_manage_agent_session.unwrap_or(false),
+    }
+}
+
+/// The grant that a permission stands for, for refreshed tokens.
+pub(crate) fn apply_permission(grant: &mut VideoGrant, permission: &proto::ParticipantPermission) {
+    let source = |&source: &i32| {
+        let source = proto::TrackSource::try_from(source).ok()?;
+        Some(source.as_str_name().to_ascii_lowercase())
+    };
+    grant.can_subscribe = Some(permission.can_subscribe);
+    grant.can_publish = Some(permission.can_publish);
+    grant.can_publish_data = Some(permission.can_publish_data);
+    grant.can_publish_sources = permission.can_publish_sources.iter().filter_map(source).collect();
+    grant.can_update_own_metadata = Some(permission.can_update_metadata);
+    grant.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
+    grant.hidden = permission.hidden;
+}
+
+/// The kind that a token claims.
+pub(crate) fn kind_of(claim: &str) -> Kind {
+    match claim {
+        "ingress" => Kind::Ingress,
+        "egress" => Kind::Egress,
+        "sip" => Kind::Sip,
+        "agent" => Kind::Agent,
+        "connector" => Kind::Connector,
+        "bridge" => Kind::Bridge,
+        _ => Kind::Standard,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_join_grant_allows_publishing_subscribing_and_data() {
+        let permission = permission_of(&VideoGrant::join("r"));
+        assert!(permission.can_publish && permission.can_subscribe && permission.can_publish_data);
+        assert!(!permission.can_update_metadata && !permission.hidden);
+    }
+
+    #[test]
+    fn sources_survive_the_way_to_a_permission_and_back() {
+        let sources = vec!["camera".to_owned(), "screen_share_audio".to_owned()];
+        let mut grant =
+            VideoGrant { can_publish_sources: sources.clone(), ..VideoGrant::default() };
+        let permission = permission_of(&grant);
+        assert_eq!(permission.can_publish_sources, [1, 4]);
+        apply_permission(&mut grant, &permission);
+        assert_eq!(grant.can_publish_sources, sources);
+    }
+}

@@ -1,0 +1,108 @@
+//! The participants of a room, and the ways to find one.
+//!
+//! * **Owns:** all participants, and who has which identity, sid, session and transport.
+//! * **In:** participants, sessions, transports.
+//! * **Out:** participants.
+//! * **Invariant:** an identity, a sid, a session or a transport finds at most one participant, and
+//!   only one that is here.
+
+use std::collections::BTreeMap;
+
+use hearth_plane::PeerId;
+
+use crate::SessionId;
+use crate::participant::{Key, Participant};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct People {
+    all: BTreeMap<Key, Participant>,
+    identities: BTreeMap<String, Key>,
+    sids: BTreeMap<String, Key>,
+    sessions: BTreeMap<SessionId, Key>,
+    peers: BTreeMap<PeerId, Key>,
+    next: u32,
+}
+
+impl People {
+    /// A name for the next participant.
+    pub(crate) fn next_key(&mut self) -> Key {
+        self.next = self.next.wrapping_add(1);
+        Key(self.next)
+    }
+
+    pub(crate) fn insert(&mut self, participant: Participant) {
+        let key = participant.key;
+        self.identities.insert(participant.identity.clone(), key);
+        self.sids.insert(participant.sid.clone(), key);
+        if let Some(session) = participant.session {
+            self.sessions.insert(session, key);
+        }
+        for peer in participant.transports.peers() {
+            self.peers.insert(peer, key);
+        }
+        self.all.insert(key, participant);
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Participant> {
+        let gone = self.all.remove(&key)?;
+        self.identities.remove(&gone.identity);
+        self.sids.remove(&gone.sid);
+        if let Some(session) = gone.session {
+            self.sessions.remove(&session);
+        }
+        for peer in gone.transports.peers() {
+            self.peers.remove(&peer);
+        }
+        Some(gone)
+    }
+
+    /// Gives the participant another session, or none; returns the former one.
+    pub(crate) fn set_session(
+        &mut self,
+        key: Key,
+        session: Option<SessionId>,
+    ) -> Option<SessionId> {
+        let participant = self.all.get_mut(&key)?;
+        let former = std::mem::replace(&mut participant.session, session);
+        if let Some(former) = former {
+            self.sessions.remove(&former);
+        }
+        if let Some(session) = session {
+            self.sessions.insert(session, key);
+        }
+        former
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Participant> {
+        self.all.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Participant> {
+        self.all.get_mut(&key)
+    }
+
+    pub(crate) fn by_identity(&self, identity: &str) -> Option<Key> {
+        self.identities.get(identity).copied()
+    }
+
+    pub(crate) fn by_sid(&self, sid: &str) -> Option<Key> {
+        self.sids.get(sid).copied()
+    }
+
+    pub(crate) fn by_session(&self, session: SessionId) -> Option<Key> {
+        self.sessions.get(&session).copied()
+    }
+
+    pub(crate) fn by_peer(&self, peer: PeerId) -> Option<Key> {
+        self.peers.get(&peer).copied()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.all.keys().copied().collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Participant> {
+        self.all.values()
+    }
+}

@@ -1,0 +1,116 @@
+//! Speakers and connection quality: what is told to whom.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** levels from shards; ticks.
+//! * **Out:** `speakers_changed`, `connection_quality`.
+//! * **Invariant:** a participant hears of itself and of publishers it is subscribed to, of nobody
+//!   else.
+//! * **livekit-server:** `pkg/rtc/room.go` (`audioUpdateWorker`, `connectionQualityWorker`).
+
+use hearth_plane::Level;
+use hearth_signal::proto::{self, SpeakerInfo, signal_response::Message};
+
+use crate::Room;
+use crate::participant::Key;
+use crate::quality::{opinion, quality_of};
+
+impl Room {
+    /// A shard measured microphones.
+    pub(crate) fn levels(&mut self, levels: &[Level]) {
+        for Level { track, level } in levels {
+            let Some(publication) = self.tracks.get(track) else { continue };
+            if publication.is_microphone() && !publication.info.muted {
+                self.speakers.set(*track, publication.publisher, *level);
+            }
+        }
+        self.tell_speakers();
+    }
+
+    /// Tells everybody whose level changed, as far as it concerns them.
+    pub(crate) fn tell_speakers(&mut self) {
+        let changes: Vec<(Key, SpeakerInfo)> = self
+            .speakers
+            .take_changes()
+            .into_iter()
+            .filter_map(|(key, level)| Some((key, self.speaker(key, level)?)))
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        for recipient in self.people.keys() {
+            let concerns = |key: Key| key == recipient || self.subscriptions.hears(recipient, key);
+            let speakers: Vec<SpeakerInfo> = changes
+                .iter()
+                .filter(|(key, _)| concerns(*key))
+                .map(|(_, speaker)| speaker.clone())
+                .collect();
+            if !speakers.is_empty() {
+                let message = proto::SpeakersChanged { speakers };
+                self.send(recipient, Message::SpeakersChanged(message));
+            }
+        }
+    }
+
+    fn speaker(&self, key: Key, level: f32) -> Option<SpeakerInfo> {
+        let sid = self.people.get(key)?.sid.clone();
+        Some(SpeakerInfo { sid, level, active: level > 0.0 })
+    }
+
+    /// A subscription begins: the publisher may be speaking.
+    pub(crate) fn tell_speaker_to(&mut self, subscriber: Key, publisher: Key) {
+        let level = self.speakers.shown(publisher);
+        if level > 0.0
+            && let Some(speaker) = self.speaker(publisher, level)
+        {
+            let message = proto::SpeakersChanged { speakers: vec![speaker] };
+            self.send(subscriber, Message::SpeakersChanged(message));
+        }
+    }
+
+    /// A subscription ended: if it was the last of a speaking publisher, it is heard no more.
+    pub(crate) fn tell_silence_to(&mut self, subscriber: Key, publisher: Key) {
+        if self.speakers.shown(publisher) > 0.0
+            && !self.subscriptions.hears(subscriber, publisher)
+            && let Some(speaker) = self.speaker(publisher, 0.0)
+        {
+            let message = proto::SpeakersChanged { speakers: vec![speaker] };
+            self.send(subscriber, Message::SpeakersChanged(message));
+        }
+    }
+
+    /// Tells active participants how well they and their publishers are connected, if that changed
+    /// for anybody.
+    pub(crate) fn tell_quality(&mut self) {
+        let active: Vec<Key> =
+            self.people.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
+        let mut infos = Vec::with_capacity(active.len());
+        let mut changed = false;
+        for key in active {
+            let Some(participant) = self.people.get(key) else { continue };
+            let up = participant.publishing.tracks.iter().copied();
+            let down = self.subscriptions.of_subscriber(key).map(|s| s.down);
+            let score = self.quality.score(up, down);
+            let participant_sid = participant.sid.clone();
+            let quality = quality_of(score);
+            changed |= self.quality.note(key, quality);
+            let info = proto::ConnectionQualityInfo {
+                participant_sid,
+                quality: quality.into(),
+                score: opinion(score),
+            };
+            infos.push((key, info));
+        }
+        if !changed {
+            return;
+        }
+        for (recipient, _) in &infos {
+            let updates = infos
+                .iter()
+                .filter(|(key, _)| key == recipient || self.subscriptions.hears(*recipient, *key))
+                .map(|(_, info)| info.clone())
+                .collect();
+            let message = proto::ConnectionQualityUpdate { updates };
+            self.send(*recipient, Message::ConnectionQuality(message));
+        }
+    }
+}

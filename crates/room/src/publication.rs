@@ -1,0 +1,383 @@
+//! What a participant publishes: announced, matched to a section, or waiting for its turn.
+//!
+//! * **Owns:** a participant's announced tracks ([`Publishing`]) and one published track
+//!   ([`Publication`]).
+//! * **In:** `AddTrackRequest`; what its section became.
+//! * **Out:** [`TrackInfo`](proto::TrackInfo), [`PendingTrack`]s for the answer, the shard's spec.
+//! * **Invariant:** at most [`MAX_PENDING`] announced and [`MAX_QUEUED`] queued tracks; a cid is
+//!   announced at most once.
+//! * **livekit-server:** `pkg/rtc/participant.go` (`addPendingTrackLocked`).
+
+#![expect(deprecated, reason = "older clients read `layers`, `simulcast`, `stereo`, `disable_dtx`")]
+
+use hearth_codec::Codec;
+use hearth_negotiate::{PendingTrack, Published, SimulcastCid};
+use hearth_plane::{ShardId, Source, TrackId, UpTrackSpec};
+use hearth_signal::{Rng, proto, track_sid};
+use hearth_units::MediaKind;
+use proto::{AddTrackRequest, AudioTrackFeature, TrackInfo, TrackSource, TrackType};
+
+use crate::participant::Key;
+use crate::wants::Rules;
+
+/// Announced tracks whose section has not come yet; livekit-server's limit.
+pub(crate) const MAX_PENDING: usize = 20;
+/// Requests that wait for an equal cid to end.
+pub(crate) const MAX_QUEUED: usize = 20;
+/// The same for one cid; livekit-server's limit.
+const MAX_QUEUED_PER_CID: usize = 3;
+/// Tracks one participant may have published at a time.
+pub(crate) const MAX_TRACKS: usize = 64;
+
+/// A participant's side of publishing.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing {
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) queued: Vec<AddTrackRequest>,
+    pub(crate) tracks: Vec<TrackId>,
+    pub(crate) rules: Rules,
+}
+
+/// An announced track.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) info: TrackInfo,
+    pub(crate) track: PendingTrack,
+}
+
+/// Why an announcement is not followed by `TrackPublished` now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refusal {
+    NotAllowed,
+    UnsupportedType,
+    LimitExceeded,
+    Queued,
+}
+
+impl Publishing {
+    /// Whether a track may be announced; `in_use` says that its cid is published.
+    pub(crate) fn check(
+        &self,
+        request: &AddTrackRequest,
+        permission: &proto::ParticipantPermission,
+        in_use: bool,
+    ) -> Result<(), Refusal> {
+        if !may_publish(permission, request.source()) {
+            return Err(Refusal::NotAllowed);
+        }
+        // A further codec of a published track (`sid`) is not supported.
+        if request.r#type() == TrackType::Data || !request.sid.is_empty() {
+            return Err(Refusal::UnsupportedType);
+        }
+        if self.pending.len() >= MAX_PENDING || self.tracks.len() >= MAX_TRACKS {
+            return Err(Refusal::LimitExceeded);
+        }
+        if in_use || self.pending.iter().any(|pending| pending.track.cid == request.cid) {
+            let same = self.queued.iter().filter(|queued| queued.cid == request.cid).count();
+            let full = same >= MAX_QUEUED_PER_CID || self.queued.len() >= MAX_QUEUED;
+            return Err(if full { Refusal::LimitExceeded } else { Refusal::Queued });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pending_tracks(&self) -> Vec<PendingTrack> {
+        self.pending.iter().map(|pending| pending.track.clone()).collect()
+    }
+
+    /// The announced track of this cid, which is announced no longer.
+    pub(crate) fn take_pending(&mut self, cid: &str) -> Option<Pending> {
+        let index = self.pending.iter().position(|pending| pending.track.cid == cid)?;
+        Some(self.pending.remove(index))
+    }
+
+    /// The next request that waited for `cid` to end.
+    pub(crate) fn take_queued(&mut self, cid: &str) -> Option<AddTrackRequest> {
+        let index = self.queued.iter().position(|queued| queued.cid == cid)?;
+        Some(self.queued.remove(index))
+    }
+}
+
+/// Whether tracks of this source may be published.
+pub(crate) fn may_publish(permission: &proto::ParticipantPermission, source: TrackSource) -> bool {
+    let sources = &permission.can_publish_sources;
+    permission.can_publish && (sources.is_empty() || sources.contains(&source.into()))
+}
+
+impl Pending {
+    /// What a request announces.
+    pub(crate) fn new(request: &AddTrackRequest, rng: &mut Rng) -> Self {
+        let kind = match request.r#type() {
+            TrackType::Video => MediaKind::Video,
+            TrackType::Audio | TrackType::Data => MediaKind::Audio,
+        };
+        let has = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
+        let named = request.simulcast_codecs.first();
+        let track = PendingTrack {
+            cid: request.cid.clone(),
+            kind,
+            preferred: named.and_then(|codec| Codec::from_name(&codec.codec)),
+            simulcast: request
+                .simulcast_codecs
+                .iter()
+                .map(|entry| SimulcastCid {
+                    cid: entry.cid.clone(),
+                    codec: Codec::from_name(&entry.codec),
+                })
+                .collect(),
+            stereo: has(AudioTrackFeature::TfStereo) || request.stereo,
+            no_dtx: has(AudioTrackFeature::TfNoDtx) || request.disable_dtx,
+            disable_red: request.disable_red || request.encryption != 0,
+        };
+        Self { info: track_info(request, rng), track }
+    }
+}
+
+fn track_info(request: &AddTrackRequest, rng: &mut Rng) -> TrackInfo {
+    let is_video = request.r#type() == TrackType::Video;
+    let codecs = codec_infos(request);
+    let layers = codecs.first().map(|codec| codec.layers.clone()).unwrap_or_default();
+    let is_svc = matches!(
+        request.simulcast_codecs.first().and_then(|codec| Codec::from_name(&codec.codec)),
+        Some(Codec::Vp9 | Codec::Av1)
+    );
+    let mut features = request.audio_features.clone();
+    let mut add = |wanted: bool, feature: AudioTrackFeature| {
+        if wanted && !features.contains(&feature.into()) {
+            features.push(feature.into());
+        }
+    };
+    add(request.stereo && !is_video, AudioTrackFeature::TfStereo);
+    add(request.disable_dtx && !is_video, AudioTrackFeature::TfNoDtx);
+    let policy = match request.backup_codec_policy() {
+        proto::BackupCodecPolicy::Regression => proto::BackupCodecPolicy::Regression,
+        other if is_video => other,
+        proto::BackupCodecPolicy::PreferRegression | proto::BackupCodecPolicy::Simulcast => {
+            proto::BackupCodecPolicy::Simulcast
+        }
+    };
+    TrackInfo {
+        sid: track_sid(rng, request.r#type(), request.source()),
+        r#type: request.r#type,
+        name: request.name.clone(),
+        muted: request.muted,
+        width: request.width,
+        height: request.height,
+        simulcast: is_video && !is_svc && layers.len() > 1,
+        stereo: features.contains(&AudioTrackFeature::TfStereo.into()),
+        disable_dtx: features.contains(&AudioTrackFeature::TfNoDtx.into()),
+        source: request.source,
+        layers,
+        codecs,
+        disable_red: request.disable_red,
+        encryption: request.encryption,
+        stream: stream_of(request),
+        audio_features: features,
+        backup_codec_policy: policy.into(),
+        packet_trailer_features: request.packet_trailer_features.clone(),
+        ..TrackInfo::default()
+    }
+}
+
+/// What belongs together for lip-sync.
+fn stream_of(request: &AddTrackRequest) -> String {
+    if !request.stream.is_empty() {
+        return request.stream.clone();
+    }
+    match request.source() {
+        TrackSource::Camera | TrackSource::Microphone => "camera".to_owned(),
+        TrackSource::ScreenShare | TrackSource::ScreenShareAudio => "screen".to_owned(),
+        TrackSource::Unknown => "unknown".to_owned(),
+    }
+}
+
+fn codec_infos(request: &AddTrackRequest) -> Vec<proto::SimulcastCodecInfo> {
+    use proto::video_layer::Mode;
+
+    let sorted = |layers: &[proto::VideoLayer]| {
+        let mut layers = layers.to_vec();
+        layers.truncate(3);
+        layers.sort_by_key(|layer| layer.quality);
+        layers
+    };
+    let mode = |codec: Option<Codec>| match codec {
+        Some(Codec::Vp9 | Codec::Av1) => Mode::MultipleSpatialLayersPerStream,
+        _ => Mode::OneSpatialLayerPerStream,
+    };
+    if request.simulcast_codecs.is_empty() {
+        return vec![proto::SimulcastCodecInfo {
+            cid: request.cid.clone(),
+            layers: sorted(&request.layers),
+            video_layer_mode: mode(None).into(),
+            ..proto::SimulcastCodecInfo::default()
+        }];
+    }
+    let entry = |entry: &proto::SimulcastCodec| {
+        let codec = Codec::from_name(&entry.codec);
+        let layers = if entry.layers.is_empty() { &request.layers } else { &entry.layers };
+        proto::SimulcastCodecInfo {
+            mime_type: codec.map_or_else(String::new, |codec| codec.mime().to_owned()),
+            cid: entry.cid.clone(),
+            layers: sorted(layers),
+            video_layer_mode: mode(codec).into(),
+            ..proto::SimulcastCodecInfo::default()
+        }
+    };
+    request.simulcast_codecs.iter().take(3).map(entry).collect()
+}
+
+/// A published track.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) id: TrackId,
+    pub(crate) publisher: Key,
+    /// The shard of its publisher.
+    pub(crate) home: ShardId,
+    /// The client's name for it.
+    pub(crate) cid: String,
+    pub(crate) info: TrackInfo,
+    pub(crate) spec: UpTrackSpec,
+    pub(crate) stereo: bool,
+    /// The publisher was told that somebody subscribed.
+    pub(crate) told_subscribed: bool,
+}
+
+impl Publication {
+    /// The codec that subscribers get.
+    pub(crate) fn codec(&self) -> Codec {
+        let fallback = match self.spec.kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::Vp8,
+        };
+        self.spec.codecs.first().map_or(fallback, |codec| codec.codec)
+    }
+
+    /// Writes the layers of the first codec where older clients look for them.
+    pub(crate) fn copy_layers(&mut self) {
+        if let Some(codec) = self.info.codecs.first() {
+            self.info.layers.clone_from(&codec.layers);
+        }
+    }
+
+    pub(crate) fn is_microphone(&self) -> bool {
+        self.info.source() == TrackSource::Microphone
+    }
+}
+
+/// How a shard recognises a track that a section became.
+pub(crate) fn spec_of(published: &Published, source: Source, measure_level: bool) -> UpTrackSpec {
+    UpTrackSpec {
+        source,
+        kind: published.kind,
+        mid: published.mid.clone(),
+        codecs: published.codecs.clone(),
+        extensions: published.extensions,
+        encodings: published.encodings.clone(),
+        nack: published.nack,
+        measure_level,
+    }
+}
+
+/// Fills in what the section says about a track; false if nothing is new.
+pub(crate) fn fill_info(info: &mut TrackInfo, published: &Published) -> bool {
+    let before = info.clone();
+    info.mid.clone_from(&published.mid);
+    if let Some(first) = published.codecs.first() {
+        first.codec.mime().clone_into(&mut info.mime_type);
+    }
+    let (mid, mime) = (info.mid.clone(), info.mime_type.clone());
+    if let Some(codec) = info.codecs.first_mut() {
+        codec.mid = mid;
+        codec.mime_type = mime;
+        if codec.cid != published.track_cid {
+            codec.sdp_cid.clone_from(&published.track_cid);
+        }
+        for (index, encoding) in (0..).zip(&published.encodings) {
+            set_layer(&mut codec.layers, index, encoding.rid.as_deref(), encoding.ssrc);
+        }
+        info.layers.clone_from(&codec.layers);
+    }
+    *info != before
+}
+
+/// Names the encoding of a layer.
+pub(crate) fn set_layer(
+    layers: &mut [proto::VideoLayer],
+    index: i32,
+    rid: Option<&str>,
+    ssrc: Option<u32>,
+) {
+    let position = usize::try_from(index).unwrap_or(usize::MAX);
+    let Some(layer) = layers.get_mut(position) else { return };
+    layer.spatial_layer = index;
+    if let Some(rid) = rid {
+        rid.clone_into(&mut layer.rid);
+    }
+    if let Some(ssrc) = ssrc {
+        layer.ssrc = ssrc;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_are_checked_in_the_order_of_livekit_server() {
+        let all = proto::ParticipantPermission { can_publish: true, ..Default::default() };
+        let mic_only = proto::ParticipantPermission {
+            can_publish: true,
+            can_publish_sources: vec![2],
+            ..Default::default()
+        };
+        let camera = request("c1", TrackSource::Camera);
+        let publishing = Publishing::default();
+        assert_eq!(publishing.check(&camera, &all, false), Ok(()));
+        assert_eq!(publishing.check(&camera, &mic_only, false), Err(Refusal::NotAllowed));
+        assert_eq!(publishing.check(&camera, &Default::default(), false), Err(Refusal::NotAllowed));
+        assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::Queued));
+        let data = AddTrackRequest { r#type: TrackType::Data.into(), ..camera };
+        assert_eq!(publishing.check(&data, &all, false), Err(Refusal::UnsupportedType));
+    }
+
+    #[test]
+    fn the_twenty_first_announcement_and_the_fourth_of_a_cid_are_too_many() {
+        let all = proto::ParticipantPermission { can_publish: true, ..Default::default() };
+        let mut publishing = Publishing::default();
+        let camera = request("c", TrackSource::Camera);
+        for _ in 0..MAX_QUEUED_PER_CID {
+            assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::Queued));
+            publishing.queued.push(camera.clone());
+        }
+        assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::LimitExceeded));
+        let mut rng = Rng::new(1);
+        for n in 0..MAX_PENDING {
+            let request = request(&n.to_string(), TrackSource::Camera);
+            publishing.pending.push(Pending::new(&request, &mut rng));
+        }
+        let next = request("next", TrackSource::Camera);
+        assert_eq!(publishing.check(&next, &all, false), Err(Refusal::LimitExceeded));
+    }
+
+    #[test]
+    fn a_camera_with_three_layers_is_simulcast() {
+        let layer = |quality| proto::VideoLayer { quality, ..Default::default() };
+        let camera = AddTrackRequest {
+            layers: vec![layer(2), layer(0), layer(1)],
+            ..request("c", TrackSource::Camera)
+        };
+        let info = Pending::new(&camera, &mut Rng::new(1)).info;
+        assert!(info.sid.starts_with("TR_VC"));
+        assert_eq!(info.codecs[0].layers.iter().map(|l| l.quality).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(info.stream, "camera");
+        assert!(info.simulcast);
+    }
+
+    fn request(cid: &str, source: TrackSource) -> AddTrackRequest {
+        AddTrackRequest {
+            cid: cid.into(),
+            r#type: TrackType::Video.into(),
+            source: source.into(),
+            ..AddTrackRequest::default()
+        }
+    }
+}

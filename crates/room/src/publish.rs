@@ -1,0 +1,278 @@
+//! Tracks that begin, change and end.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** `add_track`, sections of offers, `mute`, what shards see of encodings.
+//! * **Out:** `track_published`, updates, commands for up tracks.
+//! * **Invariant:** a track is in the publisher's [`ParticipantInfo`](proto::ParticipantInfo)
+//!   before anybody is subscribed to it.
+//! * **livekit-server:** `pkg/rtc/participant.go`, `pkg/rtc/uptrackmanager.go`.
+
+use std::time::Instant;
+
+use hearth_negotiate::Published;
+use hearth_plane::{Command, Source, TrackId};
+use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_response::Message};
+
+use crate::Room;
+use crate::participant::Key;
+use crate::publication::{
+    Pending, Publication, Refusal, fill_info, may_publish, set_layer, spec_of,
+};
+
+impl Room {
+    /// A client announces a track.
+    pub(crate) fn add_track(&mut self, now: Instant, key: Key, request: AddTrackRequest) {
+        let in_use = self.track_of_cid(key, &request.cid).is_some();
+        let Some(participant) = self.people.get_mut(key) else { return };
+        match participant.publishing.check(&request, &participant.permission, in_use) {
+            Ok(()) => {}
+            Err(refusal) => {
+                let reason = match refusal {
+                    Refusal::NotAllowed => request_response::Reason::NotAllowed,
+                    Refusal::UnsupportedType => request_response::Reason::UnsupportedType,
+                    Refusal::LimitExceeded => request_response::Reason::LimitExceeded,
+                    Refusal::Queued => {
+                        participant.publishing.queued.push(request.clone());
+                        request_response::Reason::Queued
+                    }
+                };
+                self.refuse(key, reason, request_response::Request::AddTrack(request));
+                return;
+            }
+        }
+        let pending = Pending::new(&request, &mut self.rng);
+        let track = Some(pending.info.clone());
+        participant.publishing.pending.push(pending);
+        let tracks = participant.publishing.pending_tracks();
+        let matched = participant.transports.answerer.match_pending(&tracks);
+        let message = proto::TrackPublishedResponse { cid: request.cid, track };
+        self.send(key, Message::TrackPublished(message));
+        if !matched.is_empty() {
+            self.published(now, key, matched);
+        }
+    }
+
+    fn track_of_cid(&self, key: Key, cid: &str) -> Option<TrackId> {
+        let participant = self.people.get(key)?;
+        let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.cid == cid);
+        participant.publishing.tracks.iter().find(is).copied()
+    }
+
+    fn track_of_mid(&self, key: Key, mid: &str) -> Option<TrackId> {
+        let participant = self.people.get(key)?;
+        let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.spec.mid == mid);
+        participant.publishing.tracks.iter().find(is).copied()
+    }
+
+    /// The participant's own track of this sid.
+    pub(crate) fn own_track(&self, key: Key, sid: &str) -> Option<TrackId> {
+        let id = *self.track_sids.get(sid)?;
+        self.tracks.get(&id).filter(|track| track.publisher == key).map(|track| track.id)
+    }
+
+    /// Sections that carry tracks, new and old.
+    pub(crate) fn published(&mut self, now: Instant, key: Key, sections: Vec<Published>) {
+        let mut begun = Vec::new();
+        let mut changed = false;
+        for section in sections {
+            if let Some(id) = self.track_of_mid(key, &section.mid) {
+                changed |= self.track_changed(id, &section);
+            } else if let Some(id) = self.track_begins(now, key, &section) {
+                begun.push(id);
+            }
+        }
+        if changed || !begun.is_empty() {
+            self.changed(key);
+        }
+        for id in begun {
+            self.offer_to_all(now, id);
+        }
+    }
+
+    fn track_begins(&mut self, now: Instant, key: Key, section: &Published) -> Option<TrackId> {
+        let id = self.next_track();
+        let version = proto::TimedVersion { unix_micro: self.unix_ms(now) * 1_000, ticks: 0 };
+        let participant = self.people.get_mut(key)?;
+        let Pending { mut info, track } =
+            participant.publishing.take_pending(&section.pending_cid)?;
+        let home = participant.shard;
+        let source = Source::Local(participant.transports.publisher.peer);
+        fill_info(&mut info, section);
+        info.version = Some(version);
+        participant.publishing.tracks.push(id);
+        let microphone = info.source() == proto::TrackSource::Microphone;
+        let muted = info.muted;
+        let spec = spec_of(section, source, microphone);
+        self.track_sids.insert(info.sid.clone(), id);
+        let publication = Publication {
+            id,
+            publisher: key,
+            home,
+            cid: track.cid,
+            info,
+            spec: spec.clone(),
+            stereo: track.stereo,
+            told_subscribed: false,
+        };
+        self.tracks.insert(id, publication);
+        self.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+        if muted {
+            self.command(home, Command::SetUpTrackMuted { track: id, muted });
+        }
+        Some(id)
+    }
+
+    /// A later offer describes a track again; true if others see a difference.
+    fn track_changed(&mut self, id: TrackId, section: &Published) -> bool {
+        let Some(track) = self.tracks.get_mut(&id) else { return false };
+        let spec = spec_of(section, track.spec.source, track.spec.measure_level);
+        let visible = fill_info(&mut track.info, section);
+        if spec == track.spec {
+            return visible;
+        }
+        track.spec = spec.clone();
+        let home = track.home;
+        self.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec.clone()) });
+        for shard in self.relays.shards(id) {
+            let mut spec = spec.clone();
+            spec.source = Source::Shard(home);
+            self.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+        }
+        visible
+    }
+
+    /// A shard saw the first packet of an encoding.
+    pub(crate) fn encoding_started(&mut self, id: TrackId, encoding: u8, ssrc: u32) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let rid = track.spec.encodings.get(usize::from(encoding)).and_then(|e| e.rid.clone());
+        if let Some(codec) = track.info.codecs.first_mut() {
+            set_layer(&mut codec.layers, encoding.into(), rid.as_deref(), Some(ssrc));
+        }
+        track.copy_layers();
+    }
+
+    /// The client muted or unmuted its track.
+    pub(crate) fn mute(&mut self, key: Key, request: proto::MuteTrackRequest) {
+        let muted = request.muted;
+        if let Some(id) = self.own_track(key, &request.sid) {
+            self.set_muted(id, muted);
+            return;
+        }
+        let pending = self
+            .people
+            .get_mut(key)
+            .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == request.sid));
+        match pending {
+            Some(pending) => pending.info.muted = muted,
+            None => {
+                let request = request_response::Request::Mute(request);
+                self.refuse(key, request_response::Reason::NotFound, request);
+            }
+        }
+    }
+
+    /// Mutes or unmutes a track, and tells everybody if that changes it.
+    pub(crate) fn set_muted(&mut self, id: TrackId, muted: bool) {
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        if track.info.muted == muted {
+            return;
+        }
+        track.info.muted = muted;
+        let (home, publisher) = (track.home, track.publisher);
+        let mut shards = self.relays.shards(id);
+        shards.push(home);
+        for shard in shards {
+            self.command(shard, Command::SetUpTrackMuted { track: id, muted });
+        }
+        if muted {
+            self.speakers.remove(id);
+            self.tell_speakers();
+        }
+        self.changed(publisher);
+    }
+
+    /// The section of a track is not sent any more.
+    pub(crate) fn unpublish_mid(&mut self, now: Instant, key: Key, mid: &str) {
+        if let Some(id) = self.track_of_mid(key, mid) {
+            self.unpublish(now, id);
+        }
+    }
+
+    /// A track ends: its subscriptions too, and everybody is told.
+    pub(crate) fn unpublish(&mut self, now: Instant, id: TrackId) {
+        let Some((publisher, cid)) = self.end_track(id) else { return };
+        self.changed(publisher);
+        let queued = self.people.get_mut(publisher).and_then(|p| p.publishing.take_queued(&cid));
+        if let Some(request) = queued {
+            self.add_track(now, publisher, request);
+        }
+    }
+
+    /// All tracks of somebody who leaves end; nobody is told of each.
+    pub(crate) fn unpublish_all(&mut self, _now: Instant, key: Key) {
+        let Some(participant) = self.people.get(key) else { return };
+        for id in participant.publishing.tracks.clone() {
+            self.end_track(id);
+        }
+    }
+
+    fn end_track(&mut self, id: TrackId) -> Option<(Key, String)> {
+        self.unsubscribe_from(id);
+        let track = self.tracks.remove(&id)?;
+        self.track_sids.remove(&track.info.sid);
+        self.command(track.home, Command::RemoveUpTrack { track: id });
+        self.speakers.remove(id);
+        self.tell_speakers();
+        self.quality.forget_up(id);
+        for key in self.people.keys() {
+            if let Some(participant) = self.people.get_mut(key) {
+                participant.wants.forget(&track.info.sid);
+            }
+        }
+        let participant = self.people.get_mut(track.publisher)?;
+        participant.publishing.tracks.retain(|other| *other != id);
+        Some((track.publisher, track.cid))
+    }
+
+    /// Ends what the participant may not publish any more, and tells it so.
+    pub(crate) fn unpublish_forbidden(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get(key) else { return };
+        let permission = &participant.permission;
+        let forbidden: Vec<(TrackId, String)> = participant
+            .publishing
+            .tracks
+            .iter()
+            .filter_map(|id| self.tracks.get(id))
+            .filter(|track| !may_publish(permission, track.info.source()))
+            .map(|track| (track.id, track.info.sid.clone()))
+            .collect();
+        for (id, track_sid) in forbidden {
+            let message = proto::TrackUnpublishedResponse { track_sid };
+            self.send(key, Message::TrackUnpublished(message));
+            self.unpublish(now, id);
+        }
+    }
+
+    /// The client changed features or size of its track.
+    pub(crate) fn update_track(
+        &mut self,
+        key: Key,
+        sid: &str,
+        request: request_response::Request,
+        change: impl Fn(&mut proto::TrackInfo),
+    ) {
+        if let Some(track) = self.own_track(key, sid).and_then(|id| self.tracks.get_mut(&id)) {
+            change(&mut track.info);
+            self.changed(key);
+            return;
+        }
+        let pending = self
+            .people
+            .get_mut(key)
+            .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == sid));
+        match pending {
+            Some(pending) => change(&mut pending.info),
+            None => self.refuse(key, request_response::Reason::NotFound, request),
+        }
+    }
+}

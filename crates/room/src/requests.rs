@@ -1,0 +1,247 @@
+//! Signal requests, and where each goes.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** every [`SignalRequest`](proto::SignalRequest) of a session that is in the room.
+//! * **Out:** calls of the other modules; pongs; answers to what is small.
+//! * **Invariant:** a hostile request costs its sender something, and nobody else.
+//! * **livekit-server:** `pkg/rtc/signalhandler.go`.
+
+use std::time::Instant;
+
+use hearth_signal::proto::{
+    self, DisconnectReason, request_response, request_response::Request, signal_request,
+    signal_response::Message,
+};
+use proto::leave_request::Action;
+
+use crate::Room;
+use crate::participant::{Key, Profile};
+use crate::session::leave;
+
+/// Longest metadata of a participant or room, in bytes.
+pub(crate) const MAX_METADATA: usize = 512 * 1024;
+/// Longest attributes of a participant, keys and values together, in bytes.
+pub(crate) const MAX_ATTRIBUTES: usize = 64 * 1024;
+/// Up to this protocol, clients are not told that a request succeeded.
+const LAST_WITHOUT_OK: i32 = 14;
+
+impl Room {
+    pub(crate) fn request(&mut self, now: Instant, key: Key, message: signal_request::Message) {
+        use signal_request::Message as M;
+        match message {
+            M::Offer(offer) => self.offer(now, key, offer),
+            M::Answer(answer) => self.answer(now, key, &answer),
+            M::Trickle(request) => self.trickle(key, request),
+            M::AddTrack(request) => self.add_track(now, key, request),
+            M::Mute(request) => self.mute(key, request),
+            M::Subscription(request) => self.update_subscription(now, key, &request),
+            M::TrackSetting(request) => self.update_settings(key, &request),
+            M::Leave(request) => self.client_leaves(now, key, request.reason()),
+            #[expect(deprecated, reason = "to be ignored, it must be named")]
+            M::UpdateLayers(_) => {}
+            M::SubscriptionPermission(request) => {
+                if let Some(participant) = self.people.get_mut(key) {
+                    participant.publishing.rules.set(request);
+                    self.reconcile_publisher(now, key);
+                }
+            }
+            M::SyncState(state) => self.sync_state(now, key, &state),
+            M::Simulate(request) => self.simulate(now, key, &request),
+            M::Ping(_) => {
+                let pong = self.unix_ms(now);
+                self.send(key, Message::Pong(pong));
+            }
+            M::PingReq(ping) => {
+                let pong = proto::Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: self.unix_ms(now),
+                };
+                self.send(key, Message::PongResp(pong));
+            }
+            M::UpdateMetadata(request) => self.update_metadata(now, key, request),
+            M::UpdateAudioTrack(request) => {
+                let features: Vec<i32> = request.features.iter().copied().take(16).collect();
+                let sid = request.track_sid.clone();
+                let change =
+                    |info: &mut proto::TrackInfo| info.audio_features.clone_from(&features);
+                self.update_track(key, &sid, Request::UpdateAudioTrack(request), change);
+            }
+            M::UpdateVideoTrack(request) => {
+                let (sid, width, height) =
+                    (request.track_sid.clone(), request.width, request.height);
+                let change = |info: &mut proto::TrackInfo| {
+                    info.width = width;
+                    info.height = height;
+                };
+                self.update_track(key, &sid, Request::UpdateVideoTrack(request), change);
+            }
+            M::PublishDataTrackRequest(request) => self.publish_data_track(key, request),
+            M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(key, request),
+            M::UpdateDataSubscription(request) => self.update_data_subscription(key, &request),
+            M::StoreDataBlobRequest(request) => {
+                let reason = request_response::Reason::NotAllowed;
+                self.respond(key, request.request_id, reason, None);
+            }
+            M::GetDataBlobRequest(request) => {
+                let reason = request_response::Reason::NotAllowed;
+                self.respond(key, request.request_id, reason, None);
+            }
+        }
+    }
+
+    /// The client says goodbye; it gets its reason back.
+    fn client_leaves(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+        let passed = matches!(
+            reason,
+            DisconnectReason::UserUnavailable
+                | DisconnectReason::UserRejected
+                | DisconnectReason::AgentError
+        );
+        let reason = if passed { reason } else { DisconnectReason::ClientInitiated };
+        self.dismiss(now, key, reason);
+    }
+
+    /// What a client has after a resume: if it has a track that we do not know, it starts over.
+    fn sync_state(&mut self, now: Instant, key: Key, state: &proto::SyncState) {
+        let Some(participant) = self.people.get(key) else { return };
+        let pending = &participant.publishing.pending;
+        let is_known = |sid: &str| {
+            self.own_track(key, sid).is_some() || pending.iter().any(|p| p.info.sid == sid)
+        };
+        let sid_of = |published: &proto::TrackPublishedResponse| {
+            published.track.as_ref().map(|track| track.sid.clone())
+        };
+        let all_known = state.publish_tracks.iter().filter_map(sid_of).all(|sid| is_known(&sid));
+        let data_tracks = state.publish_data_tracks.iter().filter_map(|p| p.info.as_ref());
+        let data_known = data_tracks.map(|i| &i.sid).all(|sid| self.data_tracks.is_of(key, sid));
+        if !all_known || !data_known {
+            self.full_reconnect(now, key);
+            return;
+        }
+        let disabled = proto::UpdateTrackSettings {
+            track_sids: state.track_sids_disabled.clone(),
+            disabled: true,
+            ..proto::UpdateTrackSettings::default()
+        };
+        self.update_settings(key, &disabled);
+        if let Some(subscription) = &state.subscription {
+            self.update_subscription(now, key, subscription);
+        }
+        if let Some(subscription) = &state.data_subscription {
+            self.update_data_subscription(key, subscription);
+        }
+    }
+
+    /// Test hooks of client SDKs.
+    fn simulate(&mut self, now: Instant, key: Key, request: &proto::SimulateScenario) {
+        use proto::simulate_scenario::Scenario;
+        match request.scenario {
+            Some(Scenario::SpeakerUpdate(_)) => {
+                if let Some(sid) = self.people.get(key).map(|p| p.sid.clone()) {
+                    let speaker = proto::SpeakerInfo { sid, level: 0.9, active: true };
+                    let message = proto::SpeakersChanged { speakers: vec![speaker] };
+                    self.send(key, Message::SpeakersChanged(message));
+                }
+            }
+            Some(Scenario::ServerLeave(_)) => {
+                self.dismiss(now, key, DisconnectReason::ServerShutdown);
+            }
+            Some(Scenario::NodeFailure(_) | Scenario::Migration(_)) => {
+                // A socket closed without `leave` leaves livekit-client hanging; this does not.
+                self.full_reconnect(now, key);
+            }
+            Some(Scenario::DisconnectSignalOnResume(_)) => {
+                if let Some(session) = self.people.set_session(key, None) {
+                    let reason = DisconnectReason::UnknownReason;
+                    self.send_to(session, leave(Action::Resume, reason));
+                    self.close_session(session);
+                }
+            }
+            Some(
+                Scenario::SwitchCandidateProtocol(_)
+                | Scenario::SubscriberBandwidth(_)
+                | Scenario::DisconnectSignalOnResumeNoMessages(_)
+                | Scenario::LeaveRequestFullReconnect(_),
+            )
+            | None => {}
+        }
+    }
+
+    fn update_metadata(
+        &mut self,
+        now: Instant,
+        key: Key,
+        request: proto::UpdateParticipantMetadata,
+    ) {
+        use request_response::Reason;
+
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let protocol = participant.client.protocol;
+        let id = request.request_id;
+        let reason = if participant.permission.can_update_metadata {
+            let attributes = request.attributes.clone().into_iter().collect();
+            let merged = participant.profile.merged(&request.metadata, &request.name, attributes);
+            if merged.is_too_large().is_some() {
+                Reason::LimitExceeded
+            } else {
+                self.set_profile(now, key, merged);
+                Reason::Ok
+            }
+        } else {
+            Reason::NotAllowed
+        };
+        if reason != Reason::Ok || protocol > LAST_WITHOUT_OK {
+            self.respond(key, id, reason, Some(Request::UpdateMetadata(request)));
+        }
+    }
+
+    /// Changes name, metadata and attributes, and tells everybody.
+    pub(crate) fn set_profile(&mut self, now: Instant, key: Key, profile: Profile) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if participant.profile != profile {
+            participant.profile = profile;
+            self.changed(key);
+            self.refresh_token(now, key);
+        }
+    }
+}
+
+impl Profile {
+    /// With these changes: empty texts change nothing, an empty attribute is deleted.
+    pub(crate) fn merged(
+        &self,
+        metadata: &str,
+        name: &str,
+        attributes: std::collections::BTreeMap<String, String>,
+    ) -> Self {
+        let mut merged = self.clone();
+        if !metadata.is_empty() {
+            metadata.clone_into(&mut merged.metadata);
+        }
+        if !name.is_empty() {
+            name.clone_into(&mut merged.name);
+        }
+        for (attribute, value) in attributes {
+            if value.is_empty() {
+                merged.attributes.remove(&attribute);
+            } else {
+                merged.attributes.insert(attribute, value);
+            }
+        }
+        merged
+    }
+
+    /// What is too large, and how large it may be.
+    pub(crate) fn is_too_large(&self) -> Option<(&'static str, usize)> {
+        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if self.metadata.len() > MAX_METADATA {
+            Some(("metadata size", MAX_METADATA))
+        } else if attributes > MAX_ATTRIBUTES {
+            Some(("attribute size", MAX_ATTRIBUTES))
+        } else if self.name.chars().count() > crate::api::MAX_NAME {
+            Some(("name length", crate::api::MAX_NAME))
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! One room: composes its parts and routes between them.
+//!
+//! * **Owns:** everything of one room. The parts that need several of its fields are further
+//!   `impl Room` blocks: [`session`](crate::session), [`negotiation`](crate::negotiation),
+//!   [`publish`](crate::publish), [`subscribe`](crate::subscribe), [`requests`](crate::requests).
+//! * **In:** joins, signal messages, closed sessions, events, calls, time.
+//! * **Out:** [`Output`].
+//! * **Invariant:** after every input, whoever's description changed is negotiated with; after
+//!   [`Output::Closed`] nothing happens any more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearth_plane::{Command, DownId, Event, PeerId, RoomId, ShardId, TrackId};
+use hearth_signal::proto::{self, signal_response::Message};
+use hearth_signal::{Rng, room_sid, short_id};
+
+use crate::data_track::DataTracks;
+use crate::participant::{Key, Participant};
+use crate::people::People;
+use crate::publication::Publication;
+use crate::quality::Quality;
+use crate::relays::Relays;
+use crate::speakers::Speakers;
+use crate::subscription::Subscriptions;
+use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, SessionId};
+
+/// How often connection qualities are told, and changed counts of participants.
+const TICK: Duration = Duration::from_secs(5);
+
+/// One room.
+pub struct Room {
+    id: RoomId,
+    pub(crate) config: Arc<RoomConfig>,
+    pub(crate) rng: Rng,
+    pub(crate) record: Record,
+    pub(crate) people: People,
+    pub(crate) tracks: BTreeMap<TrackId, Publication>,
+    pub(crate) track_sids: BTreeMap<String, TrackId>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) relays: Relays,
+    pub(crate) data_tracks: DataTracks,
+    pub(crate) speakers: Speakers,
+    pub(crate) quality: Quality,
+    /// Participants whose description changed during this input.
+    pub(crate) dirty: BTreeSet<Key>,
+    pub(crate) timers: Timers,
+    ids: u32,
+    out: VecDeque<Output>,
+}
+
+/// What is told about the room.
+pub(crate) struct Record {
+    pub(crate) sid: String,
+    pub(crate) name: String,
+    pub(crate) metadata: String,
+    pub(crate) sif_trailer: String,
+    pub(crate) created_ms: i64,
+    created: Instant,
+    /// The counts that were last told.
+    told: (u32, u32),
+}
+
+pub(crate) struct Timers {
+    /// The room ends unless somebody joins.
+    pub(crate) end: Option<Instant>,
+    tick: Option<Instant>,
+    over: bool,
+}
+
+impl Room {
+    /// A room nobody has joined yet.
+    pub fn new(
+        now: Instant,
+        unix_ms: u64,
+        id: RoomId,
+        name: String,
+        config: Arc<RoomConfig>,
+        seed: u64,
+    ) -> Self {
+        let mut rng = Rng::new(seed);
+        let record = Record {
+            sid: room_sid(&mut rng),
+            name,
+            metadata: config.metadata.clone(),
+            sif_trailer: (0..4).map(|_| short_id(&mut rng, "")).collect(),
+            created_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
+            created: now,
+            told: (0, 0),
+        };
+        let end = Some(now + config.empty_timeout);
+        Self {
+            id,
+            config,
+            rng,
+            record,
+            people: People::default(),
+            tracks: BTreeMap::new(),
+            track_sids: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+            relays: Relays::default(),
+            data_tracks: DataTracks::default(),
+            speakers: Speakers::default(),
+            quality: Quality::default(),
+            dirty: BTreeSet::new(),
+            timers: Timers { end, tick: None, over: false },
+            ids: 0,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// A client wants in, or resumes. The first message to it is the first
+    /// [`Output::Signal`] for its session.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] if it is not let in; then nothing changed.
+    pub fn handle_join(&mut self, now: Instant, join: Join) -> Result<(), JoinError> {
+        if self.timers.over {
+            return Err(JoinError::Unavailable);
+        }
+        self.join(now, join)?;
+        self.timers.tick.get_or_insert(now + TICK);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// A client sent a message.
+    pub fn handle_signal(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        request: proto::SignalRequest,
+    ) {
+        let key = self.people.by_session(session);
+        if let (Some(key), Some(message)) = (key, request.message) {
+            self.request(now, key, message);
+            self.settle(now);
+        }
+    }
+
+    /// A client's connection is gone.
+    pub fn handle_session_closed(&mut self, now: Instant, session: SessionId) {
+        if let Some(key) = self.people.by_session(session) {
+            self.session_lost(now, key);
+            self.settle(now);
+        }
+    }
+
+    /// A shard reports.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::PeerConnected { peer } => self.peer_connected(now, peer),
+            Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
+            Event::ChannelOpen { peer, channel } => self.channel_open(peer, channel),
+            Event::Data { peer, channel, payload } => self.data(peer, channel, payload),
+            Event::EncodingStarted { track, encoding, ssrc, .. } => {
+                self.encoding_started(track, encoding, ssrc);
+            }
+            Event::Levels { levels } => self.levels(&levels),
+            Event::Report(report) => {
+                let (tracks, subscriptions) = (&self.tracks, &self.subscriptions);
+                let knows_up = |id| tracks.contains_key(&id);
+                let knows_down = |id| subscriptions.get(id).is_some();
+                self.quality.handle_report(&report, knows_up, knows_down);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// RoomService asks.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if it cannot be met; then nothing changed.
+    pub fn handle_call(&mut self, now: Instant, call: Call) -> Result<Reply, CallError> {
+        if self.timers.over {
+            return Err(CallError::RoomNotFound);
+        }
+        let reply = self.call(now, call);
+        self.settle(now);
+        reply
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.timers.over {
+            return;
+        }
+        for key in self.people.keys() {
+            self.participant_timeout(now, key);
+        }
+        if self.timers.tick.is_some_and(|at| at <= now) {
+            self.timers.tick = Some(now + TICK);
+            self.tell_quality();
+            self.tell_counts(now);
+        }
+        if self.timers.end.is_some_and(|at| at <= now) {
+            self.close(now, proto::DisconnectReason::RoomClosed);
+        }
+        self.settle(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.timers.over {
+            return None;
+        }
+        let people = self.people.iter().flat_map(Participant::deadlines);
+        [self.timers.end, self.timers.tick].into_iter().flatten().chain(people).min()
+    }
+
+    /// The next thing to be done; call until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.record.created).as_millis();
+        self.record.created_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn unix(&self, now: Instant) -> u64 {
+        u64::try_from(self.unix_ms(now) / 1_000).unwrap_or(0)
+    }
+
+    fn next_id(&mut self) -> u32 {
+        self.ids = self.ids.wrapping_add(1);
+        self.ids
+    }
+
+    pub(crate) fn next_peer(&mut self) -> PeerId {
+        PeerId { room: self.id, n: self.next_id() }
+    }
+
+    pub(crate) fn next_track(&mut self) -> TrackId {
+        TrackId { room: self.id, n: self.next_id() }
+    }
+
+    pub(crate) fn next_down(&mut self) -> DownId {
+        DownId { room: self.id, n: self.next_id() }
+    }
+
+    pub(crate) fn command(&mut self, shard: ShardId, command: Command) {
+        self.out.push_back(Output::Command { shard, command });
+    }
+
+    /// Sends to a participant, if it has a session.
+    pub(crate) fn send(&mut self, key: Key, message: Message) {
+        if let Some(session) = self.people.get(key).and_then(|p| p.session) {
+            self.send_to(session, message);
+        }
+    }
+
+    pub(crate) fn send_to(&mut self, session: SessionId, message: Message) {
+        let response = Box::new(proto::SignalResponse { message: Some(message) });
+        self.out.push_back(Output::Signal { session, response });
+    }
+
+    pub(crate) fn close_session(&mut self, session: SessionId) {
+        self.out.push_back(Output::CloseSession { session });
+    }
+
+    pub(crate) fn info(&self, key: Key) -> Option<proto::ParticipantInfo> {
+        self.people.get(key).map(|p| p.info(&self.tracks, &self.data_tracks))
+    }
+
+    /// The participant changed in a way that others see: tells everybody who may know, itself
+    /// included.
+    pub(crate) fn changed(&mut self, key: Key) {
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.version += 1;
+        }
+        self.announce(key);
+    }
+
+    /// Tells everybody about a participant what they do not know yet.
+    pub(crate) fn announce(&mut self, key: Key) {
+        let Some(info) = self.info(key) else { return };
+        let hidden = self.people.get(key).is_some_and(Participant::is_hidden);
+        for recipient in self.people.keys() {
+            if recipient == key || !hidden {
+                self.tell(recipient, &info);
+            }
+        }
+    }
+
+    /// Tells one participant about another, unless it knows.
+    pub(crate) fn tell(&mut self, recipient: Key, info: &proto::ParticipantInfo) {
+        let Some(participant) = self.people.get_mut(recipient) else { return };
+        if participant.session.is_some() && participant.told.note(info) {
+            self.send(recipient, update(vec![info.clone()]));
+        }
+    }
+
+    pub(crate) fn room_info(&self) -> proto::Room {
+        let (num_participants, num_publishers) = self.counts();
+        let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
+        proto::Room {
+            sid: self.record.sid.clone(),
+            name: self.record.name.clone(),
+            empty_timeout: seconds(self.config.empty_timeout),
+            departure_timeout: seconds(self.config.departure_timeout),
+            max_participants: self.config.max_participants,
+            creation_time: self.record.created_ms / 1_000,
+            creation_time_ms: self.record.created_ms,
+            enabled_codecs: self.config.room_codecs(),
+            metadata: self.record.metadata.clone(),
+            num_participants,
+            num_publishers,
+            active_recording: self.people.iter().any(Participant::is_recorder),
+            ..proto::Room::default()
+        }
+    }
+
+    pub(crate) fn tell_room(&mut self) {
+        self.record.told = self.counts();
+        let room = self.room_info();
+        for key in self.people.keys() {
+            let room = Some(room.clone());
+            self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
+        }
+    }
+
+    fn tell_counts(&mut self, now: Instant) {
+        if self.people.keys().is_empty() {
+            self.timers.tick = None;
+        } else if self.record.told != self.counts() {
+            tracing::debug!(?now, "Counts changed");
+            self.tell_room();
+        }
+    }
+
+    /// Participants and publishers, as clients are told.
+    fn counts(&self) -> (u32, u32) {
+        let counted = || self.people.iter().filter(|p| !p.is_dependent());
+        let publishers = counted().filter(|p| !p.publishing.tracks.is_empty()).count();
+        let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        (number(counted().count()), number(publishers))
+    }
+
+    /// Sends everybody away and ends the room.
+    pub(crate) fn close(&mut self, now: Instant, reason: proto::DisconnectReason) {
+        for key in self.people.keys() {
+            self.dismiss(now, key, reason);
+        }
+        self.timers.over = true;
+        self.out.push_back(Output::Closed);
+    }
+
+    /// Negotiates with everybody whose description changed, and sees whether the room is empty.
+    fn settle(&mut self, now: Instant) {
+        if self.timers.over {
+            return;
+        }
+        while let Some(key) = self.dirty.pop_first() {
+            self.negotiate(now, key);
+        }
+        if self.people.iter().any(|p| !p.is_dependent()) {
+            self.timers.end = None;
+        } else if self.timers.end.is_none() {
+            self.timers.end = Some(now + self.config.departure_timeout);
+        }
+    }
+}
+
+/// A `ParticipantUpdate`.
+pub(crate) fn update(participants: Vec<proto::ParticipantInfo>) -> Message {
+    Message::Update(proto::ParticipantUpdate { participants })
+}

@@ -1,0 +1,418 @@
+//! Joining, resuming and leaving.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** [`Join`]s, lost sessions, closed transports, deadlines.
+//! * **Out:** `JoinResponse`, `ReconnectResponse`, `LeaveRequest`; participants that come and go.
+//! * **Invariant:** the first message of a session is join, reconnect or leave; an identity is in
+//!   the room at most once; whoever goes takes everything along that it had.
+//! * **livekit-server:** `pkg/service/roommanager.go` (`StartSession`), `pkg/rtc/room.go`.
+
+use std::time::{Duration, Instant};
+
+use hearth_negotiate::ClientQuirks;
+use hearth_plane::{CloseReason, PeerId};
+use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
+use hearth_signal::{JoinParams, participant_sid};
+use proto::leave_request::Action;
+use proto::participant_info::State;
+
+use crate::participant::{
+    Deadlines, Key, Participant, Preferences, Profile, apply_permission, is_dependent, kind_of,
+    permission_of,
+};
+use crate::publication::Publishing;
+use crate::room::update;
+use crate::transport::{Shape, Transports, credentials};
+use crate::{Join, JoinError, Room, SessionId, authorize};
+
+/// Whoever is not active by then is removed.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two refreshed tokens.
+const REFRESH: Duration = Duration::from_secs(300);
+/// Between the loss of a transport and the removal, in which the client may join again.
+const GRACE: Duration = Duration::from_secs(5);
+/// Up to this protocol, clients do not recognise a new session by its identity.
+const LAST_WITHOUT_REPLACEMENT: i32 = 11;
+
+impl Room {
+    pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<(), JoinError> {
+        authorize(&join.claims, &join.request)?;
+        let identity = identity_of(&join);
+        if join.request.reconnect {
+            self.resume(now, &join, &identity);
+            return Ok(());
+        }
+        let former = self.people.by_identity(&identity);
+        let kind = kind_of(&join.claims.kind);
+        if !is_dependent(kind) && self.is_full(former) {
+            return Err(JoinError::RoomFull);
+        }
+        if let Some(former) = former {
+            self.dismiss(now, former, DisconnectReason::DuplicateIdentity);
+        }
+        let key = self.admit(now, &join, identity);
+        self.send_join(join.session, key);
+        self.joined(key);
+        self.refresh_token(now, key);
+        self.start(now, key, join.request);
+        Ok(())
+    }
+
+    /// Tells the others; the client itself knows from its `JoinResponse`.
+    fn joined(&mut self, key: Key) {
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.state = State::Joined;
+            participant.version += 1;
+        }
+        let info = self.info(key);
+        if let (Some(participant), Some(info)) = (self.people.get_mut(key), info) {
+            participant.told.note(&info);
+        }
+        self.announce(key);
+    }
+
+    /// Whether nobody may join; `former` makes room for its own successor.
+    fn is_full(&self, former: Option<Key>) -> bool {
+        let max = self.config.max_participants as usize;
+        let counted = self.people.iter().filter(|p| !p.is_dependent() && Some(p.key) != former);
+        max > 0 && counted.count() >= max
+    }
+
+    /// Makes the participant.
+    fn admit(&mut self, now: Instant, join: &Join, identity: String) -> Key {
+        let Join { session, shard, claims, request, unix_ms } = join;
+        let (session, shard) = (*session, *shard);
+        let mut permission = permission_of(&claims.video);
+        if request.publish.is_some() {
+            permission.can_subscribe = false;
+        }
+        let quirks = ClientQuirks::detect(&request.client.browser, &request.client.os);
+        let lite = self.config.ice_lite && !request.disable_ice_lite && !quirks.firefox;
+        let shape = Shape {
+            single: request.single_pc,
+            can_subscribe: permission.can_subscribe,
+            ice_lite: lite,
+            quirks,
+            fingerprint: self.config.fingerprint,
+            shard,
+        };
+        let peers = [self.next_peer(), self.next_peer()];
+        let mut profile = Profile {
+            name: claims.name.clone(),
+            metadata: claims.metadata.clone(),
+            attributes: claims.attributes.clone(),
+        };
+        if !request.metadata.is_empty() {
+            profile.metadata.clone_from(&request.metadata);
+        }
+        profile.attributes.extend(request.attributes.clone());
+        let key = self.people.next_key();
+        self.people.insert(Participant {
+            key,
+            sid: participant_sid(&mut self.rng),
+            identity,
+            profile,
+            state: State::Joining,
+            version: 0,
+            joined_ms: i64::try_from(*unix_ms).unwrap_or(i64::MAX),
+            permission,
+            kind: kind_of(&claims.kind),
+            claims: claims.clone(),
+            client: request.client.clone(),
+            preferences: Preferences {
+                auto_subscribe: request.auto_subscribe,
+                auto_subscribe_data: request.auto_subscribe_data_track,
+                adaptive_stream: request.adaptive_stream,
+            },
+            shard,
+            session: Some(session),
+            transports: Transports::new(&shape, peers, &mut self.rng),
+            publishing: Publishing::default(),
+            wants: crate::wants::Wants::default(),
+            told: crate::updates::Told::default(),
+            data: crate::data::DataState::default(),
+            deadlines: Deadlines {
+                active: Some(now + JOIN_TIMEOUT),
+                refresh: now + REFRESH,
+                remove: None,
+            },
+        });
+        key
+    }
+
+    fn send_join(&mut self, session: SessionId, key: Key) {
+        let others: Vec<_> = self
+            .people
+            .iter()
+            .filter(|p| p.key != key && !p.is_hidden())
+            .map(|p| p.info(&self.tracks, &self.data_tracks))
+            .collect();
+        let Some(info) = self.info(key) else { return };
+        let room = self.room_info();
+        let Some(participant) = self.people.get_mut(key) else { return };
+        for other in &others {
+            participant.told.note(other);
+        }
+        participant.told.note(&info);
+        let response = proto::JoinResponse {
+            room: Some(room),
+            other_participants: others,
+            server_version: self.config.server.version.clone(),
+            server_region: self.config.server.region.clone(),
+            ice_servers: self.config.ice_servers(),
+            subscriber_primary: participant.transports.subscriber.is_some(),
+            ping_timeout: 15,
+            ping_interval: 5,
+            server_info: Some(self.config.server_info()),
+            sif_trailer: self.record.sif_trailer.clone().into_bytes(),
+            enabled_publish_codecs: self.config.publish_codecs(),
+            fast_publish: participant.permission.can_publish,
+            participant: Some(info),
+            ..proto::JoinResponse::default()
+        };
+        self.send_to(session, Message::Join(response));
+    }
+
+    /// What follows the `JoinResponse`: tracks and offers.
+    fn start(&mut self, now: Instant, key: Key, request: JoinParams) {
+        for add in request.add_tracks.into_iter().take(crate::publication::MAX_PENDING) {
+            self.add_track(now, key, add);
+        }
+        if let Some(offer) = request.publisher_offer {
+            self.offer(now, key, offer);
+        }
+        self.offer_subscriber(now, key);
+        self.subscribe_data_tracks(key);
+    }
+
+    /// A client comes back to the session it believes to have.
+    fn resume(&mut self, now: Instant, join: &Join, identity: &str) {
+        let session = join.session;
+        let sid = &join.request.participant_sid;
+        let key = self.people.by_identity(identity).filter(|key| {
+            self.people.get(*key).is_some_and(|p| {
+                (sid.is_empty() || *sid == p.sid)
+                    && p.transports.single == join.request.single_pc
+                    && p.deadlines.remove.is_none()
+            })
+        });
+        let Some(key) = key else {
+            self.send_to(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+            self.close_session(session);
+            return;
+        };
+        if let Some(former) = self.people.set_session(key, Some(session)) {
+            self.close_session(former);
+        }
+        self.send_reconnect(session, key);
+        self.tell_everything(key);
+        let room = Some(self.room_info());
+        self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
+        self.refresh_token(now, key);
+        self.restart_subscriber(now, key);
+    }
+
+    fn send_reconnect(&mut self, session: SessionId, key: Key) {
+        let last = self.people.get(key).map_or(0, |p| p.data.last_sequence());
+        let response = proto::ReconnectResponse {
+            ice_servers: self.config.ice_servers(),
+            server_info: Some(self.config.server_info()),
+            last_message_seq: last,
+            ..proto::ReconnectResponse::default()
+        };
+        self.send_to(session, Message::Reconnect(response));
+    }
+
+    /// Who left, and everybody who is here, whatever the client knew.
+    fn tell_everything(&mut self, key: Key) {
+        let infos: Vec<_> = self
+            .people
+            .iter()
+            .filter(|p| p.key == key || !p.is_hidden())
+            .map(|p| p.info(&self.tracks, &self.data_tracks))
+            .collect();
+        let is_here = |sid: &str| infos.iter().any(|info| info.sid == sid);
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let left = participant.told.take_left(is_here);
+        for info in &infos {
+            participant.told.note(info);
+        }
+        if !left.is_empty() {
+            self.send(key, update(left));
+        }
+        self.send(key, update(infos));
+    }
+
+    /// Dual: offers anew with new credentials, since the client may have missed anything.
+    fn restart_subscriber(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        subscriber.pending = None;
+        let restart = subscriber.link.restart(credentials(shard, &mut self.rng));
+        if let Some(command) = restart {
+            self.command(shard, command);
+        }
+        self.offer_subscriber(now, key);
+    }
+
+    /// The signal connection broke without a goodbye.
+    pub(crate) fn session_lost(&mut self, now: Instant, key: Key) {
+        self.people.set_session(key, None);
+        let may_come_back = self.people.get(key).is_some_and(|p| p.transports.was_connected());
+        if !may_come_back {
+            self.remove(now, key, DisconnectReason::SignalClose);
+        }
+    }
+
+    pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
+        let Some(key) = self.people.by_peer(peer) else { return };
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if let Some(link) = participant.transports.by_peer_mut(peer) {
+            link.connected = true;
+        }
+        if !participant.transports.is_primary(peer) || participant.is_active() {
+            return;
+        }
+        participant.state = State::Active;
+        participant.deadlines.active = None;
+        self.changed(key);
+        self.subscribe_to_all(now, key);
+        self.flush_data(key);
+    }
+
+    /// A transport is gone for good: the shard has forgotten it, so only a new session helps.
+    pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
+        let Some(key) = self.people.by_peer(peer) else { return };
+        tracing::debug!(?peer, ?reason, "Transport closed");
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if participant.deadlines.remove.is_some() {
+            return;
+        }
+        match self.people.set_session(key, None) {
+            Some(session) => {
+                let message = leave(Action::Reconnect, DisconnectReason::StateMismatch);
+                self.send_to(session, message);
+                self.close_session(session);
+                if let Some(participant) = self.people.get_mut(key) {
+                    participant.deadlines.remove = Some(now + GRACE);
+                }
+            }
+            None => self.remove(now, key, DisconnectReason::ConnectionTimeout),
+        }
+    }
+
+    pub(crate) fn participant_timeout(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get(key) else { return };
+        let Deadlines { active, refresh, remove } = participant.deadlines;
+        let offer = participant.transports.subscriber.as_ref().and_then(|s| s.pending);
+        let unanswered = participant.session.is_some()
+            && offer.is_some_and(|offer| now >= offer.since + crate::negotiation::ANSWER_TIMEOUT);
+        if remove.is_some_and(|at| at <= now) {
+            self.remove(now, key, DisconnectReason::ConnectionTimeout);
+        } else if active.is_some_and(|at| at <= now) {
+            self.dismiss(now, key, DisconnectReason::JoinFailure);
+        } else if unanswered {
+            self.full_reconnect(now, key);
+        } else if refresh <= now {
+            self.refresh_token(now, key);
+        }
+    }
+
+    /// Sends a token with what the participant may do by now.
+    pub(crate) fn refresh_token(&mut self, now: Instant, key: Key) {
+        let unix = self.unix(now);
+        let Some(participant) = self.people.get_mut(key) else { return };
+        participant.deadlines.refresh = now + REFRESH;
+        let mut claims = participant.claims.clone();
+        if participant.permission != permission_of(&claims.video) {
+            apply_permission(&mut claims.video, &participant.permission);
+        }
+        claims.name.clone_from(&participant.profile.name);
+        claims.metadata.clone_from(&participant.profile.metadata);
+        claims.attributes.clone_from(&participant.profile.attributes);
+        if let Ok(token) = self.config.keys.refresh(&claims, unix) {
+            self.send(key, Message::RefreshToken(token));
+        }
+    }
+
+    /// Sends the participant away for good.
+    pub(crate) fn dismiss(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+        let again = reason == DisconnectReason::JoinFailure;
+        let action = if again { Action::Reconnect } else { Action::Disconnect };
+        self.part(now, key, leave(action, reason), reason);
+    }
+
+    /// Has the client start over.
+    pub(crate) fn full_reconnect(&mut self, now: Instant, key: Key) {
+        let reason = DisconnectReason::StateMismatch;
+        self.part(now, key, leave(Action::Reconnect, reason), reason);
+    }
+
+    fn part(&mut self, now: Instant, key: Key, message: Message, reason: DisconnectReason) {
+        if let Some(session) = self.people.set_session(key, None) {
+            self.send_to(session, message);
+            self.close_session(session);
+        }
+        self.remove(now, key, reason);
+    }
+
+    /// The participant is gone: ends all it had and tells everybody.
+    pub(crate) fn remove(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+        self.unpublish_all(now, key);
+        self.unsubscribe_all(key);
+        self.remove_data_tracks(key);
+        self.speakers.forget(key);
+        self.quality.forget(key);
+        self.dirty.remove(&key);
+        let Some(mut info) = self.info(key) else { return };
+        let Some(gone) = self.people.remove(key) else { return };
+        for link in gone.transports.links() {
+            if let Some(command) = link.remove() {
+                self.command(gone.shard, command);
+            }
+        }
+        info.set_state(State::Disconnected);
+        info.set_disconnect_reason(reason);
+        info.version = info.version.saturating_add(1);
+        let replaced = reason == DisconnectReason::DuplicateIdentity;
+        for recipient in self.people.keys() {
+            let Some(participant) = self.people.get_mut(recipient) else { continue };
+            if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
+                participant.told.forget(&info.sid);
+            } else {
+                self.tell(recipient, &info);
+            }
+        }
+    }
+}
+
+impl Participant {
+    /// Everything that becomes due by itself.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
+        let offer = self.transports.subscriber.as_ref().and_then(|s| s.pending);
+        let answer = offer
+            .filter(|_| self.session.is_some())
+            .map(|offer| offer.since + crate::negotiation::ANSWER_TIMEOUT);
+        let Deadlines { active, refresh, remove } = self.deadlines;
+        [active, Some(refresh), remove, answer].into_iter().flatten()
+    }
+}
+
+/// A `LeaveRequest`.
+pub(crate) fn leave(action: Action, reason: DisconnectReason) -> Message {
+    Message::Leave(proto::LeaveRequest {
+        can_reconnect: action != Action::Disconnect,
+        reason: reason.into(),
+        action: action.into(),
+        regions: None,
+    })
+}
+
+/// The token's identity; a legacy publish-only connection has a suffix.
+fn identity_of(join: &Join) -> String {
+    match &join.request.publish {
+        Some(suffix) => format!("{}#{suffix}", join.claims.identity),
+        None => join.claims.identity.clone(),
+    }
+}

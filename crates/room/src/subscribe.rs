@@ -1,0 +1,301 @@
+//! Subscriptions that begin, change and end.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** tracks and participants that come and go, wishes, permissions, completed negotiations.
+//! * **Out:** senders for the negotiation; commands for down tracks and relays; news of permission.
+//! * **Invariant:** a subscription exists exactly while it is wanted and allowed, both ends are
+//!   here, and the subscriber is active. The subscriber knows the publisher before its description
+//!   names the track.
+//! * **livekit-server:** `pkg/rtc/subscriptionmanager.go`.
+
+use std::time::Instant;
+
+use hearth_negotiate::{Bound, Sender};
+use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId};
+use hearth_signal::proto::{self, signal_response::Message};
+use hearth_units::MediaKind;
+
+use crate::Room;
+use crate::participant::Key;
+use crate::subscription::Subscription;
+use crate::wants::Settings;
+
+impl Room {
+    /// A track is there: everybody who wants it gets it.
+    pub(crate) fn offer_to_all(&mut self, now: Instant, track: TrackId) {
+        for subscriber in self.people.keys() {
+            self.reconcile(now, subscriber, track);
+        }
+    }
+
+    /// A participant can receive, or what it may receive changed.
+    pub(crate) fn subscribe_to_all(&mut self, now: Instant, subscriber: Key) {
+        let tracks: Vec<TrackId> = self.tracks.keys().copied().collect();
+        for track in tracks {
+            self.reconcile(now, subscriber, track);
+        }
+    }
+
+    /// What may be received of a publisher changed.
+    pub(crate) fn reconcile_publisher(&mut self, now: Instant, publisher: Key) {
+        let tracks = self.people.get(publisher).map(|p| p.publishing.tracks.clone());
+        for track in tracks.unwrap_or_default() {
+            self.offer_to_all(now, track);
+        }
+    }
+
+    /// Begins or ends a subscription if it is not as it should be.
+    pub(crate) fn reconcile(&mut self, _now: Instant, subscriber: Key, track: TrackId) {
+        let wanted = self.is_wanted(subscriber, track);
+        let allowed = wanted && self.is_allowed(subscriber, track);
+        match (self.subscriptions.find(subscriber, track), allowed) {
+            (None, true) => self.subscribe(subscriber, track),
+            (Some(down), false) => self.unsubscribe(down),
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    fn is_wanted(&self, subscriber: Key, track: TrackId) -> bool {
+        let (Some(participant), Some(track)) =
+            (self.people.get(subscriber), self.tracks.get(&track))
+        else {
+            return false;
+        };
+        let wish = participant.wants.subscribe(&track.info.sid);
+        track.publisher != subscriber
+            && participant.is_active()
+            && participant.permission.can_subscribe
+            && participant.transports.downstream().is_some()
+            && wish.unwrap_or(participant.preferences.auto_subscribe)
+    }
+
+    /// Whether the publisher allows it; the subscriber is told when that is new.
+    fn is_allowed(&mut self, subscriber: Key, track: TrackId) -> bool {
+        let Some(track) = self.tracks.get(&track) else { return false };
+        let Some(publisher) = self.people.get(track.publisher) else { return false };
+        let Some(participant) = self.people.get(subscriber) else { return false };
+        let sid = track.info.sid.clone();
+        let allowed = participant.is_recorder()
+            || publisher.publishing.rules.allow(&participant.identity, &participant.sid, &sid);
+        let publisher_sid = publisher.sid.clone();
+        let Some(participant) = self.people.get_mut(subscriber) else { return false };
+        if participant.wants.note_allowed(&sid, allowed) {
+            let message = proto::SubscriptionPermissionUpdate {
+                participant_sid: publisher_sid,
+                track_sid: sid,
+                allowed,
+            };
+            self.send(subscriber, Message::SubscriptionPermissionUpdate(message));
+        }
+        allowed
+    }
+
+    fn subscribe(&mut self, subscriber: Key, id: TrackId) {
+        let down = self.next_down();
+        let Some(track) = self.tracks.get(&id) else { return };
+        let (publisher, home, kind) = (track.publisher, track.home, track.spec.kind);
+        let sid = track.info.sid.clone();
+        let (codec, stereo) = (track.codec(), track.stereo);
+        let mut spec = track.spec.clone();
+        let muted = track.info.muted;
+        let Some(info) = self.info(publisher) else { return };
+        let stream_id = format!("{}|{sid}", info.sid);
+        self.tell(subscriber, &info);
+        let ssrc = self.next_ssrc();
+        let rtx_ssrc = (kind == MediaKind::Video).then(|| self.next_ssrc());
+        let Some(participant) = self.people.get_mut(subscriber) else { return };
+        let shard = participant.shard;
+        participant.transports.add_sender(Sender {
+            id: down,
+            kind,
+            codec,
+            ssrc,
+            rtx_ssrc,
+            stream_id: stream_id.clone(),
+            track_id: sid,
+            stereo,
+        });
+        self.subscriptions.insert(Subscription {
+            down,
+            subscriber,
+            publisher,
+            track: id,
+            ssrc,
+            rtx_ssrc,
+            stream_id,
+            spec: None,
+            wish: None,
+        });
+        if shard != home && self.relays.acquire(id, shard) {
+            spec.source = Source::Shard(home);
+            self.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+            if muted {
+                self.command(shard, Command::SetUpTrackMuted { track: id, muted });
+            }
+            self.command(home, Command::AddRelay { track: id, to: shard });
+        }
+        self.tell_speaker_to(subscriber, publisher);
+        self.dirty.insert(subscriber);
+    }
+
+    /// Never 0, which some receivers take for "none".
+    fn next_ssrc(&mut self) -> u32 {
+        self.rng.next_u32().max(1)
+    }
+
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&mut self, down: DownId) {
+        let Some(gone) = self.subscriptions.remove(down) else { return };
+        self.quality.forget_down(down);
+        let Some(participant) = self.people.get_mut(gone.subscriber) else { return };
+        let shard = participant.shard;
+        participant.transports.remove_sender(down);
+        self.dirty.insert(gone.subscriber);
+        if gone.spec.is_some() {
+            self.command(shard, Command::RemoveDownTrack { down });
+        }
+        let home = self.tracks.get(&gone.track).map(|track| track.home);
+        if let Some(home) = home.filter(|home| *home != shard)
+            && self.relays.release(gone.track, shard)
+        {
+            self.command(home, Command::RemoveRelay { track: gone.track, to: shard });
+            self.command(shard, Command::RemoveUpTrack { track: gone.track });
+        }
+        self.tell_silence_to(gone.subscriber, gone.publisher);
+    }
+
+    /// The track ends.
+    pub(crate) fn unsubscribe_from(&mut self, track: TrackId) {
+        let downs: Vec<DownId> = self.subscriptions.of_track(track).map(|s| s.down).collect();
+        for down in downs {
+            self.unsubscribe(down);
+        }
+    }
+
+    /// The subscriber leaves.
+    pub(crate) fn unsubscribe_all(&mut self, subscriber: Key) {
+        let downs: Vec<DownId> =
+            self.subscriptions.of_subscriber(subscriber).map(|s| s.down).collect();
+        for down in downs {
+            self.unsubscribe(down);
+        }
+    }
+
+    /// A negotiation is complete: these senders have a section, those cannot have one.
+    pub(crate) fn bound(&mut self, now: Instant, key: Key, bound: &[Bound], unbound: &[DownId]) {
+        for bound in bound {
+            self.bind(key, bound);
+        }
+        for down in unbound {
+            let Some(subscription) = self.subscriptions.get(*down) else { continue };
+            let track = subscription.track;
+            let sid = self.tracks.get(&track).map(|track| track.info.sid.clone());
+            let Some(track_sid) = sid else { continue };
+            if let Some(participant) = self.people.get_mut(key) {
+                participant.wants.set_subscribe(&track_sid, false);
+            }
+            let err = proto::SubscriptionError::SeCodecUnsupported.into();
+            let message = proto::SubscriptionResponse { track_sid, err };
+            self.send(key, Message::SubscriptionResponse(message));
+            self.reconcile(now, key, track);
+        }
+    }
+
+    fn bind(&mut self, key: Key, bound: &Bound) {
+        let Some(participant) = self.people.get(key) else { return };
+        let Some(peer) = participant.transports.downstream().map(|link| link.peer) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(bound.sender) else { return };
+        let spec = DownTrackSpec {
+            down: bound.sender,
+            peer,
+            track: subscription.track,
+            ssrc: subscription.ssrc,
+            rtx_ssrc: subscription.rtx_ssrc,
+            codecs: bound.codecs.clone(),
+            extensions: bound.extensions,
+            mid: bound.mid.clone(),
+            cname: subscription.stream_id.clone(),
+        };
+        if subscription.spec.as_ref() == Some(&spec) {
+            return;
+        }
+        let first = subscription.spec.replace(spec.clone()).is_none();
+        let track = subscription.track;
+        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec) });
+        if first {
+            self.apply_settings(key, track);
+            self.tell_subscribed(key, track);
+        }
+    }
+
+    /// The publisher learns of its first subscriber; a client with two connections, that its video
+    /// flows.
+    fn tell_subscribed(&mut self, subscriber: Key, id: TrackId) {
+        let hidden = self.people.get(subscriber).is_some_and(|p| p.permission.hidden);
+        let single = self.people.get(subscriber).is_some_and(|p| p.transports.single);
+        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let (publisher, kind) = (track.publisher, track.spec.kind);
+        let track_sid = track.info.sid.clone();
+        let first = !hidden && !std::mem::replace(&mut track.told_subscribed, true);
+        if first {
+            let message = proto::TrackSubscribed { track_sid: track_sid.clone() };
+            self.send(publisher, Message::TrackSubscribed(message));
+        }
+        if kind == MediaKind::Video && !single {
+            let participant_sid = self.people.get(publisher).map(|p| p.sid.clone());
+            let state = proto::StreamStateInfo {
+                participant_sid: participant_sid.unwrap_or_default(),
+                track_sid,
+                state: proto::StreamState::Active.into(),
+            };
+            let message = proto::StreamStateUpdate { stream_states: vec![state] };
+            self.send(subscriber, Message::StreamStateUpdate(message));
+        }
+    }
+
+    /// Tells the shard what the subscriber wants of the track, if that is new.
+    pub(crate) fn apply_settings(&mut self, subscriber: Key, id: TrackId) {
+        let Some(participant) = self.people.get(subscriber) else { return };
+        let Some(track) = self.tracks.get(&id) else { return };
+        let initial = Settings::initial(participant.preferences.adaptive_stream);
+        let settings = participant.wants.settings(&track.info.sid).unwrap_or(initial);
+        let wish = settings.wish(&track.info, track.spec.encodings.len());
+        let found = self.subscriptions.find(subscriber, id);
+        let Some(subscription) = found.and_then(|down| self.subscriptions.get_mut(down)) else {
+            return;
+        };
+        if subscription.spec.is_none() || subscription.wish.replace(wish) == Some(wish) {
+            return;
+        }
+        let down = subscription.down;
+        self.command_for(subscriber, Command::SetWish { down, wish });
+    }
+
+    /// `UpdateSubscription`: what is said about each track is remembered, also of later ones.
+    pub(crate) fn update_subscription(
+        &mut self,
+        now: Instant,
+        key: Key,
+        request: &proto::UpdateSubscription,
+    ) {
+        let named = request.participant_tracks.iter().flat_map(|p| &p.track_sids);
+        for sid in request.track_sids.iter().chain(named).take(crate::wants::MAX_WANTS) {
+            let Some(participant) = self.people.get_mut(key) else { return };
+            participant.wants.set_subscribe(sid, request.subscribe);
+            if let Some(track) = self.track_sids.get(sid) {
+                self.reconcile(now, key, *track);
+            }
+        }
+    }
+
+    /// `UpdateTrackSettings`.
+    pub(crate) fn update_settings(&mut self, key: Key, request: &proto::UpdateTrackSettings) {
+        for sid in request.track_sids.iter().take(crate::wants::MAX_WANTS) {
+            let Some(participant) = self.people.get_mut(key) else { return };
+            participant.wants.set_settings(sid, Settings::of(request));
+            if let Some(track) = self.track_sids.get(sid) {
+                self.apply_settings(key, *track);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which participant gets which track.
+//!
+//! * **Owns:** every subscription of the room, and the ways to find one.
+//! * **In:** subscriptions that begin and end.
+//! * **Out:** subscriptions.
+//! * **Invariant:** at most one subscription of a track by a participant.
+
+use std::collections::BTreeMap;
+
+use hearth_plane::{DownId, DownTrackSpec, TrackId, Wish};
+
+use crate::participant::Key;
+
+/// One participant gets one track.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) down: DownId,
+    pub(crate) subscriber: Key,
+    pub(crate) publisher: Key,
+    pub(crate) track: TrackId,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) stream_id: String,
+    /// What the shard was told; `None` until the client has agreed to a section.
+    pub(crate) spec: Option<DownTrackSpec>,
+    /// What the shard was told to send.
+    pub(crate) wish: Option<Wish>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    all: BTreeMap<DownId, Subscription>,
+    by_subscriber: BTreeMap<(Key, TrackId), DownId>,
+    by_track: BTreeMap<(TrackId, Key), DownId>,
+}
+
+impl Subscriptions {
+    pub(crate) fn insert(&mut self, subscription: Subscription) {
+        let Subscription { down, subscriber, track, .. } = subscription;
+        self.by_subscriber.insert((subscriber, track), down);
+        self.by_track.insert((track, subscriber), down);
+        self.all.insert(down, subscription);
+    }
+
+    pub(crate) fn remove(&mut self, down: DownId) -> Option<Subscription> {
+        let gone = self.all.remove(&down)?;
+        self.by_subscriber.remove(&(gone.subscriber, gone.track));
+        self.by_track.remove(&(gone.track, gone.subscriber));
+        Some(gone)
+    }
+
+    pub(crate) fn get(&self, down: DownId) -> Option<&Subscription> {
+        self.all.get(&down)
+    }
+
+    pub(crate) fn get_mut(&mut self, down: DownId) -> Option<&mut Subscription> {
+        self.all.get_mut(&down)
+    }
+
+    pub(crate) fn find(&self, subscriber: Key, track: TrackId) -> Option<DownId> {
+        self.by_subscriber.get(&(subscriber, track)).copied()
+    }
+
+    /// All that a participant gets.
+    pub(crate) fn of_subscriber(&self, subscriber: Key) -> impl Iterator<Item = &Subscription> {
+        let first = TrackId { room: hearth_plane::RoomId(0), n: 0 };
+        let range = self.by_subscriber.range((subscriber, first)..);
+        range
+            .take_while(move |((key, _), _)| *key == subscriber)
+            .filter_map(|(_, down)| self.all.get(down))
+    }
+
+    /// All that get a track.
+    pub(crate) fn of_track(&self, track: TrackId) -> impl Iterator<Item = &Subscription> {
+        let range = self.by_track.range((track, Key(0))..=(track, Key(u32::MAX)));
+        range.filter_map(|(_, down)| self.all.get(down))
+    }
+
+    /// Whether the participant gets any track of the other.
+    pub(crate) fn hears(&self, subscriber: Key, publisher: Key) -> bool {
+        self.of_subscriber(subscriber).any(|s| s.publisher == publisher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_plane::RoomId;
+
+    #[test]
+    fn subscriptions_are_found_from_both_ends() {
+        let mut subscriptions = Subscriptions::default();
+        for (n, subscriber, track) in [(1, 1, 10), (2, 1, 11), (3, 2, 10)] {
+            subscriptions.insert(subscription(n, Key(subscriber), id(track)));
+        }
+        let of = |key| subscriptions.of_subscriber(key).map(|s| s.down.n).collect::<Vec<_>>();
+        assert_eq!((of(Key(1)), of(Key(2)), of(Key(3))), (vec![1, 2], vec![3], vec![]));
+        let got: Vec<u32> = subscriptions.of_track(id(10)).map(|s| s.down.n).collect();
+        assert_eq!(got, [1, 3]);
+        assert!(subscriptions.hears(Key(1), Key(9)) && !subscriptions.hears(Key(3), Key(9)));
+    }
+
+    fn id(n: u32) -> TrackId {
+        TrackId { room: RoomId(1), n }
+    }
+
+    fn subscription(n: u32, subscriber: Key, track: TrackId) -> Subscription {
+        Subscription {
+            down: DownId { room: RoomId(1), n },
+            subscriber,
+            publisher: Key(9),
+            track,
+            ssrc: n,
+            rtx_ssrc: None,
+            stream_id: String::new(),
+            spec: None,
+            wish: None,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! A participant's peer connections: our end of each, and what is being negotiated on it.
+//!
+//! * **Owns:** ids, credentials and candidates of one or two transports, their
+//!   [`Answerer`] and [`Offerer`], and the offer that waits for its answer.
+//! * **In:** the client's descriptions and candidates.
+//! * **Out:** [`Command`]s that make and change the transport on its shard.
+//! * **Invariant:** a shard hears of a transport before anything else about it; the client's
+//!   candidates follow its description; at most [`MAX_EARLY`] of them wait for it.
+//! * **Spec:** a local ufrag begins with the shard's number (`ARCHITECTURE.md`).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use hearth_negotiate::{Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer};
+use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
+use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
+
+/// Candidates kept until the client's description is known. A browser has below 20.
+const MAX_EARLY: usize = 64;
+
+/// Our end of one peer connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) peer: PeerId,
+    pub(crate) local: LocalTransport,
+    /// We made the first offer: control nomination, open the channels.
+    offers: bool,
+    /// The shard was told of it.
+    added: bool,
+    /// Our candidates of the current credentials were sent to the client.
+    pub(crate) trickled: bool,
+    /// It connected at some time.
+    pub(crate) connected: bool,
+    remote: Option<RemoteParams>,
+    early: Vec<String>,
+}
+
+impl Link {
+    /// The transport begins: tells the shard, if it was not told.
+    pub(crate) fn add(&mut self, local_addrs: &[SocketAddr]) -> Option<Command> {
+        if self.added {
+            return None;
+        }
+        self.added = true;
+        let spec = PeerSpec {
+            local: self.local.ice.clone(),
+            ice_lite: self.local.ice_lite,
+            ice_controlling: self.offers,
+            local_addrs: local_addrs.to_vec(),
+            remote: None,
+            open_channels: self.offers,
+        };
+        Some(Command::AddPeer { peer: self.peer, spec: Box::new(spec) })
+    }
+
+    /// The client's description: what the shard has to know of it.
+    pub(crate) fn set_remote(
+        &mut self,
+        remote: RemoteParams,
+        candidates: Vec<String>,
+    ) -> Vec<Command> {
+        let peer = self.peer;
+        let mut commands = Vec::new();
+        if self.remote.as_ref() != Some(&remote) {
+            self.remote = Some(remote.clone());
+            commands.push(Command::SetRemote { peer, remote });
+        }
+        let early = std::mem::take(&mut self.early);
+        let candidates = early.into_iter().chain(candidates).take(MAX_EARLY);
+        commands
+            .extend(candidates.map(|candidate| Command::AddRemoteCandidate { peer, candidate }));
+        commands
+    }
+
+    /// A candidate of the client.
+    pub(crate) fn add_candidate(&mut self, candidate: String) -> Option<Command> {
+        if self.remote.is_some() && self.added {
+            return Some(Command::AddRemoteCandidate { peer: self.peer, candidate });
+        }
+        if self.early.len() < MAX_EARLY {
+            self.early.push(candidate);
+        }
+        None
+    }
+
+    /// True if a description with this user fragment restarts ICE.
+    pub(crate) fn is_restart(&self, ufrag: &str) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.ice.ufrag != ufrag)
+    }
+
+    /// New credentials on our side.
+    pub(crate) fn restart(&mut self, ice: IceCredentials) -> Option<Command> {
+        self.local.ice = ice.clone();
+        self.trickled = false;
+        self.early.clear();
+        self.added.then_some(Command::RestartIce { peer: self.peer, local: ice })
+    }
+
+    /// Forgets the transport on its shard, if it was told of it.
+    pub(crate) fn remove(&self) -> Option<Command> {
+        self.added.then_some(Command::RemovePeer { peer: self.peer })
+    }
+
+    /// Our candidates as `candidateInit`s for the section `mid`, the first of the description.
+    pub(crate) fn candidates(&self, local_addrs: &[SocketAddr], mid: &str) -> Vec<String> {
+        let ufrag = &self.local.ice.ufrag;
+        let line = |(n, addr): (u32, &SocketAddr)| {
+            // RFC 8445 §5.1.2.1: host, falling local preference, component 1.
+            let priority = (126 << 24) + ((65_535_u32.saturating_sub(n)) << 8) + 255;
+            let (ip, port) = (addr.ip(), addr.port());
+            let line =
+                format!("candidate:{} 1 udp {priority} {ip} {port} typ host ufrag {ufrag}", n + 1);
+            write_candidate(&line, mid)
+        };
+        (0..).zip(local_addrs).map(line).collect()
+    }
+}
+
+/// An offer of ours that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingOffer {
+    pub(crate) id: u32,
+    pub(crate) since: Instant,
+}
+
+/// The subscriber connection of a client with two.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) link: Link,
+    pub(crate) offerer: Offerer,
+    pub(crate) next_id: u32,
+    pub(crate) pending: Option<PendingOffer>,
+}
+
+/// All peer connections of one participant.
+#[derive(Debug)]
+pub(crate) struct Transports {
+    /// The only one, or the one for publishing.
+    pub(crate) publisher: Link,
+    pub(crate) answerer: Answerer,
+    /// Only with two connections, and only if subscribing was allowed at the join.
+    pub(crate) subscriber: Option<Subscriber>,
+    /// One connection for both directions.
+    pub(crate) single: bool,
+}
+
+/// What a client's transports shall be like.
+pub(crate) struct Shape {
+    pub(crate) single: bool,
+    pub(crate) can_subscribe: bool,
+    pub(crate) ice_lite: bool,
+    pub(crate) quirks: ClientQuirks,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) shard: ShardId,
+}
+
+impl Transports {
+    /// Makes up to two transports; nothing is told to anybody yet.
+    pub(crate) fn new(shape: &Shape, peers: [PeerId; 2], rng: &mut Rng) -> Self {
+        let mut link = |peer, offers| Link {
+            peer,
+            local: LocalTransport {
+                ice: credentials(shape.shard, rng),
+                fingerprint: shape.fingerprint,
+                ice_lite: shape.ice_lite,
+            },
+            offers,
+            added: false,
+            trickled: false,
+            connected: false,
+            remote: None,
+            early: Vec::new(),
+        };
+        let [first, second] = peers;
+        let publisher = link(first, false);
+        let wants_subscriber = !shape.single && shape.can_subscribe;
+        let subscriber = wants_subscriber.then(|| link(second, true));
+        let kind = if shape.single { AnswererKind::Single } else { AnswererKind::Publisher };
+        Self {
+            publisher,
+            answerer: Answerer::new(kind, shape.quirks.clone()),
+            subscriber: subscriber.map(|link| Subscriber {
+                link,
+                offerer: Offerer::new(shape.quirks.clone()),
+                next_id: 1 + rng.below(250),
+                pending: None,
+            }),
+            single: shape.single,
+        }
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.links().map(|link| link.peer)
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.subscriber.iter().map(|s| &s.link).chain([&self.publisher])
+    }
+
+    /// The one whose connection makes the participant active, and that carries data to it.
+    pub(crate) fn primary(&self) -> &Link {
+        self.subscriber.as_ref().map_or(&self.publisher, |s| &s.link)
+    }
+
+    pub(crate) fn is_primary(&self, peer: PeerId) -> bool {
+        self.primary().peer == peer
+    }
+
+    pub(crate) fn link_mut(&mut self, target: SignalTarget) -> Option<&mut Link> {
+        match target {
+            SignalTarget::Publisher => Some(&mut self.publisher),
+            SignalTarget::Subscriber => self.subscriber.as_mut().map(|s| &mut s.link),
+        }
+    }
+
+    pub(crate) fn by_peer_mut(&mut self, peer: PeerId) -> Option<&mut Link> {
+        let subscriber = self.subscriber.as_mut().map(|s| &mut s.link);
+        [Some(&mut self.publisher), subscriber].into_iter().flatten().find(|l| l.peer == peer)
+    }
+
+    /// The transport that carries media to the client.
+    pub(crate) fn downstream(&self) -> Option<&Link> {
+        if self.single {
+            return Some(&self.publisher);
+        }
+        self.subscriber.as_ref().map(|s| &s.link)
+    }
+
+    pub(crate) fn add_sender(&mut self, sender: hearth_negotiate::Sender) {
+        if self.single {
+            self.answerer.add_sender(sender);
+        } else if let Some(subscriber) = &mut self.subscriber {
+            subscriber.offerer.add_sender(sender);
+        }
+    }
+
+    pub(crate) fn remove_sender(&mut self, down: hearth_plane::DownId) {
+        if self.single {
+            self.answerer.remove_sender(down);
+        } else if let Some(subscriber) = &mut self.subscriber {
+            subscriber.offerer.remove_sender(down);
+        }
+    }
+
+    /// It connected at some time, so that the client may come back to it.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.primary().connected
+    }
+}
+
+/// Credentials of a transport on `shard`.
+pub(crate) fn credentials(shard: ShardId, rng: &mut Rng) -> IceCredentials {
+    let ShardId(shard) = shard;
+    IceCredentials { ufrag: format!("{shard:02x}{}", rng.ice_chars(14)), pwd: rng.ice_chars(24) }
+}
+
+/// The first `a=<name>:` of a description.
+pub(crate) fn first_attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
+    sdp.lines().find_map(|line| {
+        line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':').map(str::trim)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_plane::RoomId;
+
+    #[test]
+    fn a_ufrag_names_its_shard() {
+        let ice = credentials(ShardId(3), &mut Rng::new(1));
+        assert!(ice.ufrag.starts_with("03"));
+        assert_eq!((ice.ufrag.len(), ice.pwd.len()), (16, 24));
+    }
+
+    #[test]
+    fn candidates_before_the_description_wait_for_it_in_bounds() {
+        let mut transports = transports();
+        let link = &mut transports.publisher;
+        assert!(link.add(&[]).is_some() && link.add(&[]).is_none());
+        for n in 0..100 {
+            assert_eq!(link.add_candidate(format!("candidate:{n}")), None);
+        }
+        let remote = RemoteParams {
+            ice: IceCredentials { ufrag: "abcd".into(), pwd: "p".repeat(22) },
+            fingerprint: Fingerprint([1; 32]),
+        };
+        let commands = link.set_remote(remote.clone(), Vec::new());
+        assert!(matches!(commands[0], Command::SetRemote { .. }));
+        assert_eq!(commands.len(), 1 + MAX_EARLY);
+        assert_eq!(link.set_remote(remote, Vec::new()), []);
+        assert!(link.add_candidate("candidate:x".into()).is_some());
+        assert!(link.is_restart("efgh") && !link.is_restart("abcd"));
+    }
+
+    #[test]
+    fn our_first_candidate_has_the_priority_of_a_host() {
+        let transports = transports();
+        let addr = "192.0.2.7:7882".parse().unwrap();
+        let [json] = transports.publisher.candidates(&[addr], "0").try_into().unwrap();
+        assert!(json.contains("candidate:1 1 udp 2130706431 192.0.2.7 7882 typ host ufrag 00"));
+    }
+
+    #[test]
+    fn attributes_are_found_by_their_whole_name() {
+        let sdp = "v=0\r\na=midx:no\r\na=mid:7\r\na=mid:8\r\n";
+        assert_eq!(first_attribute(sdp, "mid"), Some("7"));
+        assert_eq!(first_attribute(sdp, "ice-ufrag"), None);
+    }
+
+    fn transports() -> Transports {
+        let shape = Shape {
+            single: true,
+            can_subscribe: true,
+            ice_lite: true,
+            quirks: ClientQuirks::default(),
+            fingerprint: Fingerprint([0; 32]),
+            shard: ShardId(0),
+        };
+        let peer = |n| PeerId { room: RoomId(1), n };
+        Transports::new(&shape, [peer(1), peer(2)], &mut Rng::new(1))
+    }
+}

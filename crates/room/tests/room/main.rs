@@ -1,0 +1,12 @@
+//! A room in virtual time, with clients that speak as browsers do.
+#![cfg_attr(
+    test,
+    expect(clippy::wildcard_enum_match_arm, reason = "a test looks for the one variant it means")
+)]
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod rules;

@@ -1,0 +1,227 @@
+//! The configuration as written: every key optional, nothing checked but its type.
+//!
+//! * **Owns:** nothing; a mirror of the reference server's YAML, as far as it has an effect here.
+//! * **In:** a parsed document.
+//! * **Out:** [`Raw`], or the first value of the wrong type, by key, place and expected type.
+//! * **Invariant:** a value is never quoted: it may be a secret in the wrong place.
+
+
+use super::ApiKeys;
+use super::tree::{Place, Placed, Tree};
+
+/// A value that is not what its key takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: `{key}` must be {expected}")]
+pub(crate) struct WrongType {
+    place: Place,
+    key: &'static str,
+    expected: &'static str,
+}
+
+/// The keys that have an effect.
+#[derive(Default)]
+pub(crate) struct Raw {
+    pub(crate) port: Option<i128>,
+    pub(crate) bind_addresses: Option<Vec<String>>,
+    pub(crate) region: Option<String>,
+    pub(crate) development: Option<bool>,
+    pub(crate) key_file: Option<String>,
+    pub(crate) keys: ApiKeys,
+    pub(crate) rtc: RawRtc,
+    pub(crate) logging: RawLogging,
+    pub(crate) room: RawRoom,
+}
+
+/// `rtc`.
+#[derive(Default)]
+pub(crate) struct RawRtc {
+    pub(crate) udp_port: Option<String>,
+    pub(crate) tcp_port: Option<i128>,
+    pub(crate) node_ip: Option<String>,
+    pub(crate) use_external_ip: Option<bool>,
+    pub(crate) use_ice_lite: Option<bool>,
+    pub(crate) port_range_start: Option<i128>,
+    pub(crate) port_range_end: Option<i128>,
+}
+
+/// `logging`.
+#[derive(Default)]
+pub(crate) struct RawLogging {
+    pub(crate) level: Option<String>,
+    pub(crate) json: Option<bool>,
+}
+
+/// `room`.
+#[derive(Default)]
+pub(crate) struct RawRoom {
+    pub(crate) auto_create: Option<bool>,
+    pub(crate) empty_timeout: Option<i128>,
+    pub(crate) departure_timeout: Option<i128>,
+    pub(crate) max_participants: Option<i128>,
+    pub(crate) enabled_codecs: Option<Vec<String>>,
+}
+
+impl Raw {
+    /// Takes what has an effect out of a document; other keys were reported before.
+    pub(crate) fn from_document(root: &Placed) -> Result<Self, WrongType> {
+        Ok(Self {
+            port: whole(root, "port")?,
+            bind_addresses: texts(root, "bind_addresses")?,
+            region: text(root, "region")?,
+            development: truth(root, "development")?,
+            key_file: text(root, "key_file")?,
+            keys: keys(root)?,
+            rtc: RawRtc {
+                udp_port: text(root, "rtc.udp_port")?,
+                tcp_port: whole(root, "rtc.tcp_port")?,
+                node_ip: text(root, "rtc.node_ip")?,
+                use_external_ip: truth(root, "rtc.use_external_ip")?,
+                use_ice_lite: truth(root, "rtc.use_ice_lite")?,
+                port_range_start: whole(root, "rtc.port_range_start")?,
+                port_range_end: whole(root, "rtc.port_range_end")?,
+            },
+            logging: RawLogging {
+                level: text(root, "logging.level")?,
+                json: truth(root, "logging.json")?,
+            },
+            room: RawRoom {
+                auto_create: truth(root, "room.auto_create")?,
+                empty_timeout: whole(root, "room.empty_timeout")?,
+                departure_timeout: whole(root, "room.departure_timeout")?,
+                max_participants: whole(root, "room.max_participants")?,
+                enabled_codecs: codecs(root)?,
+            },
+        })
+    }
+}
+
+/// Finds a value by its path; a section that is no mapping is an error of that section.
+fn find<'t>(root: &'t Placed, key: &'static str) -> Result<Option<&'t Placed>, WrongType> {
+    let mut at = root;
+    for step in key.split('.') {
+        at = match &at.tree {
+            Tree::Map(entries) => match entries.iter().find(|entry| entry.key == step) {
+                Some(entry) => &entry.value,
+                None => return Ok(None),
+            },
+            Tree::Null => return Ok(None),
+            Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::List(_) => {
+                let key = key.split_once('.').map_or(key, |(section, _)| section);
+                return Err(WrongType { place: at.place, key, expected: "a section with keys below it" });
+            }
+        };
+    }
+    Ok(if matches!(at.tree, Tree::Null) { None } else { Some(at) })
+}
+
+/// Reads one optional value with `take`, which says `None` if the type is wrong.
+fn read<T>(
+    root: &Placed,
+    key: &'static str,
+    expected: &'static str,
+    take: impl FnOnce(&Tree) -> Option<T>,
+) -> Result<Option<T>, WrongType> {
+    let Some(at) = find(root, key)? else { return Ok(None) };
+    take(&at.tree).map(Some).ok_or(WrongType { place: at.place, key, expected })
+}
+
+fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
+    read(root, key, "a whole number", |tree| match tree {
+        Tree::Whole(number) => Some(*number),
+        Tree::Text(text) => text.parse().ok(),
+        Tree::Null | Tree::Bool(_) | Tree::Real | Tree::List(_) | Tree::Map(_) => None,
+    })
+}
+
+fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
+    read(root, key, "true or false", |tree| match tree {
+        Tree::Bool(truth) => Some(*truth),
+        Tree::Null
+        | Tree::Whole(_)
+        | Tree::Real
+        | Tree::Text(_)
+        | Tree::List(_)
+        | Tree::Map(_) => None,
+    })
+}
+
+fn as_text(tree: &Tree) -> Option<String> {
+    match tree {
+        Tree::Text(text) => Some(text.clone()),
+        Tree::Whole(number) => Some(number.to_string()),
+        Tree::Null | Tree::Bool(_) | Tree::Real | Tree::List(_) | Tree::Map(_) => None,
+    }
+}
+
+fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
+    read(root, key, "text", as_text)
+}
+
+fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
+    read(root, key, "a list of texts, such as [\"127.0.0.1\"]", |tree| match tree {
+        Tree::List(list) => list.iter().map(|item| as_text(&item.tree)).collect(),
+        Tree::Null
+        | Tree::Bool(_)
+        | Tree::Whole(_)
+        | Tree::Real
+        | Tree::Text(_)
+        | Tree::Map(_) => None,
+    })
+}
+
+/// `room.enabled_codecs`: a list of `{mime, fmtp_line}`; only the MIME type is used.
+fn codecs(root: &Placed) -> Result<Option<Vec<String>>, WrongType> {
+    read(root, "room.enabled_codecs", "a list such as [{mime: audio/opus}]", |tree| match tree {
+        Tree::List(list) => list.iter().map(|item| mime(&item.tree)).collect(),
+        Tree::Null
+        | Tree::Bool(_)
+        | Tree::Whole(_)
+        | Tree::Real
+        | Tree::Text(_)
+        | Tree::Map(_) => None,
+    })
+}
+
+fn mime(codec: &Tree) -> Option<String> {
+    let Tree::Map(entries) = codec else { return None };
+    entries.iter().find(|entry| entry.key == "mime").and_then(|entry| as_text(&entry.value.tree))
+}
+
+/// `keys`. A secret that YAML reads as a number or a truth must be quoted, because `007` and `7`
+/// would be the same secret.
+fn keys(root: &Placed) -> Result<ApiKeys, WrongType> {
+    let found = read(root, "keys", EXPECTED_KEYS, |tree| match tree {
+        Tree::Map(entries) => entries
+            .iter()
+            .map(|entry| match &entry.value.tree {
+                Tree::Text(secret) => Some((entry.key.clone(), secret.clone())),
+                Tree::Null
+                | Tree::Bool(_)
+                | Tree::Whole(_)
+                | Tree::Real
+                | Tree::List(_)
+                | Tree::Map(_) => None,
+            })
+            .collect(),
+        Tree::Null
+        | Tree::Bool(_)
+        | Tree::Whole(_)
+        | Tree::Real
+        | Tree::Text(_)
+        | Tree::List(_) => None,
+    })?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Reads a document that is nothing but keys: a key file, or the value of `--keys`.
+pub(crate) fn only_keys(document: Placed) -> Result<ApiKeys, WrongType> {
+    let entry = super::tree::Entry {
+        key: "keys".to_owned(),
+        key_place: document.place,
+        value: document,
+    };
+    keys(&Placed { place: Place::default(), tree: Tree::Map(vec![entry]) })
+}
+
+const EXPECTED_KEYS: &str =
+    "API keys with their secrets, `key: secret`, with a space after the colon and all-digit secrets in quotes";

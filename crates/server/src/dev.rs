@@ -1,0 +1,101 @@
+//! What `--dev` tells the person who started it.
+//!
+//! * **Owns:** nothing.
+//! * **In:** the configuration and the port that was bound.
+//! * **Out:** a page of text on standard output: addresses, a token, commands to copy.
+//! * **Invariant:** every command in it works as printed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hearth_access::{TokenBuilder, VideoGrant};
+
+use crate::config::{Config, DEV_KEY};
+use crate::say;
+
+const ROOM: &str = "demo";
+const VALID_FOR: Duration = Duration::from_secs(24 * 3_600);
+
+/// Prints the page; `now_unix` in seconds.
+pub(crate) fn greet(config: &Config, port: u16, now_unix: u64) {
+    if let Some(key) = config.keys().first() {
+        say(&page(&reachable(config.bind(), port), key, now_unix));
+    }
+}
+
+/// Host and port for a browser on this machine.
+fn reachable(bind: &[IpAddr], port: u16) -> String {
+    let here = bind.is_empty() || bind.iter().any(|ip| ip.is_loopback() || ip.is_unspecified());
+    match bind.first() {
+        Some(ip) if !here => SocketAddr::new(*ip, port).to_string(),
+        Some(_) | None => format!("localhost:{port}"),
+    }
+}
+
+fn page(host: &str, (key, secret): &(String, String), now_unix: u64) -> String {
+    let signer = if (key.as_str(), secret.as_str()) == DEV_KEY {
+        "--dev".to_owned()
+    } else {
+        format!("--api-key {key} --api-secret {secret}")
+    };
+    let token = TokenBuilder::new()
+        .identity("guest")
+        .name("Guest")
+        .video(VideoGrant::join(ROOM))
+        .sign(key, secret, now_unix, VALID_FOR)
+        .unwrap_or_default();
+    format!(
+        "
+Hearth is running for development: whoever can reach it can make tokens with these keys.
+
+  demo page     http://{host}/
+  server URL    ws://{host}
+  API key       {key}
+  API secret    {secret}
+
+A token for \"guest\" in the room \"{ROOM}\", valid for 24 hours:
+
+  {token}
+
+More tokens, and a second participant with the LiveKit command line:
+
+  hearth token create {signer} --join --room {ROOM} --identity alice --valid-for 24h
+  lk room join --url ws://{host} --api-key {key} --api-secret {secret} --identity bob --publish-demo {ROOM}
+
+Ctrl-C stops the server.
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_access::Keys;
+
+    use super::*;
+
+    #[test]
+    fn the_printed_token_is_good_for_the_printed_room() {
+        let key = ("devkey".to_owned(), "secret".to_owned());
+        let page = page("localhost:7880", &key, 1_800_000_000);
+        let token = page.lines().map(str::trim).find(|line| line.starts_with("ey")).unwrap();
+        let keys = Keys::new([("devkey".to_owned(), "secret".to_owned())]);
+        let claims = keys.verify(token, 1_800_000_000).unwrap();
+        assert_eq!((claims.identity.as_str(), claims.video.room.as_str()), ("guest", ROOM));
+        assert!(page.contains("http://localhost:7880/"));
+        assert!(page.contains("hearth token create --dev --join"));
+    }
+
+    #[test]
+    fn the_printed_host_is_one_that_is_listened_on() {
+        for (bind, host) in [
+            (&[][..], "localhost:1"),
+            (&["127.0.0.1", "::1"], "localhost:1"),
+            (&["0.0.0.0"], "localhost:1"),
+            (&["192.0.2.7"], "192.0.2.7:1"),
+            (&["2001:db8::7"], "[2001:db8::7]:1"),
+        ] {
+            let bind: Vec<IpAddr> = bind.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(reachable(&bind, 1), host);
+        }
+    }
+}

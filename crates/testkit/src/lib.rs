@@ -1,0 +1,21 @@
+//! Clients for tests: a transport, a publisher and a viewer, in virtual time.
+//!
+//! * **Owns:** nothing that outlives a test.
+//! * **In:** datagrams and time.
+//! * **Out:** datagrams, and what a person in front of the client would see.
+//! * **Invariant:** everything random about media comes from a seed. (DTLS and ICE make random
+//!   values of their own; nothing that is asserted depends on them.)
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: what cannot happen ends the test"
+)]
+
+mod client;
+mod publisher;
+mod viewer;
+
+pub use client::{Client, Received};
+pub use publisher::{Publisher, extensions, video_codecs, audio_codecs};
+pub use viewer::{Viewer, ViewerReport};

@@ -1,0 +1,44 @@
+// A person in a browser page.
+
+import { within } from './eventually.js';
+import { readable } from './signalling.js';
+
+/** A page of ours with one livekit-client in it; `call(command, ...args)` runs `window.person[command]`. */
+export class PagePerson {
+  log = [];
+
+  static async open(identity, browser, site, client = 'livekit-client') {
+    const person = new PagePerson();
+    person.identity = identity;
+    const log = (line) => person.log.push(line.slice(0, 2_000));
+    person.page = await browser.openPage(`${site.url}/?client=${client}`, log);
+    const ready = await person.page.evaluate(() => typeof window.person === 'object');
+    if (!ready) throw new Error(`${identity}: the page did not load ${client}\n${person.log.join('\n')}`);
+    return person;
+  }
+
+  async call(command, ...args) {
+    const body = ([name, list]) => window.person[name](...list);
+    const result = this.page.evaluate(body, [command, args]);
+    try {
+      return await within(result, 40_000, `${command}`);
+    } catch (error) {
+      throw new Error(`${this.identity}: ${error.message}`, { cause: error });
+    }
+  }
+
+  async evidence() {
+    const tap = await this.call('tap').catch((error) => ({ messages: [], connections: [String(error)] }));
+    const events = await this.call('events').catch((error) => [String(error)]);
+    return {
+      'signalling.jsonl': tap.messages.map(readable).map((message) => JSON.stringify(message)).join('\n'),
+      'connections.jsonl': tap.connections.map((entry) => JSON.stringify(entry)).join('\n'),
+      'events.json': JSON.stringify(events, null, 1),
+      'log.txt': this.log.join('\n'),
+    };
+  }
+
+  async close() {
+    await this.page.close().catch(() => {});
+  }
+}

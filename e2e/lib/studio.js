@@ -1,0 +1,131 @@
+// What a suite needs around it: one server, one page server, one of each browser, and for every test a room of its own
+// whose people are gone when it ends. When a test fails, what everybody saw is written to `out/`.
+
+import assert from 'node:assert/strict';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Chromium, Firefox } from './browsers.js';
+import { nodePeer, pythonPeer } from './native.js';
+import { PagePerson } from './page-person.js';
+import { Server } from './server.js';
+import { Site } from './site.js';
+import { token } from './tokens.js';
+
+/** Where failures and screenshots are written. */
+export const OUT = fileURLToPath(new URL('../out/', import.meta.url));
+
+const SCENE_TIMEOUT = 120_000;
+
+/** Call once per suite. `config` is YAML for the server. */
+export function studio({ config } = {}) {
+  const studio = new Studio();
+  before(() => studio.open(config), { timeout: 60_000 });
+  after(() => studio.close(), { timeout: 60_000 });
+  return studio;
+}
+
+class Studio {
+  #browsers = new Map();
+
+  async open(config) {
+    this.server = await Server.start({ config });
+    this.site = await Site.start();
+  }
+
+  async close() {
+    await Promise.allSettled([...this.#browsers.values()].map(async (browser) => (await browser).close()));
+    await this.site?.stop();
+    const server = this.server;
+    if (!server) return;
+    const obeyed = await server.stop();
+    assert.deepEqual(server.complaints(), [], 'the server wrote errors');
+    assert.ok(obeyed, 'the server ended when it was asked to');
+  }
+
+  /** A browser that all tests of the suite share; each page has a context of its own. */
+  browser(engine) {
+    if (!this.#browsers.has(engine)) this.#browsers.set(engine, engine.launch());
+    return this.#browsers.get(engine);
+  }
+
+  /** One test with a room of its own. */
+  scene(name, body, { timeout = SCENE_TIMEOUT } = {}) {
+    return test(name, { timeout }, async () => {
+      const scene = new Scene(this, name);
+      try {
+        await body(scene);
+      } catch (error) {
+        error.message += `\n(evidence: ${await scene.keepEvidence()})`;
+        throw error;
+      } finally {
+        await scene.close();
+      }
+    });
+  }
+}
+
+class Scene {
+  #people = [];
+  #logStart;
+
+  constructor(studio, name) {
+    this.studio = studio;
+    this.server = studio.server;
+    this.slug = name.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 70);
+    this.room = `${this.slug.slice(0, 24)}-${Math.random().toString(36).slice(2, 8)}`;
+    this.#logStart = studio.server.log.length;
+  }
+
+  /** A person in Chromium who has joined. */
+  chromium(identity, settings) {
+    return this.#page(identity, Chromium, settings);
+  }
+
+  /** A person in Firefox who has joined. */
+  firefox(identity, settings) {
+    return this.#page(identity, Firefox, settings);
+  }
+
+  /** A person with the Python SDK who has joined. */
+  python(identity, environment) {
+    return this.#joined(pythonPeer(identity, environment), {});
+  }
+
+  /** A person with the Node SDK who has joined. */
+  node(identity, sdk) {
+    return this.#joined(nodePeer(identity, sdk), {});
+  }
+
+  async #page(identity, engine, { client, ...settings } = {}) {
+    const browser = await this.studio.browser(engine);
+    return this.#joined(await PagePerson.open(identity, browser, this.studio.site, client), settings);
+  }
+
+  async #joined(person, { options, connect, grant }) {
+    this.#people.push(person);
+    const access = await token(person.identity, this.room, grant);
+    person.joined = await person.call('join', { url: this.server.ws, token: access, options, connect });
+    return person;
+  }
+
+  /** Writes what everybody saw, and says where. */
+  async keepEvidence() {
+    const folder = join(OUT, this.slug);
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'server.txt'), this.server.log.slice(this.#logStart));
+    for (const person of this.#people) {
+      for (const [name, text] of Object.entries(await person.evidence())) {
+        await writeFile(join(folder, `${person.identity}.${name}`), text);
+      }
+    }
+    return `e2e/out/${this.slug}`;
+  }
+
+  async close() {
+    await Promise.allSettled(this.#people.map((person) => person.close()));
+  }
+}

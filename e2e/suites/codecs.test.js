@@ -1,0 +1,34 @@
+// Every video codec that Chromium can send arrives as that codec.
+
+import { describe } from 'node:test';
+
+import { seesPicture } from '../lib/notice.js';
+import { studio } from '../lib/studio.js';
+
+const place = studio();
+const CODECS = [
+  { codec: 'H264', publish: { videoCodec: 'h264', simulcast: true } },
+  { codec: 'H264', publish: { videoCodec: 'h264', simulcast: false } },
+  { codec: 'VP8', publish: { videoCodec: 'vp8', simulcast: false } },
+  { codec: 'VP9', publish: { videoCodec: 'vp9' } },
+  { codec: 'AV1', publish: { videoCodec: 'av1' } },
+];
+const WAYS = [
+  { way: 'one peer connection', options: {} },
+  { way: 'two peer connections', options: { singlePeerConnection: false } },
+];
+
+for (const { way, options } of WAYS) {
+  describe(`Codecs, ${way}`, () => {
+    for (const { codec, publish } of CODECS) {
+      place.scene(`${codec} ${JSON.stringify(publish)} is decoded, ${way}`, async (room) => {
+        const alice = await room.chromium('alice', { options });
+        const bob = await room.chromium('bob', { options });
+        await alice.call('camera', publish);
+        await seesPicture(bob, alice, { codec, timeout: 35_000 });
+        const carol = await room.chromium('carol', { options });
+        await seesPicture(carol, alice, { codec, timeout: 35_000 });
+      });
+    }
+  });
+}

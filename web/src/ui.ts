@@ -1,0 +1,133 @@
+// Small pieces every view is made of: elements, buttons, toasts.
+import { icon, type IconName } from "./icons.ts";
+
+export type Child = Node | string | null | undefined | false;
+type Handler = (event: never) => void;
+type Attributes = Record<string, string | number | boolean | undefined | Handler>;
+
+/** Makes an element. `on…` attributes are listeners, `true` is an empty attribute, `false` none. */
+export function el<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === false) continue;
+    if (typeof value === "function") {
+      element.addEventListener(name.slice(2), value as EventListener);
+    } else {
+      element.setAttribute(name === "test" ? "data-testid" : name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...children.filter((child): child is Node | string => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** A silent picture. Sound is played elsewhere; a muted video may always start. */
+export function videoElement(attributes: Attributes = {}): HTMLVideoElement {
+  const video = el("video", { autoplay: true, playsinline: true, ...attributes });
+  video.muted = true;
+  return video;
+}
+
+/** A round button with an icon; its name is spoken and shown as a tooltip. */
+export function iconButton(name: IconName, label: string, test: string, onclick: () => void, kind = ""): HTMLButtonElement {
+  const button = el("button", { type: "button", class: `round ${kind}`.trim(), test, onclick });
+  setIconButton(button, name, label);
+  return button;
+}
+
+/** Changes what a button of `iconButton` shows and says. */
+export function setIconButton(button: HTMLButtonElement, name: IconName, label: string): void {
+  if (button.dataset.icon !== name) {
+    button.dataset.icon = name;
+    button.querySelector(".icon")?.remove();
+    button.prepend(icon(name));
+  }
+  if (button.title !== label) {
+    button.title = label;
+    button.setAttribute("aria-label", label);
+  }
+}
+
+/** Shows whether what a button stands for is on. */
+export function setOn(button: HTMLButtonElement, on: boolean): void {
+  button.dataset.on = String(on);
+}
+
+export interface Notice {
+  text: string;
+  kind: "info" | "good" | "warning" | "error";
+}
+
+/** Errors stay until they are dismissed or the next attempt begins. */
+const STAYS_MS = { info: 4000, good: 4000, warning: 10_000, error: undefined };
+const MAX_TOASTS = 3;
+const ICONS = { info: "info", good: "check", warning: "warning", error: "warning" } as const;
+
+/** Says something in passing. The same words twice are one toast. */
+export function toast(notice: Notice): void {
+  const region = document.getElementById("toasts");
+  if (!region) return;
+  for (const shown of region.children) {
+    if (shown.querySelector(".toast-text")?.textContent === notice.text) shown.remove();
+  }
+  const close = el("button", { type: "button", class: "toast-close", "aria-label": "Dismiss" }, icon("close"));
+  const box = el(
+    "div",
+    { class: `toast ${notice.kind}`, test: "toast", role: notice.kind === "error" ? "alert" : "status" },
+    icon(ICONS[notice.kind]),
+    el("span", { class: "toast-text" }, notice.text),
+    close,
+  );
+  let timer = 0;
+  const start = () => {
+    clearTimeout(timer);
+    const stays = STAYS_MS[notice.kind];
+    if (stays !== undefined) timer = window.setTimeout(() => box.remove(), stays);
+  };
+  const hold = () => clearTimeout(timer);
+  box.addEventListener("pointerenter", hold);
+  box.addEventListener("focusin", hold);
+  box.addEventListener("pointerleave", start);
+  box.addEventListener("focusout", start);
+  close.addEventListener("click", () => box.remove());
+  region.append(box);
+  while (region.children.length > MAX_TOASTS) region.firstElementChild?.remove();
+  start();
+}
+
+/** Takes all toasts away. */
+export function clearToasts(): void {
+  document.getElementById("toasts")?.replaceChildren();
+}
+
+/** At most two letters to stand for a person without a picture. */
+export function initials(name: string): string {
+  const words = name.split(/[\s._-]+/u).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0]];
+  return letters.map((word) => (word ? [...word][0] : "")).join("").toUpperCase() || "?";
+}
+
+/** A hue for a person that everybody sees alike. */
+export function hue(text: string): number {
+  let sum = 7;
+  for (const char of text) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 3600;
+  return sum % 360;
+}
+
+/** The name to show for somebody. */
+export function displayName(person: { name?: string; identity: string }): string {
+  return person.name?.trim() || person.identity || "Guest";
+}
+
+/** Copies text; where the browser forbids it, shows it for copying by hand. */
+export async function copyText(text: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast({ text: "Link copied. Send it to the people you want to meet.", kind: "good" });
+  } catch {
+    window.prompt("Copy this link:", text);
+  }
+}
