@@ -1,4 +1,4 @@
-// Every video codec that Chromium can send arrives as that codec.
+// Every video codec that Chromium can send arrives as that codec, also at somebody who joins later.
 
 import { describe } from 'node:test';
 
@@ -7,11 +7,11 @@ import { studio } from '../lib/studio.js';
 
 const place = studio();
 const CODECS = [
-  { codec: 'H264', publish: { videoCodec: 'h264', simulcast: true } },
-  { codec: 'H264', publish: { videoCodec: 'h264', simulcast: false } },
-  { codec: 'VP8', publish: { videoCodec: 'vp8', simulcast: false } },
-  { codec: 'VP9', publish: { videoCodec: 'vp9' } },
-  { codec: 'AV1', publish: { videoCodec: 'av1' } },
+  { name: 'H264 with simulcast', codec: 'H264', publish: { videoCodec: 'h264', simulcast: true } },
+  { name: 'H264', codec: 'H264', publish: { videoCodec: 'h264', simulcast: false } },
+  { name: 'VP8', codec: 'VP8', publish: { videoCodec: 'vp8', simulcast: false } },
+  { name: 'VP9 with layers', codec: 'VP9', publish: { videoCodec: 'vp9' } },
+  { name: 'AV1 with layers', codec: 'AV1', publish: { videoCodec: 'av1' } },
 ];
 const WAYS = [
   { way: 'one peer connection', options: {} },
@@ -20,8 +20,8 @@ const WAYS = [
 
 for (const { way, options } of WAYS) {
   describe(`Codecs, ${way}`, () => {
-    for (const { codec, publish } of CODECS) {
-      place.scene(`${codec} ${JSON.stringify(publish)} is decoded, ${way}`, async (room) => {
+    for (const { name, codec, publish } of CODECS) {
+      place.scene(`${name} is decoded, ${way}`, async (room) => {
         const alice = await room.chromium('alice', { options });
         const bob = await room.chromium('bob', { options });
         await alice.call('camera', publish);

@@ -24,6 +24,8 @@ export function newRoom(media: LocalMedia, v0: boolean): Room {
   });
 }
 
+const SMALL_CIRCLE = 8;
+
 type Panel = "chat" | "people";
 
 /** The call view of a connected room. */
@@ -112,11 +114,8 @@ export class Call {
       // Nobody wants to hear about the microphone of a call that is over.
       if (this.room.state === "disconnected") return;
       console.warn(`publishing the ${device} failed`, cause);
-      toast(
-        cause instanceof DOMException
-          ? (deviceNotice(cause, device) ?? sendNotice(device))
-          : sendNotice(device),
-      );
+      const notice = deviceNotice(cause, device);
+      if (notice) toast(notice);
     }
   }
 
@@ -130,14 +129,19 @@ export class Call {
       .on(RoomEvent.Reconnecting, () => this.showLost())
       .on(RoomEvent.SignalReconnecting, () => this.showLost())
       .on(RoomEvent.Reconnected, () => this.showBack())
-      .on(RoomEvent.ParticipantConnected, (person) => toast({ text: `${displayName(person)} joined.`, kind: "info" }))
-      .on(RoomEvent.ParticipantDisconnected, (person) => toast({ text: `${displayName(person)} left.`, kind: "info" }))
+      .on(RoomEvent.ParticipantConnected, (person) => this.announce(`${displayName(person)} joined.`))
+      .on(RoomEvent.ParticipantDisconnected, (person) => this.announce(`${displayName(person)} left.`))
       .on(RoomEvent.MediaDevicesError, (cause, kind) => {
         const device = kind === "audioinput" ? "microphone" : kind === "videoinput" ? "camera" : undefined;
         const notice = device && deviceNotice(cause, device);
         if (notice) toast(notice);
       })
       .on(RoomEvent.Disconnected, (reason) => this.end(reason));
+  }
+
+  /** Who comes and goes is worth a word only while the circle is small. */
+  private announce(text: string): void {
+    if (this.room.remoteParticipants.size <= SMALL_CIRCLE) toast({ text, kind: "info" });
   }
 
   private readonly play = (track: RemoteTrack) => {
@@ -200,8 +204,4 @@ export class Call {
     this.element.remove();
     this.onend(disconnectNotice(reason));
   }
-}
-
-function sendNotice(device: "microphone" | "camera"): Notice {
-  return { text: `Others cannot ${device === "camera" ? "see" : "hear"} you: your ${device} did not reach the server. Turn it on again.`, kind: "error" };
 }

@@ -1,5 +1,12 @@
 // What went wrong, in words for people: what happened, and what they can do.
-import { ConnectionError, ConnectionErrorReason, DisconnectReason, MediaDeviceFailure } from "livekit-client";
+import {
+  ConnectionError,
+  ConnectionErrorReason,
+  DeviceUnsupportedError,
+  DisconnectReason,
+  LivekitError,
+  MediaDeviceFailure,
+} from "livekit-client";
 import type { Notice } from "./ui.ts";
 
 export type Device = "camera" | "microphone" | "speaker" | "screen";
@@ -9,6 +16,8 @@ const error = (text: string): Notice => ({ text, kind: "error" });
 
 /** A camera, microphone or screen could not be had. Nothing, if the person simply said no. */
 export function deviceNotice(cause: unknown, device: Device): Notice | undefined {
+  // What the browser refuses has the browser's own error type; the rest failed on the way to the server.
+  if (cause instanceof LivekitError && !(cause instanceof DeviceUnsupportedError)) return sendNotice(device);
   if (device === "screen") return screenNotice(cause);
   if (device === "speaker") return warning("The browser could not switch to that speaker. Sound stays where it was.");
   if (!window.isSecureContext || !navigator.mediaDevices) {
@@ -26,6 +35,12 @@ export function deviceNotice(cause: unknown, device: Device): Notice | undefined
     case undefined:
       return warning(`Your ${device} could not be started. Try another one in the settings.`);
   }
+}
+
+/** Something was captured, but the server did not take it. */
+function sendNotice(device: Device): Notice {
+  const sense = device === "microphone" ? "hear you" : device === "camera" ? "see you" : "see your screen";
+  return error(`Others cannot ${sense}: your ${device} did not reach the server. Try again.`);
 }
 
 function screenNotice(cause: unknown): Notice | undefined {

@@ -161,7 +161,9 @@ export class Tiles {
       if (this.tiles.has(key)) continue;
       const tile = make();
       this.tiles.set(key, tile);
-      this.element.append(tile.element);
+      // Read and tabbed through in the order seen: oneself comes last.
+      const me = [...this.tiles.values()].find((other) => other.participant.isLocal && other !== tile);
+      this.element.insertBefore(tile.element, tile.participant.isLocal ? null : (me?.element ?? null));
     }
     const large = this.large();
     for (const [key, tile] of this.tiles) tile.draw(key === large);

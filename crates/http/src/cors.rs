@@ -35,7 +35,8 @@ impl Cors {
         if self.origin.is_some() {
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
         }
-        let allowed = if self.any_origin { Some(HeaderValue::from_static("*")) } else { self.origin };
+        let allowed =
+            if self.any_origin { Some(HeaderValue::from_static("*")) } else { self.origin };
         if let Some(allowed) = allowed {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         }

@@ -77,8 +77,9 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
     let resumes = params.reconnect;
     let stopping = asked.caller.stopping;
     match timeout(JOIN_DEADLINE, join(state, claims, params)).await {
-        Ok(Ok((session, first))) => upgrade
-            .on_upgrade(move |socket| Connection::new(socket, session).run(first, stopping)),
+        Ok(Ok((session, first))) => {
+            upgrade.on_upgrade(move |socket| Connection::new(socket, session).run(first, stopping))
+        }
         // A client that resumes is told by a message what to do instead.
         Ok(Err(JoinFailure::Refused(JoinError::RoomNotFound))) if resumes => {
             upgrade.on_upgrade(move |socket| crate::socket::say_and_close(socket, reconnect()))

@@ -135,7 +135,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             _ => return Err(error()),
         };
         let number: u64 = number.parse().map_err(|_| error())?;
-        seconds = number.checked_mul(factor).and_then(|n| n.checked_add(seconds)).ok_or_else(error)?;
+        seconds =
+            number.checked_mul(factor).and_then(|n| n.checked_add(seconds)).ok_or_else(error)?;
         rest = unit.get(1..).unwrap_or_default();
     }
     if seconds == 0 { Err(error()) } else { Ok(Duration::from_secs(seconds)) }

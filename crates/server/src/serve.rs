@@ -212,7 +212,10 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
     let ips = config.node_ips();
     Ok(NodeConfig {
         shards: u16::try_from(cores().clamp(2, MAX_SHARDS)).unwrap_or(2),
-        udp_bind: udp_bind(config).iter().map(|ip| SocketAddr::new(*ip, config.udp_port())).collect(),
+        udp_bind: udp_bind(config)
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, config.udp_port()))
+            .collect(),
         advertised: ips.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
         advertise_loopback: config.dev(),
         auto_create: limits.auto_create,
@@ -245,7 +248,8 @@ fn udp_bind(config: &Config) -> Vec<IpAddr> {
         return bind;
     }
     let both = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
-    let wanted = |any: &IpAddr| ips.is_empty() || ips.iter().any(|ip| ip.is_ipv4() == any.is_ipv4());
+    let wanted =
+        |any: &IpAddr| ips.is_empty() || ips.iter().any(|ip| ip.is_ipv4() == any.is_ipv4());
     both.into_iter().filter(|any| wanted(any) && (any.is_ipv4() || has_ipv6())).collect()
 }
 
@@ -274,7 +278,10 @@ mod tests {
         assert_eq!(bound(dev(), ""), ["127.0.0.1"]);
         assert_eq!(bound(Overrides { bind: at("0.0.0.0"), ..dev() }, ""), ["0.0.0.0"]);
         assert_eq!(bound(Overrides { bind: at("::1"), ..dev() }, ""), ["::1"]);
-        assert_eq!(bound(Overrides { node_ip: Some("192.0.2.1".into()), ..dev() }, ""), ["0.0.0.0"]);
+        assert_eq!(
+            bound(Overrides { node_ip: Some("192.0.2.1".into()), ..dev() }, ""),
+            ["0.0.0.0"]
+        );
         assert_eq!(bound(Overrides::default(), ""), ["0.0.0.0"]);
         assert_eq!(bound(Overrides::default(), "bind_addresses: ['127.0.0.1']"), ["0.0.0.0"]);
         assert_eq!(bound(Overrides::default(), "rtc: {node_ip: '2001:db8::1'}"), [""; 0]);

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_signer_is_the_first_that_is_named() {
-        let keys = Keys::new([("a".to_owned(), "1x".to_owned()), ("b".to_owned(), "2x".to_owned())]);
+        let keys =
+            Keys::new([("a".to_owned(), "1x".to_owned()), ("b".to_owned(), "2x".to_owned())]);
         for (arguments, key) in [
             ("--create --api-key b --api-secret 2x", "b"),
             ("--create --keys {a:\t1x,b:\t2x}", "a"),

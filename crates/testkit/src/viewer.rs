@@ -44,8 +44,6 @@ pub struct ViewerReport {
     pub picture_jumps: u64,
     /// Pictures whose RTP time was not after that of the last.
     pub time_backwards: u64,
-    /// Packets that are inside a frame but do not belong there.
-    pub corrupt: u64,
     /// Two packets with one number and different contents.
     pub contradictions: u64,
     /// Repetitions that filled a hole.

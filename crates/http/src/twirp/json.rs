@@ -218,9 +218,8 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 fn relax(value: &mut Value) -> bool {
     let Value::Object(fields) = value else { return false };
     let many = fields.len();
-    let ignored = |name: &str, value: &Value| {
-        value.is_null() || (name == "kind" && unknown(value, KINDS))
-    };
+    let ignored =
+        |name: &str, value: &Value| value.is_null() || (name == "kind" && unknown(value, KINDS));
     fields.retain(|name, value| !ignored(name, value));
     let mut relaxed = fields.len() < many;
     for (name, value) in fields {

@@ -171,12 +171,37 @@ mod tests {
     fn routes_are_refused_with_the_texts_of_the_reference() {
         let post = "POST";
         for (method, path, content_type, msg) in [
-            ("GET", "ListRooms", "application/json", "unsupported method \"GET\" (only POST is allowed)"),
-            (post, "Nope", "application/json", "no handler for path \"/twirp/livekit.RoomService/Nope\""),
-            (post, "listRooms", "application/json", "no handler for path \"/twirp/livekit.RoomService/listRooms\""),
-            (post, "ListRooms/", "application/json", "no handler for path \"/twirp/livekit.RoomService/ListRooms/\""),
+            (
+                "GET",
+                "ListRooms",
+                "application/json",
+                "unsupported method \"GET\" (only POST is allowed)",
+            ),
+            (
+                post,
+                "Nope",
+                "application/json",
+                "no handler for path \"/twirp/livekit.RoomService/Nope\"",
+            ),
+            (
+                post,
+                "listRooms",
+                "application/json",
+                "no handler for path \"/twirp/livekit.RoomService/listRooms\"",
+            ),
+            (
+                post,
+                "ListRooms/",
+                "application/json",
+                "no handler for path \"/twirp/livekit.RoomService/ListRooms/\"",
+            ),
             (post, "ListRooms", "text/plain", "unexpected Content-Type: \"text/plain\""),
-            (post, "ListRooms", "application/x-protobuf", "unexpected Content-Type: \"application/x-protobuf\""),
+            (
+                post,
+                "ListRooms",
+                "application/x-protobuf",
+                "unexpected Content-Type: \"application/x-protobuf\"",
+            ),
             (post, "ListRooms", "", "unexpected Content-Type: \"\""),
         ] {
             let mut headers = HeaderMap::new();

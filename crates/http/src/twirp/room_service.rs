@@ -317,8 +317,8 @@ fn unreachable(error: &CallError) -> TwirpError {
         CallError::RoomNotFound | CallError::ParticipantNotFound => {
             TwirpError::wrapped(Code::Unavailable, "no response from servers")
         }
-        CallError::TrackNotFound
-        | CallError::RemoteUnmuteDisabled
-        | CallError::TooLarge { .. } => stored(error),
+        CallError::TrackNotFound | CallError::RemoteUnmuteDisabled | CallError::TooLarge { .. } => {
+            stored(error)
+        }
     }
 }

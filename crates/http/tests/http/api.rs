@@ -55,7 +55,8 @@ async fn without_the_grant_every_method_is_denied() {
 #[tokio::test]
 async fn what_is_absent_is_said_as_at_the_reference() {
     let server = Server::start().await;
-    let error = |code: &str, msg: &str| json!({"code": code, "msg": format!("twirp error unknown: {msg}")});
+    let error =
+        |code: &str, msg: &str| json!({"code": code, "msg": format!("twirp error unknown: {msg}")});
     let no_room = || error("not_found", "requested room does not exist");
     let nobody = || error("not_found", "participant does not exist");
     let silence = || error("unavailable", "no response from servers");
@@ -85,9 +86,21 @@ async fn limits_are_said_as_at_the_reference() {
     };
     let metadata = "x".repeat(524_289);
     for (method, body, said) in [
-        ("UpdateRoomMetadata", json!({"room": "r", "metadata": metadata}), too_large("metadata size", 524_288)),
-        ("UpdateParticipant", json!({"room": "r", "metadata": metadata}), too_large("metadata size", 524_288)),
-        ("UpdateParticipant", json!({"room": "r", "name": "x".repeat(257)}), too_large("name length", 256)),
+        (
+            "UpdateRoomMetadata",
+            json!({"room": "r", "metadata": metadata}),
+            too_large("metadata size", 524_288),
+        ),
+        (
+            "UpdateParticipant",
+            json!({"room": "r", "metadata": metadata}),
+            too_large("metadata size", 524_288),
+        ),
+        (
+            "UpdateParticipant",
+            json!({"room": "r", "name": "x".repeat(257)}),
+            too_large("name length", 256),
+        ),
         (
             "UpdateParticipant",
             json!({"room": "r", "attributes": {"k": "x".repeat(65_536)}}),
@@ -111,10 +124,12 @@ async fn limits_are_said_as_at_the_reference() {
 #[tokio::test]
 async fn rooms_are_made_once_listed_and_deleted() {
     let server = Server::start().await;
-    let (status, made) = call(&server, all(), "CreateRoom", &json!({"name": "r", "emptyTimeout": 77})).await;
+    let (status, made) =
+        call(&server, all(), "CreateRoom", &json!({"name": "r", "emptyTimeout": 77})).await;
     assert_eq!((status, &made["name"], &made["empty_timeout"]), (200, &json!("r"), &json!(77)));
     assert_eq!((&made["num_participants"], &made["version"]), (&json!(0), &Value::Null));
-    let (_, again) = call(&server, all(), "CreateRoom", &json!({"name": "r", "emptyTimeout": 5})).await;
+    let (_, again) =
+        call(&server, all(), "CreateRoom", &json!({"name": "r", "emptyTimeout": 5})).await;
     assert_eq!((&again["sid"], &again["empty_timeout"]), (&made["sid"], &json!(77)));
     let (_, listed) = call(&server, all(), "ListRooms", &json!({"names": ["r", "absent"]})).await;
     assert_eq!(listed["rooms"][0]["sid"], made["sid"]);

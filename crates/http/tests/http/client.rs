@@ -39,7 +39,13 @@ impl Server {
     }
 
     /// One request on its own connection.
-    pub(crate) async fn ask(&self, method: &str, target: &str, headers: &[&str], body: &[u8]) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Answer {
         let mut client = self.connect().await;
         client.request(method, target, headers, body).await;
         client.answer().await
@@ -70,7 +76,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn request(&mut self, method: &str, target: &str, headers: &[&str], body: &[u8]) {
+    pub(crate) async fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) {
         let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
         for header in headers {
             text.push_str(header);
@@ -97,7 +109,8 @@ impl Client {
         if !(answer.status == 101 || answer.status == 204) {
             let mut body = vec![0; length];
             // The body of an answer to HEAD is announced and absent.
-            let read = tokio::time::timeout(Duration::from_secs(2), self.stream.read_exact(&mut body));
+            let read =
+                tokio::time::timeout(Duration::from_secs(2), self.stream.read_exact(&mut body));
             if read.await.is_ok_and(|read| read.is_ok()) {
                 answer.body = String::from_utf8_lossy(&body).into_owned();
             }
@@ -193,7 +206,11 @@ pub(crate) fn token(identity: &str, grant: VideoGrant) -> String {
 pub(crate) fn token_at(identity: &str, grant: VideoGrant, begins: i64, expires: i64) -> String {
     let now = WallClock::unix_secs().saturating_add_signed(begins);
     let valid_for = Duration::from_secs(u64::try_from(expires - begins).unwrap());
-    TokenBuilder::new().identity(identity).video(grant).sign("devkey", "secret", now, valid_for).unwrap()
+    TokenBuilder::new()
+        .identity(identity)
+        .video(grant)
+        .sign("devkey", "secret", now, valid_for)
+        .unwrap()
 }
 
 /// The header that carries a token.

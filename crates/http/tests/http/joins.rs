@@ -5,7 +5,8 @@ use hearth_access::{Keys, TokenBuilder, VideoGrant};
 use crate::client::{Server, bearer, token, token_at, upgrade};
 
 const NO_ACCESS: &str = "no permissions to access the room";
-const SIGNATURE: &str = "invalid authorization token: token signature is invalid: signature is invalid";
+const SIGNATURE: &str =
+    "invalid authorization token: token signature is invalid: signature is invalid";
 const EXPIRED: &str = "invalid authorization token: token has invalid claims: token is expired";
 const EARLY: &str = "invalid authorization token: token has invalid claims: token is not valid yet";
 const HEADER: &str = "invalid authorization header. Must start with Bearer ";
@@ -50,7 +51,12 @@ fn refusals() -> Vec<(&'static str, String, u16, &'static str)> {
         ),
         ("expired 70 s ago", bearer(&token_at("a", join(), -3_600, -70)), 401, EXPIRED),
         ("not valid for 70 s", bearer(&token_at("a", join(), 70, 3_600)), 401, EARLY),
-        ("no roomJoin", bearer(&token("a", VideoGrant { room: "r".into(), ..VideoGrant::default() })), 401, "permissions denied"),
+        (
+            "no roomJoin",
+            bearer(&token("a", VideoGrant { room: "r".into(), ..VideoGrant::default() })),
+            401,
+            "permissions denied",
+        ),
         ("no room", bearer(&token("a", VideoGrant::join(""))), 400, "no room name"),
         (
             "room of 257",
@@ -72,8 +78,10 @@ fn refusals() -> Vec<(&'static str, String, u16, &'static str)> {
 async fn joins_are_refused_alike_on_all_four_paths() {
     let server = Server::start().await;
     for (case, header, status, text) in refusals() {
-        let (v1, v1_validate) =
-            (format!("/rtc/v1?join_request={JOIN_REQUEST}"), format!("/rtc/v1/validate?join_request={JOIN_REQUEST}"));
+        let (v1, v1_validate) = (
+            format!("/rtc/v1?join_request={JOIN_REQUEST}"),
+            format!("/rtc/v1/validate?join_request={JOIN_REQUEST}"),
+        );
         for (path, socket) in
             [("/rtc", true), (&*v1, true), ("/rtc/validate", false), (&*v1_validate, false)]
         {
@@ -97,7 +105,11 @@ const JOIN_REQUESTS: &[(&str, &str, &str)] = &[
     ("not base64", "join_request=%21%21", "cannot base64 decode wrapped join request"),
     ("standard alphabet", "join_request=%2B%2F%2B%2F", "cannot base64 decode wrapped join request"),
     ("random bytes", "join_request=_____w==", "cannot unmarshal wrapped join request"),
-    ("gzip of nothing like it", "join_request=CAESA2FiYw==", "cannot read decompressed join request"),
+    (
+        "gzip of nothing like it",
+        "join_request=CAESA2FiYw==",
+        "cannot read decompressed join request",
+    ),
     ("not a JoinRequest", "join_request=EgP___8=", "cannot unmarshal join request"),
 ];
 
@@ -144,7 +156,11 @@ async fn a_good_token_is_good_wherever_it_stands() {
         let (begins, expires) = begins_and_expires;
         let header = bearer(&token_at("a", VideoGrant::join("r"), begins, expires));
         let answer = server.get("/rtc/validate", &[&header]).await;
-        assert_eq!((answer.status, answer.body.as_str()), (200, "success"), "{begins_and_expires:?}");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "success"),
+            "{begins_and_expires:?}"
+        );
     }
     let in_query = server.get(&format!("//rtc/validate?access_token={signed}"), &[]).await;
     assert_eq!((in_query.status, in_query.body.as_str()), (200, "success"));

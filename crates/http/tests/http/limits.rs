@@ -35,7 +35,11 @@ async fn what_is_too_large_is_refused() {
     // The server may answer and close before it has read all of it.
     let _ = client.stream.write_all(format!("GET / HTTP/1.1\r\n{long}\r\n\r\n").as_bytes()).await;
     let said = client.rest().await;
-    assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&said));
+    assert!(
+        said.is_empty() || said.starts_with(b"HTTP/1.1 431"),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 
     for garbage in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"] {
         let mut client = server.connect().await;

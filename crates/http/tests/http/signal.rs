@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use hearth_access::VideoGrant;
 use hearth_signal::frame::{decode_response, encode_request};
-use hearth_signal::proto::{SignalRequest, signal_request, signal_response};
+use hearth_signal::proto::{
+    DisconnectReason, SignalRequest, leave_request, signal_request, signal_response,
+};
 use tokio::time::timeout;
 
 use crate::client::{Client, Server, bearer, token, upgrade};
@@ -45,7 +47,9 @@ async fn a_resume_of_an_unknown_session_is_told_to_reconnect() {
     let Some(signal_response::Message::Leave(leave)) = message(&mut client).await else {
         panic!("a leave")
     };
-    assert_eq!((leave.reason, leave.action), (3, 2));
+    let mismatch = i32::from(DisconnectReason::StateMismatch);
+    let reconnect = i32::from(leave_request::Action::Reconnect);
+    assert_eq!((leave.reason, leave.action), (mismatch, reconnect));
     assert_eq!(client.close_code().await, Some(1000));
 }
 

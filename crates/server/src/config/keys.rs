@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_key_of_the_reference_without_effect_is_reported_by_its_path() {
-        let text = "port: 1\nredis: {address: 'x:1', tls: {enabled: true}}\nturn:\n  enabled: true\n";
+        let text =
+            "port: 1\nredis: {address: 'x:1', tls: {enabled: true}}\nturn:\n  enabled: true\n";
         assert_eq!(check_text(text).unwrap(), ["redis.address", "redis.tls", "turn.enabled"]);
     }
 
@@ -351,9 +352,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, edits) in
-            [("", "abc", 3), ("abc", "", 3), ("port", "prot", 2), ("kitten", "sitting", 3), ("a", "a", 0)]
-        {
+        for (a, b, edits) in [
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("port", "prot", 2),
+            ("kitten", "sitting", 3),
+            ("a", "a", 0),
+        ] {
             assert_eq!(distance(a, b), edits, "{a} {b}");
         }
     }

@@ -180,8 +180,8 @@ impl Config {
 
 fn read(origin: &str, text: &str, warnings: &mut Vec<String>) -> Result<Raw, ConfigError> {
     let origin = || origin.to_owned();
-    let document = tree::parse(text)
-        .map_err(|source| ConfigError::Syntax { origin: origin(), source })?;
+    let document =
+        tree::parse(text).map_err(|source| ConfigError::Syntax { origin: origin(), source })?;
     let not_yet = keys::check(&document)
         .map_err(|source| ConfigError::UnknownKey { origin: origin(), source })?;
     warnings.extend(not_yet.into_iter().map(|key| format!("not supported yet: {key}")));
@@ -197,7 +197,8 @@ impl TryFrom<(Raw, Overrides)> for Config {
         let port = over.port.map(i128::from).or(raw.port);
         let dev = over.dev || raw.development.unwrap_or(false);
         let bind = bind_addresses(dev, raw.bind_addresses.as_deref(), &over.bind)?;
-        let udp_port = udp_port(over.udp_port.as_deref().or(raw.rtc.udp_port.as_deref()), &mut warnings)?;
+        let udp_port =
+            udp_port(over.udp_port.as_deref().or(raw.rtc.udp_port.as_deref()), &mut warnings)?;
         let node_ips = node_ips(over.node_ip.as_deref().or(raw.rtc.node_ip.as_deref()))?;
         check_rtc(&raw.rtc, &mut warnings)?;
         let keys = api_keys(dev, &raw, &over)?;
@@ -334,7 +335,11 @@ fn log(dev: bool, level: Option<&str>, json: Option<bool>) -> Result<LogConfig, 
         "error" => tracing::Level::ERROR,
         other => {
             let allowed = "trace, debug, info, warn, error";
-            return Err(ConfigError::Value { key: "logging.level", got: other.to_owned(), allowed });
+            return Err(ConfigError::Value {
+                key: "logging.level",
+                got: other.to_owned(),
+                allowed,
+            });
         }
     };
     Ok(LogConfig { level, json: json.unwrap_or(false) })
@@ -382,8 +387,8 @@ fn api_keys(dev: bool, raw: &Raw, over: &Overrides) -> Result<ApiKeys, ConfigErr
 /// Reads `key: secret` pairs, one a line.
 pub(crate) fn parse_keys(origin: &str, text: &str) -> Result<ApiKeys, ConfigError> {
     let origin = || origin.to_owned();
-    let document = tree::parse(text)
-        .map_err(|source| ConfigError::Syntax { origin: origin(), source })?;
+    let document =
+        tree::parse(text).map_err(|source| ConfigError::Syntax { origin: origin(), source })?;
     raw::only_keys(document).map_err(|source| ConfigError::WrongType { origin: origin(), source })
 }
 
@@ -419,7 +424,9 @@ mod tests {
         assert_eq!((config.http_port(), config.udp_port()), (7880, 7882));
         assert_eq!(config.room().empty_timeout, Duration::from_secs(300));
         assert_eq!(config.room().departure_timeout, Duration::from_secs(20));
-        assert!(config.room().auto_create && config.bind().is_empty() && config.warnings().is_empty());
+        assert!(
+            config.room().auto_create && config.bind().is_empty() && config.warnings().is_empty()
+        );
     }
 
     #[test]
@@ -441,8 +448,14 @@ mod tests {
                 "rtc: {node_ip: nonsense}",
                 "`rtc.node_ip` is nonsense; allowed: an IP address such as 192.0.2.7 or 2001:db8::7",
             ),
-            ("logging: {level: loud}", "`logging.level` is loud; allowed: trace, debug, info, warn, error"),
-            ("room: {empty_timeout: -1}", "`room.empty_timeout` is -1; allowed: 0..=31536000 seconds"),
+            (
+                "logging: {level: loud}",
+                "`logging.level` is loud; allowed: trace, debug, info, warn, error",
+            ),
+            (
+                "room: {empty_timeout: -1}",
+                "`room.empty_timeout` is -1; allowed: 0..=31536000 seconds",
+            ),
             (
                 "room: {max_participants: 4294967296}",
                 "`room.max_participants` is 4294967296; allowed: 0..=4294967295, 0 for no limit",
@@ -508,7 +521,8 @@ mod tests {
             udp_port: Some("9000".to_owned()),
             ..Overrides::default()
         };
-        let yaml = "keys: {k: s}\nbind_addresses: ['127.0.0.1']\nrtc: {udp_port: 1, node_ip: 192.0.2.9}\n";
+        let yaml =
+            "keys: {k: s}\nbind_addresses: ['127.0.0.1']\nrtc: {udp_port: 1, node_ip: 192.0.2.9}\n";
         let config = Config::load(Some(("c.yaml", yaml)), over).unwrap();
         assert_eq!(config.keys().iter().map(|(key, _)| key).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(config.bind(), [IpAddr::from(Ipv4Addr::UNSPECIFIED)]);

@@ -5,7 +5,6 @@
 //! * **Out:** [`Raw`], or the first value of the wrong type, by key, place and expected type.
 //! * **Invariant:** a value is never quoted: it may be a secret in the wrong place.
 
-
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
 
@@ -107,7 +106,11 @@ fn find<'t>(root: &'t Placed, key: &'static str) -> Result<Option<&'t Placed>, W
             Tree::Null => return Ok(None),
             Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::List(_) => {
                 let key = key.split_once('.').map_or(key, |(section, _)| section);
-                return Err(WrongType { place: at.place, key, expected: "a section with keys below it" });
+                return Err(WrongType {
+                    place: at.place,
+                    key,
+                    expected: "a section with keys below it",
+                });
             }
         };
     }
@@ -136,12 +139,9 @@ fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
 fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
     read(root, key, "true or false", |tree| match tree {
         Tree::Bool(truth) => Some(*truth),
-        Tree::Null
-        | Tree::Whole(_)
-        | Tree::Real
-        | Tree::Text(_)
-        | Tree::List(_)
-        | Tree::Map(_) => None,
+        Tree::Null | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => {
+            None
+        }
     })
 }
 
@@ -160,12 +160,9 @@ fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
 fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
     read(root, key, "a list of texts, such as [\"127.0.0.1\"]", |tree| match tree {
         Tree::List(list) => list.iter().map(|item| as_text(&item.tree)).collect(),
-        Tree::Null
-        | Tree::Bool(_)
-        | Tree::Whole(_)
-        | Tree::Real
-        | Tree::Text(_)
-        | Tree::Map(_) => None,
+        Tree::Null | Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::Map(_) => {
+            None
+        }
     })
 }
 
@@ -173,12 +170,9 @@ fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongT
 fn codecs(root: &Placed) -> Result<Option<Vec<String>>, WrongType> {
     read(root, "room.enabled_codecs", "a list such as [{mime: audio/opus}]", |tree| match tree {
         Tree::List(list) => list.iter().map(|item| mime(&item.tree)).collect(),
-        Tree::Null
-        | Tree::Bool(_)
-        | Tree::Whole(_)
-        | Tree::Real
-        | Tree::Text(_)
-        | Tree::Map(_) => None,
+        Tree::Null | Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::Map(_) => {
+            None
+        }
     })
 }
 
@@ -215,13 +209,9 @@ fn keys(root: &Placed) -> Result<ApiKeys, WrongType> {
 
 /// Reads a document that is nothing but keys: a key file, or the value of `--keys`.
 pub(crate) fn only_keys(document: Placed) -> Result<ApiKeys, WrongType> {
-    let entry = super::tree::Entry {
-        key: "keys".to_owned(),
-        key_place: document.place,
-        value: document,
-    };
+    let entry =
+        super::tree::Entry { key: "keys".to_owned(), key_place: document.place, value: document };
     keys(&Placed { place: Place::default(), tree: Tree::Map(vec![entry]) })
 }
 
-const EXPECTED_KEYS: &str =
-    "API keys with their secrets, `key: secret`, with a space after the colon and all-digit secrets in quotes";
+const EXPECTED_KEYS: &str = "API keys with their secrets, `key: secret`, with a space after the colon and all-digit secrets in quotes";

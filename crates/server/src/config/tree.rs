@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn an_empty_document_is_an_empty_map() {
         for text in ["", "\n", "# only a comment\n", "---\n", "~"] {
-            assert!(matches!(parse(text).unwrap().tree, Tree::Map(map) if map.is_empty()), "{text:?}");
+            assert!(
+                matches!(parse(text).unwrap().tree, Tree::Map(map) if map.is_empty()),
+                "{text:?}"
+            );
         }
     }
 
