@@ -30,7 +30,9 @@ export class PagePerson {
   async evidence() {
     const tap = await this.call('tap').catch((error) => ({ messages: [], connections: [String(error)] }));
     const events = await this.call('events').catch((error) => [String(error)]);
+    const statistics = await this.call('statistics').catch((error) => [String(error)]);
     return {
+      'statistics.json': JSON.stringify(statistics, null, 1),
       'signalling.jsonl': tap.messages.map(readable).map((message) => JSON.stringify(message)).join('\n'),
       'connections.jsonl': tap.connections.map((entry) => JSON.stringify(entry)).join('\n'),
       'events.json': JSON.stringify(events, null, 1),

@@ -168,5 +168,12 @@ window.person = (() => {
     simulate: (scenario) => room.simulateScenario(scenario),
     leave: () => room.disconnect(),
     tap: () => window.tap,
+
+    /** What the browser counted on each peer connection. */
+    async statistics() {
+      const wanted = new Set(['inbound-rtp', 'outbound-rtp', 'transport', 'candidate-pair', 'codec', 'data-channel']);
+      const reports = await Promise.all(window.tappedPeers.map((peer) => peer.getStats()));
+      return reports.map((report) => [...report.values()].filter(({ type }) => wanted.has(type)));
+    },
   };
 })();

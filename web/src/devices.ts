@@ -12,7 +12,7 @@ import {
   Track,
   VideoPresets,
 } from "livekit-client";
-import { type Device, deviceNotice } from "./errors.ts";
+import { bothNotices, type Device, deviceNotice } from "./errors.ts";
 import { el, toast } from "./ui.ts";
 
 const STORE = "hearth.devices";
@@ -63,15 +63,16 @@ export class LocalMedia {
           // One of the two is missing or refused: asked one by one below, each failure has its own words.
         }
       }
-      if (this.wishes.mic && !this.mic) await this.openMic();
-      if (this.wishes.camera && !this.camera) await this.openCamera();
+      const mic = this.wishes.mic && !this.mic ? await this.openMic() : undefined;
+      const camera = this.wishes.camera && !this.camera ? await this.openCamera() : undefined;
+      for (const notice of bothNotices(mic, camera)) toast(notice);
     });
   }
 
   setMic(on: boolean): Promise<void> {
     this.save({ mic: on });
     return this.enqueue(async () => {
-      if (on && !this.mic) await this.openMic();
+      if (on && !this.mic) say(await this.openMic(), "microphone");
       if (!on) {
         this.mic?.stop();
         this.mic = undefined;
@@ -82,7 +83,7 @@ export class LocalMedia {
   setCamera(on: boolean): Promise<void> {
     this.save({ camera: on });
     return this.enqueue(async () => {
-      if (on && !this.camera) await this.openCamera();
+      if (on && !this.camera) say(await this.openCamera(), "camera");
       if (!on) {
         this.camera?.stop();
         this.camera = undefined;
@@ -135,19 +136,22 @@ export class LocalMedia {
     return { resolution: VideoPresets.h720.resolution, ...(id ? { deviceId: id } : {}) };
   }
 
-  private async openMic(): Promise<void> {
+  /** What went wrong, if anything did. */
+  private async openMic(): Promise<unknown> {
     try {
       this.mic = await createLocalAudioTrack(this.audioOptions());
+      return undefined;
     } catch (cause) {
-      say(cause, "microphone");
+      return cause;
     }
   }
 
-  private async openCamera(): Promise<void> {
+  private async openCamera(): Promise<unknown> {
     try {
       this.camera = await createLocalVideoTrack(this.videoOptions());
+      return undefined;
     } catch (cause) {
-      say(cause, "camera");
+      return cause;
     }
   }
 
@@ -181,7 +185,7 @@ function load(): Wishes {
 }
 
 function say(cause: unknown, device: Device): void {
-  const notice = deviceNotice(cause, device);
+  const notice = cause === undefined ? undefined : deviceNotice(cause, device);
   if (notice) toast(notice);
 }
 

@@ -37,6 +37,17 @@ export function deviceNotice(cause: unknown, device: Device): Notice | undefined
   }
 }
 
+/** Both at once, as when the browser's question was answered with no: said once. */
+export function bothNotices(mic: unknown, camera: unknown): Notice[] {
+  const denied = (cause: unknown) =>
+    cause instanceof Error && MediaDeviceFailure.getFailure(cause) === MediaDeviceFailure.PermissionDenied;
+  if (denied(mic) && denied(camera)) {
+    return [warning("The browser blocks your camera and microphone. Allow them with the icon next to the address.")];
+  }
+  const notices = [mic && deviceNotice(mic, "microphone"), camera && deviceNotice(camera, "camera")];
+  return notices.filter((notice): notice is Notice => Boolean(notice));
+}
+
 /** Something was captured, but the server did not take it. */
 function sendNotice(device: Device): Notice {
   const sense = device === "microphone" ? "hear you" : device === "camera" ? "see you" : "see your screen";

@@ -8,6 +8,7 @@
 //! * **livekit-server:** `pkg/service/server.go` (`NewLivekitServer`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -15,7 +16,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use hearth_access::Claims;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use crate::auth::{Query, authenticate, parse_query};
@@ -34,6 +35,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Caller {
     pub(crate) address: SocketAddr,
     pub(crate) stopping: watch::Receiver<bool>,
+    /// The connection counts as open until all clones are dropped, a WebSocket's too.
+    pub(crate) open: Arc<OwnedSemaphorePermit>,
 }
 
 /// A request with what was found out about it.

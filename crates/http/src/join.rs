@@ -26,8 +26,8 @@ use tracing::debug;
 
 use crate::AppState;
 use crate::answer;
-use crate::dispatch::Asked;
-use crate::socket::Connection;
+use crate::dispatch::{Asked, Caller};
+use crate::socket::{Connection, say_and_close};
 
 /// How long a room may take to answer a join.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -75,14 +75,18 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
         }
     };
     let resumes = params.reconnect;
-    let stopping = asked.caller.stopping;
+    let Caller { stopping, open, .. } = asked.caller;
     match timeout(JOIN_DEADLINE, join(state, claims, params)).await {
-        Ok(Ok((session, first))) => {
-            upgrade.on_upgrade(move |socket| Connection::new(socket, session).run(first, stopping))
-        }
+        Ok(Ok((session, first))) => upgrade.on_upgrade(async move |socket| {
+            Connection::new(socket, session).run(first, stopping).await;
+            drop(open);
+        }),
         // A client that resumes is told by a message what to do instead.
         Ok(Err(JoinFailure::Refused(JoinError::RoomNotFound))) if resumes => {
-            upgrade.on_upgrade(move |socket| crate::socket::say_and_close(socket, reconnect()))
+            upgrade.on_upgrade(async move |socket| {
+                say_and_close(socket, reconnect()).await;
+                drop(open);
+            })
         }
         Ok(Err(JoinFailure::Refused(error))) => refuse(&error),
         Ok(Err(JoinFailure::NoAnswer)) | Err(_) => answer::text(500, FAILED),

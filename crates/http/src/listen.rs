@@ -7,7 +7,6 @@
 //!   after [`HEAD_DEADLINE`] ends its connection.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,11 @@ pub async fn serve(
     shutdown.await;
     // Receivers outlive this: each accepting task holds one.
     let _ = stop.send(true);
-    let drained = async { while accepting.join_next().await.is_some() {} };
+    let drained = async {
+        while accepting.join_next().await.is_some() {}
+        // WebSockets outlive the connections they came by; each holds its permit.
+        let _ = permits.acquire_many(u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX)).await;
+    };
     if timeout(GRACE, drained).await.is_err() {
         debug!("Connections did not end in time");
     }
@@ -80,11 +83,9 @@ async fn accept(
                         let _ = stream.try_write(BUSY);
                         continue;
                     };
-                    let connection = connection(stream, from, state.clone(), stopping.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(permit);
-                    });
+                    let stopping = stopping.clone();
+                    let caller = Caller { address: from, stopping, open: Arc::new(permit) };
+                    connections.spawn(connection(stream, caller, state.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "Cannot accept a connection");
@@ -99,15 +100,10 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    from: SocketAddr,
-    state: Arc<AppState>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn connection(stream: TcpStream, caller: Caller, state: Arc<AppState>) {
+    let mut stopping = caller.stopping.clone();
     // Signal messages are small and must not wait for each other's acknowledgements.
     let _ = stream.set_nodelay(true);
-    let caller = Caller { address: from, stopping: stopping.clone() };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (state, caller) = (state.clone(), caller.clone());
         async move { Ok::<_, Infallible>(dispatch(&state, caller, request.map(Body::new)).await) }

@@ -72,7 +72,16 @@ impl DownTrack {
     }
 
     /// Takes over what a renegotiation changed; numbers go on.
+    ///
+    /// What was sent under other payload types or extensions is not sent again: one SRTP index
+    /// must not seal two different packets.
     pub fn update(&mut self, spec: DownTrackSpec) {
+        let same = (self.spec.ssrc, self.spec.extensions) == (spec.ssrc, spec.extensions)
+            && self.spec.codecs == spec.codecs
+            && self.spec.rtx_ssrc == spec.rtx_ssrc;
+        if !same {
+            self.history.clear();
+        }
         self.spec = spec;
     }
 

@@ -94,6 +94,13 @@ impl History {
         Some((index, *slot))
     }
 
+    /// Answers for nothing that was sent so far.
+    pub(crate) fn clear(&mut self) {
+        for record in &mut self.records {
+            record.valid = false;
+        }
+    }
+
     /// The full number of a source packet near `newest` whose low 32 bits were recorded.
     pub(crate) fn source_seq(newest: ExtSeq, record: &Record) -> Option<ExtSeq> {
         let behind = (newest.get() as u32).wrapping_sub(record.source);

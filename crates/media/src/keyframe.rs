@@ -45,6 +45,14 @@ impl KeyframeRequests {
         }
     }
 
+    /// A subscriber does not continue without a keyframe, and says so until it does: unlike a
+    /// request, this is forgotten if it is too early for one.
+    pub(crate) fn handle_need(&mut self, now: Instant) {
+        if self.last_sent.is_none_or(|sent| sent + self.min_interval <= now) {
+            self.handle_request(now);
+        }
+    }
+
     /// A complete keyframe of this encoding was received.
     pub(crate) fn handle_keyframe(&mut self) {
         self.state = State::Idle;
@@ -124,6 +132,20 @@ mod tests {
 
         requests.handle_request(t0 + ms(10));
         assert_eq!(requests.poll_timeout(), Some(t0 + MIN));
+    }
+
+    #[test]
+    fn a_need_that_ends_before_the_distance_is_over_causes_nothing() {
+        let t0 = epoch();
+        let mut requests = KeyframeRequests::new(MIN);
+        requests.handle_need(t0);
+        assert_eq!(sent_by(&mut requests, t0 + ms(400)), [t0]);
+        requests.handle_keyframe();
+        // It has arrived, and not been sent to the subscriber yet.
+        requests.handle_need(t0 + ms(400));
+        assert_eq!(sent_by(&mut requests, t0 + ms(60_000)), []);
+        requests.handle_need(t0 + ms(60_000));
+        assert_eq!(sent_by(&mut requests, t0 + ms(60_000)), [t0 + ms(60_000)]);
     }
 
     /// An arbitrary start: only differences matter below L3.

@@ -187,6 +187,15 @@ impl UpTrack {
         }
     }
 
+    /// A subscriber waits for a key frame of `encoding`; repeat it for as long as that is so.
+    pub fn need_keyframe(&mut self, now: Instant, encoding: u8) {
+        if self.kind == MediaKind::Video
+            && let Some(enc) = self.encodings.get_mut(usize::from(encoding))
+        {
+            enc.keyframes.handle_need(now);
+        }
+    }
+
     /// An encoding that a PLI is due for. Call until `None`.
     pub fn poll_keyframe_request(&mut self, now: Instant) -> Option<u8> {
         let live = self.live(now);

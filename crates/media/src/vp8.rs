@@ -57,9 +57,9 @@ impl Vp8Numbers {
 
     /// A packet of picture `picture_id` was withheld: its number is given to the next one.
     pub(crate) fn skip(&mut self, picture_id: u16, modulus: u16) {
-        if self.ahead(picture_id, modulus).is_some_and(|ahead| ahead > 0) {
-            // Pictures lost between the newest and this one keep their gap.
-            let ahead = self.ahead(picture_id, modulus).unwrap_or(1);
+        let ahead = self.ahead(picture_id, modulus);
+        if let Some(ahead) = ahead.filter(|ahead| *ahead > 0 && *ahead < modulus / 2) {
+            self.reserve(ahead, modulus);
             self.last_out.picture_id = self.last_out.picture_id.wrapping_add(ahead - 1) & MASK;
             self.newest = Some(picture_id);
         }
@@ -71,6 +71,7 @@ impl Vp8Numbers {
             None => input.picture_id & MASK,
             Some(0) => self.seen(input.picture_id)?,
             Some(ahead) if ahead < modulus / 2 => {
+                self.reserve(ahead, modulus);
                 self.last_out.picture_id.wrapping_add(ahead) & MASK
             }
             Some(_) => self.seen(input.picture_id)?,
@@ -83,12 +84,27 @@ impl Vp8Numbers {
         if self.ahead(input.picture_id, modulus).is_none_or(|a| a > 0 && a < modulus / 2) {
             self.newest = Some(input.picture_id);
             self.last_out = out;
-            let slot = usize::from(input.picture_id) % WINDOW;
-            if let Some(slot) = self.seen.get_mut(slot) {
-                *slot = Some(Seen { input: input.picture_id, output: picture_id });
-            }
+            self.remember(input.picture_id, picture_id);
         }
         Some(out)
+    }
+
+    /// Keeps numbers for the pictures between the newest and the one `ahead` of it: they may have
+    /// been lost as a whole, and be repeated.
+    fn reserve(&mut self, ahead: u16, modulus: u16) {
+        let Some(newest) = self.newest else {
+            return;
+        };
+        for i in ahead.saturating_sub(WINDOW as u16).max(1)..ahead {
+            let output = self.last_out.picture_id.wrapping_add(i) & MASK;
+            self.remember(newest.wrapping_add(i) & (modulus - 1), output);
+        }
+    }
+
+    fn remember(&mut self, input: u16, output: u16) {
+        if let Some(slot) = self.seen.get_mut(usize::from(input) % WINDOW) {
+            *slot = Some(Seen { input, output });
+        }
     }
 
     /// How far `picture_id` lies after the newest, modulo `modulus`.
@@ -133,6 +149,29 @@ mod tests {
         check(&mut numbers, 12, Some(11));
         check(&mut numbers, 14, Some(13));
         check(&mut numbers, 12, Some(11));
+    }
+
+    #[test]
+    fn a_picture_that_was_lost_as_a_whole_is_let_in_late() {
+        let mut numbers = started(10);
+        check(&mut numbers, 10, Some(10));
+        check(&mut numbers, 13, Some(13));
+        check(&mut numbers, 12, Some(12));
+        check(&mut numbers, 11, Some(11));
+        numbers.skip(15, BITS15);
+        check(&mut numbers, 16, Some(15));
+        check(&mut numbers, 14, Some(14));
+        check(&mut numbers, 15, None);
+        check(&mut numbers, 9, None);
+    }
+
+    #[test]
+    fn a_late_picture_that_is_withheld_changes_nothing() {
+        let mut numbers = started(10);
+        check(&mut numbers, 10, Some(10));
+        check(&mut numbers, 12, Some(12));
+        numbers.skip(11, BITS15);
+        check(&mut numbers, 13, Some(13));
     }
 
     #[test]

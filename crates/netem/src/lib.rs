@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_seed_decides_everything() {
-        let config = LinkConfig { loss: 0.3, jitter: 9 * MS, reorder: 0.2, ..LinkConfig::default() };
+        let config =
+            LinkConfig { loss: 0.3, jitter: 9 * MS, reorder: 0.2, ..LinkConfig::default() };
         assert_eq!(run(3, config), run(3, config));
         assert_ne!(run(3, config), run(4, config));
     }

@@ -111,6 +111,11 @@ impl Participant {
         }
     }
 
+    /// It has been told who is here.
+    pub(crate) fn has_joined(&self) -> bool {
+        matches!(self.state, State::Joined | State::Active)
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.state == State::Active
     }

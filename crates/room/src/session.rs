@@ -178,6 +178,8 @@ impl Room {
         for add in request.add_tracks.into_iter().take(crate::publication::MAX_PENDING) {
             self.add_track(now, key, add);
         }
+        // Before the first description, so that it can already carry the tracks that are here.
+        self.subscribe_to_all(now, key);
         if let Some(offer) = request.publisher_offer {
             self.offer(now, key, offer);
         }

@@ -4,7 +4,7 @@
 //! * **In:** tracks and participants that come and go, wishes, permissions, completed negotiations.
 //! * **Out:** senders for the negotiation; commands for down tracks and relays; news of permission.
 //! * **Invariant:** a subscription exists exactly while it is wanted and allowed, both ends are
-//!   here, and the subscriber is active. The subscriber knows the publisher before its description
+//!   here, and the subscriber has its `JoinResponse`. The subscriber knows the publisher before its description
 //!   names the track.
 //! * **livekit-server:** `pkg/rtc/subscriptionmanager.go`.
 
@@ -63,7 +63,7 @@ impl Room {
         };
         let wish = participant.wants.subscribe(&track.info.sid);
         track.publisher != subscriber
-            && participant.is_active()
+            && participant.has_joined()
             && participant.permission.can_subscribe
             && participant.transports.downstream().is_some()
             && wish.unwrap_or(participant.preferences.auto_subscribe)

@@ -196,6 +196,7 @@ impl Shard {
             down: DownTrack::new(now, spec, track_entry.track.kind(), seed),
             cursor: track_entry.flushed + track_entry.pending.len() as u64,
             queued: false,
+            catch_up: None,
             next_sender_report: now,
             lost: 0,
             window_start: QualityWindow::default(),

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use hearth_media::Verdict;
+use hearth_units::ExtSeq;
 
-use crate::entry::{DownEntry, PeerEntry, TrackEntry};
+use crate::entry::{CatchUp, DownEntry, PeerEntry, TrackEntry};
 use crate::{SendSlab, Shard};
 
 impl Shard {
@@ -47,7 +48,7 @@ impl Shard {
                 if let Some(track) = self.tracks.get(down.track) {
                     let sent = flush_down(now, peer, down, track, slab);
                     self.counters.packets_out += sent;
-                    if down.cursor < track.flushed + track.pending.len() as u64 {
+                    if down.is_behind(track) {
                         return false;
                     }
                 }
@@ -69,31 +70,51 @@ fn flush_down(
     slab: &mut SendSlab,
 ) -> u64 {
     let clocks = track.track.clocks();
-    let end = track.flushed + track.pending.len() as u64;
     down.cursor = down.cursor.max(track.flushed);
     let Some(to) = peer.peer.remote_addr().filter(|_| peer.connected) else {
-        down.cursor = end;
+        down.cursor = track.flushed + track.pending.len() as u64;
+        down.catch_up = None;
         return 0;
     };
     let mut sent = 0;
-    while down.cursor < end {
-        let at = (down.cursor - track.flushed) as usize;
+    while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
             return sent;
         };
-        down.cursor += 1;
-        let Some(pkt) =
-            track.pending.get(at).and_then(|(encoding, seq)| track.track.packet(*encoding, *seq))
-        else {
+        let Some((encoding, seq)) = next_packet(down, track) else {
             continue;
         };
-        if let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room)
-            && let Some(len) =
-                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
+        let Some(pkt) = track.track.packet(encoding, seq) else {
+            continue;
+        };
+        let before = down.down.current();
+        let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room) else {
+            continue;
+        };
+        if before != down.down.current() {
+            let last = track.track.newest(encoding).filter(|last| *last > seq);
+            down.catch_up = last.map(|last| CatchUp { encoding, next: seq.plus(1), last });
+        }
+        if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
             slab.commit(to, len);
             sent += 1;
         }
     }
     sent
+}
+
+/// The packet to look at next: those that overtook a key frame, then the others as they came.
+///
+/// The start of a key frame may have been lost and repeated. What follows it was refused when it
+/// came, for want of that start, and gets its turn after it.
+fn next_packet(down: &mut DownEntry, track: &TrackEntry) -> Option<(u8, ExtSeq)> {
+    let at = (down.cursor - track.flushed) as usize;
+    if let Some(CatchUp { encoding, next, last }) = down.catch_up {
+        down.catch_up = (next < last).then(|| CatchUp { encoding, next: next.plus(1), last });
+        let waiting = track.pending.get(at..).unwrap_or_default();
+        return (!waiting.contains(&(encoding, next))).then_some((encoding, next));
+    }
+    down.cursor += 1;
+    track.pending.get(at).copied()
 }

@@ -97,8 +97,25 @@ pub(crate) struct DownEntry {
     /// Position in the track's packets, counted as `flushed + pending`.
     pub(crate) cursor: u64,
     pub(crate) queued: bool,
+    /// Packets that overtook the start of the key frame that was switched to.
+    pub(crate) catch_up: Option<CatchUp>,
     pub(crate) next_sender_report: Instant,
     /// Cumulative loss by the subscriber's reports.
     pub(crate) lost: i32,
     pub(crate) window_start: QualityWindow,
+}
+
+impl DownEntry {
+    /// Whether there is more to send of `track`.
+    pub(crate) fn is_behind(&self, track: &TrackEntry) -> bool {
+        self.catch_up.is_some() || self.cursor < track.flushed + track.pending.len() as u64
+    }
+}
+
+/// A stretch of one encoding's numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CatchUp {
+    pub(crate) encoding: u8,
+    pub(crate) next: ExtSeq,
+    pub(crate) last: ExtSeq,
 }

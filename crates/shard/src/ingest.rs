@@ -165,9 +165,14 @@ impl Shard {
         };
         let live = entry.track.live(now);
         for down in &entry.downs {
-            let needs = self.downs.get_mut(*down).and_then(|entry| entry.down.retarget(live));
-            if let Some(encoding) = needs {
-                entry.track.request_keyframe(now, encoding);
+            let Some(down) = self.downs.get_mut(*down) else {
+                continue;
+            };
+            // A key frame that comes before the subscriber can have it would be wasted.
+            if self.peers.get(down.peer).is_some_and(|peer| peer.connected)
+                && let Some(encoding) = down.down.retarget(live)
+            {
+                entry.track.need_keyframe(now, encoding);
             }
         }
         self.send_keyframe_requests(now, track);

@@ -54,11 +54,17 @@ pub struct ShardConfig {
     pub seed: u64,
 }
 
-/// Counters of one shard; all but `peers` only grow.
+/// Counters of one shard; the first four say what there is, the others only grow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ShardCounters {
     /// Transports that exist now.
     pub peers: u64,
+    /// Published tracks that exist now, those of other shards included.
+    pub tracks: u64,
+    /// Subscriptions that exist now.
+    pub subscriptions: u64,
+    /// Addresses and ICE user fragments that lead to a peer now.
+    pub routes: u64,
     /// RTP packets received and accepted.
     pub packets_in: u64,
     /// RTP packets written to subscribers.
@@ -219,7 +225,13 @@ impl Shard {
 
     /// A copy of the counters.
     pub fn counters(&self) -> ShardCounters {
-        ShardCounters { peers: self.peers.len() as u64, ..self.counters }
+        ShardCounters {
+            peers: self.peers.len() as u64,
+            tracks: self.tracks.len() as u64,
+            subscriptions: self.downs.len() as u64,
+            routes: self.steering.len() as u64,
+            ..self.counters
+        }
     }
 
     /// Runs one peer's turn; a panic in it costs that peer, and nobody else.

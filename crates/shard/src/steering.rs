@@ -68,10 +68,22 @@ impl Steering {
         if self.addrs.get(&from) == Some(&peer) {
             return;
         }
-        if known.len() < MAX_ADDRS && (proven || !self.addrs.contains_key(&from)) {
-            self.addrs.insert(from, peer);
-            known.push(from);
+        if !proven && (known.len() >= MAX_ADDRS || self.addrs.contains_key(&from)) {
+            return;
         }
+        if known.len() >= MAX_ADDRS {
+            let oldest = known.remove(0);
+            if self.addrs.get(&oldest) == Some(&peer) {
+                self.addrs.remove(&oldest);
+            }
+        }
+        self.addrs.insert(from, peer);
+        known.push(from);
+    }
+
+    /// Names and addresses of peers that are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.addrs.len() + self.ufrags.len()
     }
 
     /// Forgets a peer's names and addresses.
@@ -115,4 +127,37 @@ impl Steering {
 /// The shard that a local user fragment names.
 fn shard_of(ufrag: &str) -> Option<ShardId> {
     u16::from_str_radix(ufrag.get(..2)?, 16).ok().map(ShardId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_has_moved_often_is_still_found() {
+        let mut steering = Steering::new(ShardId(0), 1);
+        let mut known = Vec::new();
+        let addr = |n: u16| SocketAddr::from(([10, 0, 0, 1], n));
+        for n in 1..=100 {
+            steering.learn(addr(n), 7, &mut known, true);
+        }
+        let route = |steering: &mut Steering, n| steering.route(PacketKind::Rtp, addr(n), &[]);
+        assert_eq!(route(&mut steering, 100), Route::Peer(7));
+        assert_eq!(route(&mut steering, 1), Route::Nobody);
+        assert_eq!((known.len(), steering.len()), (MAX_ADDRS, MAX_ADDRS));
+
+        steering.remove(7, &[], &known);
+        assert_eq!(steering.len(), 0);
+    }
+
+    #[test]
+    fn an_address_is_taken_over_only_by_whoever_has_proven_it() {
+        let mut steering = Steering::new(ShardId(0), 1);
+        let from = SocketAddr::from(([10, 0, 0, 1], 9));
+        steering.learn(from, 1, &mut Vec::new(), false);
+        steering.learn(from, 2, &mut Vec::new(), false);
+        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(1));
+        steering.learn(from, 2, &mut Vec::new(), true);
+        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(2));
+    }
 }

@@ -34,8 +34,8 @@ fn five_per_cent_loss_both_ways_freezes_nobody_for_a_second() {
         assert!(world.publisher().retransmitted > 100, "seed {seed}: nothing repeated upstream");
         for at in [1, 2] {
             let report = world.report(at);
-            let context = format!("seed {seed}, viewer {at}: {report:?}, {:?}", world.publisher().plis);
-            println!("{context}");
+            let context =
+                format!("seed {seed}, viewer {at}: {report:?}, {:?}", world.publisher().plis);
             assert!(report.repaired > 100, "{context}");
             assert!(report.longest_freeze < SECOND, "{context}");
             assert!(report.frames.iter().sum::<u64>() > 1_700, "{context}");
@@ -59,4 +59,145 @@ fn assert_seamless(world: &mut World, at: usize, frames: u64) {
     assert_eq!(faults, (0, 0, 0, 0), "{context}");
     assert_eq!((report.undecodable, report.contradictions, report.nacks), (0, 0, 0), "{context}");
     assert!(report.longest_freeze < SECOND / 10, "{context}");
+}
+
+#[test]
+fn a_viewer_of_the_lowest_encoding_gets_pictures_that_were_lost_as_a_whole() {
+    for seed in 1..=3 {
+        let mut world = World::call(seed, &[0], CLEAN);
+        world.wish(1, true, 0);
+        assert!(world.run_until(SECOND, |w| w.connected() == 2), "seed {seed}");
+        world.run_for(SECOND);
+        // Only the publisher's way is bad.
+        world.nodes[0].up.set_config(LinkConfig { loss: 0.05, ..CLEAN });
+        world.run_for(60 * SECOND);
+        assert!(world.publisher().retransmitted > 30, "seed {seed}: nothing was lost");
+        let report = world.report(1);
+        let context = format!("seed {seed}: {report:?}");
+        assert_eq!(
+            (report.frames[1], report.frames[2], report.current),
+            (0, 0, Some(0)),
+            "{context}"
+        );
+        assert_eq!((report.undecodable, report.picture_jumps, report.plis), (0, 0, 0), "{context}");
+        assert!(report.longest_freeze < SECOND / 3, "{context}");
+    }
+}
+
+#[test]
+fn when_an_encoding_stops_a_lower_one_takes_over_until_it_returns() {
+    let mut world = World::call(1, &[0, 0], CLEAN);
+    world.run_for(3 * SECOND);
+    world.publisher().enabled[2] = false;
+    world.run_for(4 * SECOND);
+    for at in [1, 2] {
+        let report = world.report(at);
+        assert_eq!(report.current, Some(1), "{report:?}");
+        // 1.5 s until the silence counts, and a round trip for the key frame.
+        assert!(report.longest_freeze < 2 * SECOND, "{report:?}");
+        let now = world.now;
+        world.viewer(at).reset_freeze(now);
+    }
+    world.publisher().enabled[2] = true;
+    world.run_for(3 * SECOND);
+    for at in [1, 2] {
+        let report = world.report(at);
+        assert_eq!(report.current, Some(2), "{report:?}");
+        assert!(report.longest_freeze < SECOND / 5, "{report:?}");
+        let faults = (report.jumps, report.picture_jumps, report.time_backwards);
+        assert_eq!((faults, report.undecodable), ((0, 0, 0), 0), "{report:?}");
+    }
+}
+
+#[test]
+fn a_viewer_who_looks_away_gets_nothing_and_continues_with_a_key_frame() {
+    let mut world = World::call(1, &[0, 0], CLEAN);
+    world.run_for(3 * SECOND);
+    world.wish(1, false, 2);
+    world.run_for(SECOND / 2);
+    let before = world.report(1);
+    world.run_for(3 * SECOND);
+    let paused = world.report(1);
+    assert_eq!((paused.packets, paused.audio > before.audio), (before.packets, true));
+    assert!(paused.sender_reports > 0);
+
+    let now = world.now;
+    world.viewer(1).reset_freeze(now);
+    world.wish(1, true, 2);
+    world.run_for(3 * SECOND);
+    let report = world.report(1);
+    assert!(report.keyframes > paused.keyframes, "{report:?}");
+    assert!(report.longest_freeze < SECOND / 5, "{report:?}");
+    let faults = (report.jumps, report.picture_jumps, report.time_backwards, report.undecodable);
+    assert_eq!(faults, (0, 0, 0, 0), "{report:?}");
+    assert_seamless(&mut world, 2, 200);
+}
+
+#[test]
+fn viewers_on_another_shard_see_the_same() {
+    let mut world = World::call(1, &[0, 1, 1], CLEAN);
+    assert!(world.run_until(SECOND, |w| w.connected() == 4));
+    world.run_for(10 * SECOND);
+    assert!(world.parcels > 1_000);
+    for at in [1, 2, 3] {
+        assert_seamless(&mut world, at, 280);
+    }
+}
+
+#[test]
+fn a_key_frame_request_from_another_shard_reaches_the_publisher() {
+    let mut world = World::call(1, &[1], CLEAN);
+    world.run_for(3 * SECOND);
+    let before = world.publisher().plis;
+    world.wish(1, false, 2);
+    world.run_for(SECOND);
+    world.wish(1, true, 2);
+    world.run_for(SECOND / 10);
+    assert_eq!(world.publisher().plis[2], before[2] + 1);
+}
+
+#[test]
+fn datagrams_at_the_wrong_shard_are_handed_over() {
+    let mut world = World::new(1, 2, CLEAN);
+    world.add_publisher(1);
+    world.add_viewer(0, 1);
+    world.add_viewer(1, 0);
+    assert!(world.run_until(SECOND, |w| w.connected() == 3));
+    world.run_for(10 * SECOND);
+    for at in [1, 2] {
+        assert_seamless(&mut world, at, 280);
+    }
+    assert_eq!(world.shards[0].counters().dropped_unknown, 0);
+    assert_eq!(world.shards[1].counters().dropped_unknown, 0);
+}
+
+#[test]
+fn a_subscriber_that_does_not_connect_costs_the_others_no_key_frames() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.run_for(3 * SECOND);
+    let before = world.publisher().plis;
+    let late = world.add_viewer(0, 0);
+    world.client(late).vanish();
+    world.run_for(10 * SECOND);
+    assert_eq!(world.publisher().plis, before);
+}
+
+#[test]
+fn a_key_frame_whose_start_comes_late_is_shown_without_asking_for_another() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.run_for(3 * SECOND);
+    world.wish(1, false, 2);
+    world.run_for(SECOND);
+    world.publisher().loses_key_starts = true;
+    let before = (world.report(1), world.publisher().plis);
+    let now = world.now;
+    world.viewer(1).reset_freeze(now);
+    world.wish(1, true, 2);
+    world.run_for(SECOND);
+    assert!(world.publisher().retransmitted > 0, "nothing was lost");
+    let report = world.report(1);
+    assert_eq!(world.publisher().plis[2], before.1[2] + 1, "{report:?}");
+    assert_eq!((report.undecodable, report.jumps, report.nacks), (0, 0, 0), "{report:?}");
+    assert!(report.keyframes > before.0.keyframes, "{report:?}");
+    assert!(report.longest_freeze < SECOND / 5, "{report:?}");
 }

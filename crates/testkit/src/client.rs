@@ -195,6 +195,11 @@ impl Client {
         self.out.push_back(packet);
     }
 
+    /// The last datagram does not get out of the door.
+    pub fn lose_last(&mut self) {
+        self.out.pop_back();
+    }
+
     fn pump(&mut self) {
         let mut buf = [0; 4_096];
         loop {

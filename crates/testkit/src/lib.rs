@@ -17,5 +17,5 @@ mod publisher;
 mod viewer;
 
 pub use client::{Client, Received};
-pub use publisher::{Publisher, extensions, video_codecs, audio_codecs};
+pub use publisher::{Publisher, audio_codecs, extensions, video_codecs};
 pub use viewer::{Viewer, ViewerReport};

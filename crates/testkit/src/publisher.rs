@@ -57,6 +57,8 @@ pub struct Publisher {
     pub client: Client,
     /// Which encodings are sent; the server may ask for fewer.
     pub enabled: [bool; 3],
+    /// The first packet of each key frame is lost, but for its repetition.
+    pub loses_key_starts: bool,
     /// Key frames asked for, by encoding.
     pub plis: [u64; 3],
     /// Packets repeated on request.
@@ -110,7 +112,9 @@ impl Publisher {
             ssrc: 0x1000 + seed.wrapping_mul(0x100) + n,
             // Near the wrap, which a test should see.
             seq: 65_000 + u64::from(seed.wrapping_mul(7).wrapping_add(n * 31) % 500),
-            first_timestamp: seed.wrapping_mul(0x9e37_79b9).wrapping_add(n.wrapping_mul(0x5555_5555)),
+            first_timestamp: seed
+                .wrapping_mul(0x9e37_79b9)
+                .wrapping_add(n.wrapping_mul(0x5555_5555)),
             packets: 0,
             octets: 0,
         };
@@ -127,6 +131,7 @@ impl Publisher {
         Self {
             client,
             enabled: [true; 3],
+            loses_key_starts: false,
             plis: [0; 3],
             retransmitted: 0,
             encodings: [encoding(0), encoding(1), encoding(2)],
@@ -240,8 +245,18 @@ impl Publisher {
             let mut payload = vec![0; BODY];
             let mut end = descriptor.write(&mut payload);
             if part == 0 {
-                payload[end..end + 10]
-                    .copy_from_slice(&[u8::from(!key), 0, 0, 0x9d, 1, 0x2a, 64, 1, 240, 0]);
+                payload[end..end + 10].copy_from_slice(&[
+                    u8::from(!key),
+                    0,
+                    0,
+                    0x9d,
+                    1,
+                    0x2a,
+                    64,
+                    1,
+                    240,
+                    0,
+                ]);
             }
             end += 10;
             payload[end] = at as u8;
@@ -257,7 +272,10 @@ impl Publisher {
                 enc.sent.pop_front();
             }
             enc.sent.push_back(sent);
-            self.send_video(at, enc_last(&self.encodings[at]), None);
+            self.send_video(at, self.encodings[at].sent.len() - 1, None);
+            if key && part == 0 && self.loses_key_starts {
+                self.client.lose_last();
+            }
         }
     }
 
@@ -355,8 +373,4 @@ impl Stream {
         self.seq += 1;
         self.seq - 1
     }
-}
-
-fn enc_last(encoding: &Encoding) -> usize {
-    encoding.sent.len() - 1
 }

@@ -28,6 +28,9 @@ const IO_CRATES: &[&str] = &[
 /// The first layer that may use [`IO_CRATES`].
 const FIRST_IO_LAYER: u8 = 3;
 
+/// Written "–" in the table: for development. It may use every crate, and no crate may ship with it.
+const DEV: u8 = u8::MAX;
+
 /// Where a crate stands.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
@@ -47,9 +50,6 @@ pub(super) fn check(tree: &Tree) -> Vec<String> {
 
 fn findings(package: &Package, table: &BTreeMap<String, Place>) -> Vec<String> {
     let name = &package.name;
-    if name == "xtask" {
-        return Vec::new();
-    }
     let Some(place) = table.get(name) else {
         return vec![format!("ARCHITECTURE.md: the table of crates lacks `{name}`")];
     };
@@ -63,13 +63,18 @@ fn findings(package: &Package, table: &BTreeMap<String, Place>) -> Vec<String> {
         }
         let Some(below) = table.get(dependency) else { continue };
         let allowed = below.layer < place.layer
-            || (below.layer == place.layer && place.beside.contains(dependency));
-        if !allowed {
-            findings.push(format!(
-                "crates/{name}: layer {} must not use {dependency} of layer {}",
-                place.layer, below.layer
-            ));
+            || (below.layer == place.layer && place.beside.contains(dependency))
+            || place.layer == DEV;
+        if allowed {
+            continue;
         }
+        findings.push(match below.layer {
+            DEV => format!("crates/{name}: {dependency} is for development only"),
+            layer => format!(
+                "crates/{name}: layer {} must not use {dependency} of layer {layer}",
+                place.layer
+            ),
+        });
     }
     findings
 }
@@ -80,7 +85,8 @@ fn parse(text: &str) -> BTreeMap<String, Place> {
     for line in text.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let ["", layer, name, what @ ..] = cells.as_slice() else { continue };
-        let (Ok(layer), Some(name)) = (layer.parse(), quoted(name).next()) else { continue };
+        let layer = if *layer == "–" { Ok(DEV) } else { layer.parse() };
+        let (Ok(layer), Some(name)) = (layer, quoted(name).next()) else { continue };
         let uses = what.iter().find_map(|cell| cell.split("(uses").nth(1));
         let uses = uses.and_then(|uses| uses.split(')').next()).unwrap_or_default();
         let beside = quoted(uses).map(str::to_owned).collect();
@@ -99,7 +105,8 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "| 0 | `units` | words |\n| 2 | `plane` | commands |\n\
-        | 2 | `shard` | the core (uses `plane`, `peer`) |\n| 3 | `net` | sockets |\n";
+        | 2 | `shard` | the core (uses `plane`, `peer`) |\n| 3 | `net` | sockets |\n\
+        | – | `testkit` | for tests |\n";
 
     #[test]
     fn a_dependency_upwards_beside_or_on_the_system_is_found() {
@@ -109,6 +116,8 @@ mod tests {
         check("units", &["plane"], &["crates/units: layer 0 must not use plane of layer 2"]);
         check("plane", &["shard"], &["crates/plane: layer 2 must not use shard of layer 2"]);
         check("shard", &["tokio"], &["crates/shard: layer 2 is sans-IO and must not use tokio"]);
+        check("testkit", &["net", "testkit", "tokio"], &[]);
+        check("net", &["testkit"], &["crates/net: testkit is for development only"]);
         check("cluster", &[], &["ARCHITECTURE.md: the table of crates lacks `cluster`"]);
     }
 

@@ -14,7 +14,9 @@ use hearth_plane::{
     SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
 };
 use hearth_shard::{SendSlab, Shard, ShardConfig};
-use hearth_testkit::{Client, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs};
+use hearth_testkit::{
+    Client, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
+};
 use hearth_units::MediaKind;
 
 pub(crate) const ROOM: RoomId = RoomId(1);
@@ -99,9 +101,16 @@ impl World {
     }
 
     pub(crate) fn add_publisher(&mut self, arrives: usize) {
-        let client = self.new_client(0, PUBLISHER.n);
-        self.add_node(Kind::Publisher(Box::new(Publisher::new(client, self.seed as u32))), 0, arrives);
-        for (track, spec) in [(VIDEO, video_spec(Source::Local(PUBLISHER))), (AUDIO, audio_spec(Source::Local(PUBLISHER)))] {
+        let client = self.new_client(PUBLISHER.n);
+        self.add_node(
+            Kind::Publisher(Box::new(Publisher::new(client, self.seed as u32))),
+            0,
+            arrives,
+        );
+        for (track, spec) in [
+            (VIDEO, video_spec(Source::Local(PUBLISHER))),
+            (AUDIO, audio_spec(Source::Local(PUBLISHER))),
+        ] {
             self.command(0, Command::SetUpTrack { track, spec: Box::new(spec) });
         }
     }
@@ -109,7 +118,7 @@ impl World {
     /// A viewer of shard `home` whose datagrams the kernel gives to shard `arrives`.
     pub(crate) fn add_viewer(&mut self, home: usize, arrives: usize) -> usize {
         let n = self.nodes.len() as u32;
-        let client = self.new_client(home, n);
+        let client = self.new_client(n);
         let base = n * 100;
         let viewer = Viewer::new(client, base + 1, base + 2, base + 3);
         let at = self.add_node(Kind::Viewer(Box::new(viewer)), home, arrives);
@@ -120,11 +129,18 @@ impl World {
                 self.command(0, Command::AddRelay { track, to: ShardId(home as u16) });
             }
         }
-        for (video, spec) in [(true, down_spec(n, VIDEO)), (false, down_spec(n, AUDIO))] {
-            assert_eq!(video, spec.track == VIDEO);
+        for spec in [down_spec(n, VIDEO), down_spec(n, AUDIO)] {
             self.command(home, Command::SetDownTrack { spec: Box::new(spec) });
         }
         at
+    }
+
+    /// A client of shard 0 without subscriptions.
+    pub(crate) fn add_connection(&mut self) -> usize {
+        let n = self.nodes.len() as u32;
+        let client = self.new_client(n);
+        let viewer = Viewer::new(client, n * 100 + 1, n * 100 + 2, n * 100 + 3);
+        self.add_node(Kind::Viewer(Box::new(viewer)), 0, 0)
     }
 
     pub(crate) fn publisher(&mut self) -> &mut Publisher {
@@ -273,8 +289,7 @@ impl World {
         nodes.chain(shards).min()
     }
 
-    fn new_client(&self, home: usize, n: u32) -> Client {
-        let _ = home;
+    fn new_client(&self, n: u32) -> Client {
         Client::new(self.now, client_addr(n), server_addr())
     }
 
@@ -304,7 +319,7 @@ impl World {
 }
 
 impl Node {
-    fn client(&mut self) -> &mut Client {
+    pub(crate) fn client(&mut self) -> &mut Client {
         match &mut self.kind {
             Kind::Viewer(viewer) => &mut viewer.client,
             Kind::Publisher(publisher) => &mut publisher.client,
@@ -327,11 +342,15 @@ pub(crate) fn client_addr(n: u32) -> SocketAddr {
 
 /// Local credentials of the peer of node `at` on shard `home`.
 pub(crate) fn credentials(home: usize, at: usize) -> IceCredentials {
-    IceCredentials { ufrag: format!("{home:02x}node{at:08}"), pwd: "a-password-of-the-server".into() }
+    IceCredentials {
+        ufrag: format!("{home:02x}node{at:08}"),
+        pwd: "a-password-of-the-server".into(),
+    }
 }
 
 pub(crate) fn video_spec(source: Source) -> UpTrackSpec {
-    let encoding = |rid: &str| EncodingSpec { rid: Some(rid.to_owned()), ssrc: None, rtx_ssrc: None };
+    let encoding =
+        |rid: &str| EncodingSpec { rid: Some(rid.to_owned()), ssrc: None, rtx_ssrc: None };
     UpTrackSpec {
         source,
         kind: MediaKind::Video,

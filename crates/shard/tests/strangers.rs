@@ -1,0 +1,222 @@
+//! Clients that vanish, and datagrams of nobody.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hearth_plane::{CloseReason, Command, Event, PeerId};
+use hearth_shard::ShardCounters;
+use support::{CLEAN, PUBLISHER, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Of each kind.
+const FLOOD: u32 = 20_000;
+
+/// How far a client gets before it vanishes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    BeforeIce,
+    AfterIce,
+    InDtls,
+    Connected,
+}
+
+#[test]
+fn a_client_that_vanishes_is_closed_in_time_at_every_step() {
+    for (step, reason, within) in [
+        (Step::BeforeIce, CloseReason::IceTimeout, 16),
+        (Step::AfterIce, CloseReason::DtlsTimeout, 16),
+        (Step::InDtls, CloseReason::DtlsTimeout, 16),
+        (Step::Connected, CloseReason::Silence, 16),
+    ] {
+        for who in [0, 1] {
+            let mut world = World::call(1, &[0, 0], CLEAN);
+            vanish(&mut world, who, step);
+            world.run_for(within * SECOND);
+            let peer = PeerId { n: who as u32, ..PUBLISHER };
+            let closed = world.events.iter().filter_map(|(at, _, event)| match event {
+                Event::PeerClosed { peer, reason } => Some((*at, *peer, *reason)),
+                _ => None,
+            });
+            let closed: Vec<_> = closed.collect();
+            assert_eq!(closed.len(), 1, "{step:?}, {who}: {closed:?}");
+            assert_eq!((closed[0].1, closed[0].2), (peer, reason), "{step:?}, {who}");
+            let counters = world.shards[0].counters();
+            let expect = if who == 0 { (2, 0, 0) } else { (2, 2, 2) };
+            let left = (counters.peers, counters.tracks, counters.subscriptions);
+            assert_eq!(left, expect, "{step:?}, {who}");
+        }
+    }
+}
+
+#[test]
+fn when_all_are_gone_nothing_is_left() {
+    for step in [Step::BeforeIce, Step::AfterIce, Step::InDtls, Step::Connected] {
+        let mut world = World::call(1, &[0, 0], CLEAN);
+        vanish(&mut world, 2, step);
+        for who in 0..2 {
+            world.client(who).vanish();
+        }
+        world.run_for(20 * SECOND);
+        assert_empty(world.shards[0].counters());
+        assert_eq!(world.shards[0].poll_timeout(), None, "{step:?}");
+    }
+    let mut world = World::call(1, &[0, 0], CLEAN);
+    world.run_for(2 * SECOND);
+    for n in [1, 0, 2] {
+        world.command(0, Command::RemovePeer { peer: PeerId { n, ..PUBLISHER } });
+    }
+    assert_empty(world.shards[0].counters());
+}
+
+#[test]
+fn a_flood_of_garbage_leaves_a_call_alone() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.run_for(2 * SECOND);
+    let (peers, routes) = {
+        let counters = world.shards[0].counters();
+        (counters.peers, counters.routes)
+    };
+    let mut noise = Noise(99);
+    let kinds: [fn(&mut Noise) -> Vec<u8>; 6] =
+        [unknown_stun, broken_stun, client_hello, rtp, rtcp, anything];
+    for n in 0..FLOOD {
+        for (kind, make) in (0_u16..).zip(kinds) {
+            let mut datagram = make(&mut noise);
+            let from = SocketAddr::from(([192, 0, (n >> 8) as u8, n as u8], 1_000 + kind));
+            world.inject(0, from, &mut datagram);
+        }
+        // The same from an address that a peer has proven.
+        let mut datagram = kinds[(n % 6) as usize](&mut noise);
+        let from = world.client(1).addr();
+        world.inject(0, from, &mut datagram);
+        if n % 100 == 0 {
+            world.run_for(SECOND / 50);
+        }
+    }
+    let counters = world.shards[0].counters();
+    assert_eq!((counters.peers, counters.routes, counters.panics), (peers, routes, 0));
+    assert!(counters.dropped_unknown >= 5 * u64::from(FLOOD), "{counters:?}");
+    assert!(counters.dropped_invalid >= u64::from(FLOOD) / 2, "{counters:?}");
+    world.run_for(2 * SECOND);
+    let report = world.report(1);
+    assert!(report.longest_freeze < SECOND / 10, "{report:?}");
+    assert_eq!((report.jumps, report.audio_jumps, report.undecodable), (0, 0, 0), "{report:?}");
+    assert!(world.events.iter().all(|(.., e)| !matches!(e, Event::PeerClosed { .. })));
+}
+
+#[test]
+fn garbage_for_other_shards_is_bounded() {
+    let mut world = World::call(1, &[0, 1], CLEAN);
+    world.run_for(SECOND);
+    let mut noise = Noise(5);
+    let before = world.shards[0].counters().dropped_full;
+    for n in 0..FLOOD {
+        let mut datagram = stun(&mut noise, "01nobodyknowsit:x");
+        let from = SocketAddr::from(([192, 0, (n >> 8) as u8, n as u8], 1));
+        world.inject(0, from, &mut datagram);
+    }
+    assert!(world.shards[0].counters().dropped_full - before > u64::from(FLOOD) / 2);
+    world.run_for(3 * SECOND);
+    assert_eq!(world.shards[1].counters().peers, 1);
+    let report = world.report(2);
+    assert!(report.longest_freeze < SECOND / 5, "{report:?}");
+}
+
+fn vanish(world: &mut World, who: usize, step: Step) {
+    let limit = 2 * SECOND;
+    let reached = match step {
+        Step::BeforeIce => true,
+        Step::AfterIce => world.run_until(limit, |w| w.client(who).has_path()),
+        Step::InDtls => {
+            assert!(world.run_until(limit, |w| w.client(who).has_path()));
+            world.run_for(Duration::from_millis(45));
+            !world.client(who).is_connected()
+        }
+        Step::Connected => world.run_until(limit, |w| w.client(who).is_connected()),
+    };
+    assert!(reached, "{step:?} was not reached");
+    if step == Step::Connected {
+        world.run_for(SECOND);
+    }
+    world.client(who).vanish();
+}
+
+#[track_caller]
+fn assert_empty(counters: ShardCounters) {
+    let left = (counters.peers, counters.tracks, counters.subscriptions, counters.routes);
+    assert_eq!(left, (0, 0, 0, 0));
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn bytes(&mut self, most: u64) -> Vec<u8> {
+        let len = self.next() % most;
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// A binding request with a USERNAME, and a wrong MESSAGE-INTEGRITY.
+fn stun(noise: &mut Noise, username: &str) -> Vec<u8> {
+    let mut attributes = vec![0, 6];
+    attributes.extend_from_slice(&(username.len() as u16).to_be_bytes());
+    attributes.extend_from_slice(username.as_bytes());
+    attributes.resize(attributes.len().next_multiple_of(4), 0);
+    attributes.extend_from_slice(&[0, 8, 0, 20]);
+    attributes.extend((0..20).map(|_| noise.next() as u8));
+    let mut message = vec![0, 1];
+    message.extend_from_slice(&(attributes.len() as u16).to_be_bytes());
+    message.extend_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+    message.extend((0..12).map(|_| noise.next() as u8));
+    message.extend_from_slice(&attributes);
+    message
+}
+
+fn unknown_stun(noise: &mut Noise) -> Vec<u8> {
+    let ufrag = noise.next();
+    stun(noise, &format!("00{ufrag:x}:abcd"))
+}
+
+fn broken_stun(noise: &mut Noise) -> Vec<u8> {
+    let mut message = stun(noise, "00node00000001:abcd");
+    let at = 3 + (noise.next() as usize % 22);
+    message[at] = noise.next() as u8;
+    message.truncate(noise.next() as usize % message.len());
+    message
+}
+
+fn client_hello(noise: &mut Noise) -> Vec<u8> {
+    let mut record = vec![22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+    let body = noise.bytes(300);
+    record.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    record.extend_from_slice(&body);
+    record
+}
+
+fn rtp(noise: &mut Noise) -> Vec<u8> {
+    let mut packet = vec![0x80 | (noise.next() as u8 & 0x3f), 96];
+    packet.extend(noise.bytes(1_200));
+    packet
+}
+
+fn rtcp(noise: &mut Noise) -> Vec<u8> {
+    let mut packet = vec![0x80 | (noise.next() as u8 & 0x3f), 200 + (noise.next() % 8) as u8];
+    packet.extend(noise.bytes(200));
+    packet
+}
+
+fn anything(noise: &mut Noise) -> Vec<u8> {
+    noise.bytes(1_500)
+}
