@@ -12,7 +12,7 @@ use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -153,8 +153,9 @@ async fn first_response(session: &mut Session) -> JoinResponse {
 /// Waits until the counters are as they should be.
 async fn settle(node: &Node, done: impl Fn(&Counters) -> bool) {
     let wait = async {
+        let mut beat = interval(Duration::from_millis(2));
         while !done(&node.counters()) {
-            sleep(Duration::from_millis(2)).await;
+            beat.tick().await;
         }
     };
     if timeout(PATIENCE, wait).await.is_err() {

@@ -15,7 +15,7 @@ use crate::config::LogConfig;
 pub(crate) fn start(config: &LogConfig) {
     let level = config.level.as_str().to_ascii_lowercase();
     // Libraries tell of every packet and frame; theirs are wanted only by name.
-    let default = format!("warn,hearth={level},{}", ours(&level));
+    let default = format!("warn,dcsctp=error,hearth={level},{}", ours(&level));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -14,7 +14,7 @@ use dimpl::{Dtls, Output};
 use hearth_plane::{Fingerprint, IceCredentials, RemoteParams};
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Profile, Sealer, Session};
-use is::stun::{StunMessage, StunPacket};
+use is::stun::{StunMessage, StunPacket, TransId};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 
 /// What a datagram of the server was.
@@ -223,4 +223,13 @@ impl Client {
             }
         }
     }
+}
+
+/// A well-formed binding request to `username`, whose MESSAGE-INTEGRITY is `integrity`.
+pub fn forged_check(username: &str, integrity: [u8; 20]) -> Vec<u8> {
+    let request = StunMessage::binding_request(username, TransId::new(), true, 1, 2, false);
+    let mut buf = vec![0; 400];
+    let len = request.to_bytes(Some(b"password"), &mut buf, |_, _| integrity).unwrap();
+    buf.truncate(len);
+    buf
 }

@@ -7,7 +7,6 @@
 //!   values of their own; nothing that is asserted depends on them.)
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "test code: what cannot happen ends the test"
 )]
@@ -16,6 +15,6 @@ mod client;
 mod publisher;
 mod viewer;
 
-pub use client::{Client, Received};
+pub use client::{Client, Received, forged_check};
 pub use publisher::{Publisher, audio_codecs, extensions, video_codecs};
 pub use viewer::{Viewer, ViewerReport};

@@ -205,7 +205,7 @@ impl Publisher {
             }
             Packet::Nack { media, seqs, .. } => {
                 let at = self.encodings.iter().position(|e| e.media.ssrc == *media).unwrap();
-                for seq in seqs.clone() {
+                for seq in *seqs {
                     self.retransmit(at, seq);
                 }
             }
