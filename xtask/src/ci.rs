@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{say, tidy};
+use crate::{say, tidy, tree};
 
 /// One cargo run: what to call it, its arguments, and an environment variable it needs.
 struct Step {
@@ -65,6 +65,6 @@ fn installed(subcommand: &str) -> bool {
 fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).current_dir("..");
+    command.current_dir(tree::root());
     command
 }

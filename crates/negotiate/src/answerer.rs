@@ -198,7 +198,7 @@ impl Answerer {
             return section::rejected(media);
         }
         let mut answer = section::rtp(kind, mid, local, "passive", &formats);
-        let agreed = agree(media, sender.is_some(), publishes);
+        let agreed = agree(media);
         for ext in &agreed {
             let direction = ext.direction.map_or("", Direction::as_str);
             let slash = if direction.is_empty() { "" } else { "/" };

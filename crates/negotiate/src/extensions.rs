@@ -50,17 +50,15 @@ pub(crate) struct Agreed {
     pub(crate) uri: &'static str,
 }
 
-/// What of a section's offer we answer, in its order. `sends` and `receives` are ours.
-pub(crate) fn agree(media: &Media, sends: bool, receives: bool) -> Vec<Agreed> {
+/// What of a section's offer we answer, in its order, whichever way the section is used: Chromium
+/// leaves an extension that one section of the bundle refuses out of the sections it adds later,
+/// and then cannot send simulcast in them.
+pub(crate) fn agree(media: &Media) -> Vec<Agreed> {
     let mut agreed: Vec<Agreed> = Vec::new();
-    // A section without a track is answered for either direction.
-    let unused = !sends && !receives;
     for ext in media.attributes.extmaps() {
         let theirs = ext.direction.unwrap_or_default();
-        let upwards = (receives || unused) && theirs.sends();
-        let up = RECEIVED.iter().find(|uri| upwards && **uri == ext.uri);
-        let downwards = (sends || unused) && theirs.receives();
-        let down = SENT.iter().find(|uri| downwards && **uri == ext.uri);
+        let up = RECEIVED.iter().find(|uri| theirs.sends() && **uri == ext.uri);
+        let down = SENT.iter().find(|uri| theirs.receives() && **uri == ext.uri);
         let Some(uri) = up.or(down) else { continue };
         if agreed.iter().all(|other| other.id != ext.id && other.uri != *uri) {
             agreed.push(Agreed { id: ext.id, direction: ext.direction.map(mirrored), uri });

@@ -39,6 +39,8 @@ fn forward_and_seal(bencher: Bencher<'_, '_>, subscribers: u32) {
     }
     let all = subscribers as usize + 1;
     assert!(world.run_until(Duration::from_secs(10), |w| w.connected() == all), "not connected");
+    // The clients learn of it a little later.
+    world.run_for(Duration::from_millis(200));
     for n in 1..=subscribers {
         let spec = DownTrackSpec { track: TRACK, ..down_spec(n, TRACK) };
         let spec = DownTrackSpec { codecs: down_spec(n, support::VIDEO).codecs, ..spec };
