@@ -3,7 +3,7 @@
 //! * **Owns:** a participant's announced tracks ([`Publishing`]) and one published track
 //!   ([`Publication`]).
 //! * **In:** `AddTrackRequest`; what its section became.
-//! * **Out:** [`TrackInfo`](proto::TrackInfo), [`PendingTrack`]s for the answer, the shard's spec.
+//! * **Out:** [`TrackInfo`], [`PendingTrack`]s for the answer, the shard's spec.
 //! * **Invariant:** at most [`MAX_PENDING`] announced and [`MAX_QUEUED`] queued tracks; a cid is
 //!   announced at most once.
 //! * **livekit-server:** `pkg/rtc/participant.go` (`addPendingTrackLocked`).
