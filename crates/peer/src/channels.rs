@@ -16,7 +16,7 @@ use dcsctp::api::{
     DcSctpSocket, Message, Options, PpId, SendError, SendOptions, SocketEvent, SocketTime,
     StreamId, ZERO_CHECKSUM_ALTERNATE_ERROR_DETECTION_METHOD_LOWER_LAYER_DTLS,
 };
-use hearth_plane::Channel;
+use hearth_plane::{Channel, DtlsRole};
 use tracing::debug;
 
 use crate::dcep::{self, Dcep};
@@ -51,7 +51,7 @@ pub(crate) struct Channels {
     socket: Box<dyn DcSctpSocket>,
     /// Zero of the socket's clock.
     start: Instant,
-    opens: bool,
+    opens: Option<DtlsRole>,
     streams: Vec<Stream>,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<ChannelEvent>,
@@ -65,8 +65,9 @@ struct Stream {
 }
 
 impl Channels {
-    /// Starts an association; `opens` if we open the channels, otherwise the other side begins.
-    pub(crate) fn new(now: Instant, opens: bool) -> Self {
+    /// Starts an association; `opens` with our DTLS role if we open the channels, otherwise the
+    /// other side begins.
+    pub(crate) fn new(now: Instant, opens: Option<DtlsRole>) -> Self {
         let options = Options {
             max_message_size: MAX_MESSAGE,
             max_send_buffer_size: MAX_SEND_BUFFER,
@@ -87,7 +88,7 @@ impl Channels {
             packets: VecDeque::new(),
             events: VecDeque::new(),
         };
-        if opens {
+        if opens.is_some() {
             channels.socket.connect();
             channels.drain();
         }
@@ -199,13 +200,12 @@ impl Channels {
         }
     }
 
-    /// Opens our channels. A DTLS server's stream ids are odd (RFC 8832 §6).
+    /// Opens our channels. A DTLS server's stream ids are odd, a client's even (RFC 8832 §6).
     fn open_ours(&mut self) {
-        if !self.opens {
-            return;
-        }
-        for (id, channel) in [(1, Channel::Reliable), (3, Channel::Lossy), (5, Channel::DataTrack)]
-        {
+        let Some(role) = self.opens else { return };
+        let odd = u16::from(role == DtlsRole::Server);
+        for (n, channel) in [(0, Channel::Reliable), (2, Channel::Lossy), (4, Channel::DataTrack)] {
+            let id = n + odd;
             if let Some(message) = dcep::open(channel) {
                 self.send_dcep(StreamId(id), message);
                 self.streams.push(Stream { id, channel, open: false });

@@ -1,6 +1,6 @@
 //! The DTLS association: who the other side is, and the keys.
 //!
-//! * **Owns:** the DTLS engine, always in the server's role, so that we choose the SRTP profile.
+//! * **Owns:** the DTLS engine; a media server is its server, so that it chooses the SRTP profile.
 //! * **In:** DTLS datagrams, application data to send, time.
 //! * **Out:** [`poll_output`](DtlsLink::poll_output).
 //! * **Invariant:** what is sent by one call is taken out of the engine before the next, so its
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use dimpl::{Dtls, Output, SrtpProfile};
-use hearth_plane::Fingerprint;
+use hearth_plane::{DtlsRole, Fingerprint};
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use tracing::debug;
 
@@ -45,17 +45,26 @@ pub(crate) enum DtlsOutput {
 
 pub(crate) struct DtlsLink {
     dtls: Dtls,
+    role: DtlsRole,
     connected: bool,
     outputs: VecDeque<DtlsOutput>,
     next: Option<Instant>,
 }
 
 impl DtlsLink {
-    pub(crate) fn new(now: Instant, context: &Context) -> Self {
+    pub(crate) fn new(now: Instant, context: &Context, role: DtlsRole) -> Self {
         let dtls = Dtls::new_12(context.dtls_config(), context.dtls_certificate(), now);
-        let mut link = Self { dtls, connected: false, outputs: VecDeque::new(), next: None };
+        let mut link = Self { dtls, role, connected: false, outputs: VecDeque::new(), next: None };
         link.handle_timeout(now);
         link
+    }
+
+    /// There is a path: a client says hello.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        if self.role == DtlsRole::Client && !self.dtls.is_active() {
+            self.dtls.set_active(true);
+            self.handle_timeout(now);
+        }
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, buf: &[u8]) {
@@ -123,10 +132,12 @@ impl DtlsLink {
                     DtlsOutput::Connected
                 }
                 Output::PeerCert(der) => DtlsOutput::Certificate(fingerprint_of(der)),
-                Output::KeyingMaterial(material, profile) => match keys(&material, profile) {
-                    Some(keys) => DtlsOutput::Keys(Box::new(keys)),
-                    None => DtlsOutput::Failed { timeout: false },
-                },
+                Output::KeyingMaterial(material, profile) => {
+                    match keys(&material, profile, self.role) {
+                        Some(keys) => DtlsOutput::Keys(Box::new(keys)),
+                        None => DtlsOutput::Failed { timeout: false },
+                    }
+                }
                 Output::ApplicationData(data) => DtlsOutput::Data(data.to_vec()),
                 Output::CloseNotify => DtlsOutput::Closed,
                 // The library may add outputs; one that is unknown here cannot matter.
@@ -137,7 +148,7 @@ impl DtlsLink {
     }
 }
 
-fn keys(material: &[u8], profile: SrtpProfile) -> Option<(Sealer, Opener)> {
+fn keys(material: &[u8], profile: SrtpProfile, role: DtlsRole) -> Option<(Sealer, Opener)> {
     let profile = match profile {
         SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
         SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
@@ -145,5 +156,5 @@ fn keys(material: &[u8], profile: SrtpProfile) -> Option<(Sealer, Opener)> {
         // Not negotiated by us.
         _ => return None,
     };
-    Session::from_dtls(profile, material, true).ok()
+    Session::from_dtls(profile, material, role == DtlsRole::Server).ok()
 }

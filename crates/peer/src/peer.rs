@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{
+    Channel, CloseReason, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams,
+};
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Sealer, SrtpError};
 
@@ -86,6 +88,7 @@ pub struct Peer {
     handshake: Handshake,
     keys: Option<Box<(Sealer, Opener)>>,
     channels: Option<Channels>,
+    role: DtlsRole,
     opens_channels: bool,
     stage: Stage,
     transmits: VecDeque<Transmit>,
@@ -133,12 +136,13 @@ impl Peer {
     ) -> Result<Self, PeerError> {
         let mut peer = Self {
             ice: Ice::new(now, spec, seed)?,
-            dtls: DtlsLink::new(now, context),
+            dtls: DtlsLink::new(now, context, spec.dtls),
             fingerprint: None,
             dtls_from: None,
             handshake: Handshake::default(),
             keys: None,
             channels: None,
+            role: spec.dtls,
             opens_channels: spec.open_channels,
             stage: Stage::Checking { deadline: now + ICE_TIMEOUT },
             transmits: VecDeque::new(),
@@ -381,6 +385,8 @@ impl Peer {
             && self.ice.path().is_some()
         {
             self.stage = Stage::Handshaking { deadline: now + DTLS_TIMEOUT };
+            self.dtls.begin(now);
+            return self.settle(now);
         }
         if let Stage::Handshaking { .. } = self.stage
             && self.handshake.done
@@ -408,14 +414,14 @@ impl Peer {
             DtlsOutput::Connected if self.handshake.verified => {
                 self.handshake.done = true;
                 if self.opens_channels {
-                    self.channels = Some(Channels::new(now, true));
+                    self.channels = Some(Channels::new(now, Some(self.role)));
                 }
             }
             DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),
             DtlsOutput::Data(packet) => {
                 self.heard(now);
                 self.channels
-                    .get_or_insert_with(|| Channels::new(now, false))
+                    .get_or_insert_with(|| Channels::new(now, None))
                     .handle_packet(now, &packet);
             }
             DtlsOutput::Closed => self.close(CloseReason::PeerClosed),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{Channel, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{Channel, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
@@ -94,6 +94,7 @@ impl Call {
                 ice: IceCredentials { ufrag: creds.ufrag, pwd: creds.pass },
                 fingerprint: Fingerprint(theirs.bytes.as_slice().try_into().unwrap()),
             }),
+            dtls: DtlsRole::Server,
             open_channels: opens,
         };
         let server = Peer::new(now, &spec, &context, 1).unwrap();

@@ -15,6 +15,6 @@ pub use command::{Command, Wish};
 pub use event::{CloseReason, Event, Level, PeerReport, TrackReport};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use spec::{
-    Channel, DownTrackSpec, EncodingSpec, Fingerprint, IceCredentials, PeerSpec, ReceiveCodec,
-    RemoteParams, SendCodec, Source, UpTrackSpec,
+    Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, IceCredentials, PeerSpec,
+    ReceiveCodec, RemoteParams, SendCodec, Source, UpTrackSpec,
 };

@@ -32,7 +32,17 @@ pub struct RemoteParams {
     pub fingerprint: Fingerprint,
 }
 
-/// A transport to be made. The shard is always the DTLS server.
+/// Which end of the DTLS handshake a transport is (RFC 8842).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DtlsRole {
+    /// The other side begins, and we choose the SRTP profile. A media server's only role.
+    #[default]
+    Server,
+    /// We begin: the role of a client.
+    Client,
+}
+
+/// A transport to be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerSpec {
     /// Our ICE credentials, already told or about to be told to the client.
@@ -45,7 +55,9 @@ pub struct PeerSpec {
     pub local_addrs: Vec<SocketAddr>,
     /// Known at once if the client offered first.
     pub remote: Option<RemoteParams>,
-    /// We open `_reliable`, `_lossy` and `_data_track` by DCEP; otherwise the client does.
+    /// Which end of the DTLS handshake we are.
+    pub dtls: DtlsRole,
+    /// We open `_reliable`, `_lossy` and `_data_track` by DCEP; otherwise the other side does.
     pub open_channels: bool,
 }
 

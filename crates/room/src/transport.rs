@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use hearth_negotiate::{Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer};
-use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
+use hearth_plane::{
+    Command, DtlsRole, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId,
+};
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
 /// Candidates kept until the client's description is known. A browser has below 20.
@@ -48,6 +50,7 @@ impl Link {
             ice_controlling: self.offers,
             local_addrs: local_addrs.to_vec(),
             remote: None,
+            dtls: DtlsRole::Server,
             open_channels: self.offers,
         };
         Some(Command::AddPeer { peer: self.peer, spec: Box::new(spec) })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dcsctp::api::{DcSctpSocket, Message, Options, PpId, SendOptions, SocketEvent, SocketTime};
 use dimpl::{Dtls, Output};
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
@@ -49,6 +49,7 @@ pub(crate) fn spec(lite: bool, open_channels: bool, remote: Option<RemoteParams>
         ice_controlling: false,
         local_addrs: vec![server_addr()],
         remote,
+        dtls: DtlsRole::Server,
         open_channels,
     }
 }

@@ -1,6 +1,7 @@
 //! A peer against a client built from the same libraries, in virtual time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+mod roles;
 mod support;
 
 use std::time::Duration;
