@@ -7,10 +7,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Datagrams of one read. More saves calls under load, fewer keeps the batch in the L2 cache.
-pub(crate) const BATCH: usize = 64;
+/// Messages of one read. More saves calls under load, fewer keeps the batch in the L2 cache.
+pub(crate) const BATCH: usize = 32;
+/// Bytes of one message: a run of datagrams that the kernel kept together has up to 64 KiB.
+pub(crate) const ROOM: usize = 65_536;
 /// Longest datagram that is read, in bytes: an Ethernet frame and some.
-pub(crate) const ROOM: usize = 2_048;
+pub(crate) const MAX_DATAGRAM: usize = 2_048;
 
 /// One received datagram.
 #[derive(Debug)]
@@ -30,7 +32,10 @@ pub(crate) struct Filled {
     pub(crate) to: Option<IpAddr>,
     /// Which buffer.
     pub(crate) slot: usize,
+    /// Bytes in it.
     pub(crate) len: usize,
+    /// Bytes of each datagram in it but the last, which may be shorter; not 0.
+    pub(crate) segment: usize,
 }
 
 /// See the module documentation.
@@ -38,25 +43,28 @@ pub(crate) struct Filled {
 pub struct RecvBatch {
     pub(crate) buffers: Box<[[u8; ROOM]]>,
     pub(crate) filled: Vec<Filled>,
-    /// Datagrams the kernel handed over, dropped ones too.
+    /// Messages the kernel handed over, dropped ones too.
     pub(crate) taken: usize,
+    /// Datagrams in `filled`.
+    pub(crate) datagrams: usize,
     pub(crate) truncated: u64,
 }
 
 impl RecvBatch {
-    /// 64 datagrams of 2,048 bytes. Allocates once.
+    /// 2 MiB, touched only as far as they are used. Allocates once.
     pub fn new() -> Self {
         Self {
             buffers: vec![[0; ROOM]; BATCH].into_boxed_slice(),
             filled: Vec::with_capacity(BATCH),
             taken: 0,
+            datagrams: 0,
             truncated: 0,
         }
     }
 
     /// Datagrams of the last read.
     pub fn len(&self) -> usize {
-        self.filled.len()
+        self.datagrams
     }
 
     /// The last read found nothing.
@@ -64,7 +72,7 @@ impl RecvBatch {
         self.filled.is_empty()
     }
 
-    /// The last read filled every buffer: there may be more.
+    /// The last read used every buffer: there may be more.
     pub fn is_full(&self) -> bool {
         self.taken == BATCH
     }
@@ -77,9 +85,12 @@ impl RecvBatch {
     /// The datagrams of the last read.
     pub fn datagrams_mut(&mut self) -> impl Iterator<Item = Datagram<'_>> {
         let mut filled = self.filled.iter().peekable();
-        self.buffers.iter_mut().enumerate().filter_map(move |(slot, buffer)| {
-            let Filled { from, to, len, .. } = *filled.next_if(|filled| filled.slot == slot)?;
-            Some(Datagram { from, to, bytes: buffer.get_mut(..len)? })
+        let full = self.buffers.iter_mut().enumerate().filter_map(move |(slot, buffer)| {
+            let filled = *filled.next_if(|filled| filled.slot == slot)?;
+            Some((filled, buffer.get_mut(..filled.len)?))
+        });
+        full.flat_map(|(Filled { from, to, segment, .. }, buffer)| {
+            buffer.chunks_mut(segment).map(move |bytes| Datagram { from, to, bytes })
         })
     }
 
@@ -87,6 +98,7 @@ impl RecvBatch {
     pub(crate) fn clear(&mut self) {
         self.filled.clear();
         self.taken = 0;
+        self.datagrams = 0;
         self.truncated = 0;
     }
 }

@@ -60,7 +60,8 @@ impl UdpSocket {
             let Some(buffer) = batch.buffers.get_mut(slot) else { break };
             match self.socket.recv_from(buffer) {
                 Ok((len, from)) => {
-                    batch.filled.push(Filled { from, to: None, slot, len });
+                    batch.filled.push(Filled { from, to: None, slot, len, segment: len.max(1) });
+                    batch.datagrams += 1;
                     batch.taken += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -69,7 +70,7 @@ impl UdpSocket {
                 Err(error) => return Err(error),
             }
         }
-        Ok(batch.filled.len())
+        Ok(batch.datagrams)
     }
 
     /// Sends `entries`, which count in `bytes`, in order. The routing table chooses the source.
@@ -100,8 +101,9 @@ impl UdpSocket {
 /// Waits by short naps.
 #[derive(Debug)]
 pub struct Poller {
-    sockets: Vec<std::net::UdpSocket>,
+    sockets: Vec<(std::net::UdpSocket, usize)>,
     waker: Waker,
+    ready: Vec<usize>,
 }
 
 /// Ends a wait of its [`Poller`], from any thread.
@@ -117,17 +119,22 @@ impl Poller {
     ///
     /// None here.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sockets: Vec::new(), waker: Waker::default() })
+        Ok(Self { sockets: Vec::new(), waker: Waker::default(), ready: Vec::new() })
     }
 
-    /// Also waits for datagrams at `socket`.
+    /// Also waits for datagrams at `socket`; `key` is what [`ready`](Self::ready) calls it.
     ///
     /// # Errors
     ///
     /// The process has no descriptors left.
-    pub fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        self.sockets.push(socket.socket.try_clone()?);
+    pub fn add(&mut self, socket: &UdpSocket, key: usize) -> io::Result<()> {
+        self.sockets.push((socket.socket.try_clone()?, key));
         Ok(())
+    }
+
+    /// The keys of sockets that the last wait found readable.
+    pub fn ready(&self) -> &[usize] {
+        &self.ready
     }
 
     /// What ends its waits.
@@ -143,8 +150,12 @@ impl Poller {
     pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
         let mut left = patience;
         loop {
-            let ready = self.sockets.iter().any(|socket| socket.peek_from(&mut [0; 1]).is_ok());
-            if self.waker.woken.swap(false, Ordering::AcqRel) || ready || left.is_zero() {
+            self.ready.clear();
+            let readable =
+                |(socket, _): &&(std::net::UdpSocket, usize)| socket.peek_from(&mut [0; 1]).is_ok();
+            self.ready.extend(self.sockets.iter().filter(readable).map(|(_, key)| *key));
+            let woken = self.waker.woken.swap(false, Ordering::AcqRel);
+            if woken || !self.ready.is_empty() || left.is_zero() {
                 return Ok(());
             }
             let nap = left.min(NAP);

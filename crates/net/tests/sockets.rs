@@ -28,6 +28,24 @@ fn what_leaves_one_socket_arrives_at_another_in_order_and_unchanged() {
     assert_eq!(receive(&mut receiver, 60), expected);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_the_kernel_kept_together_arrives_as_its_datagrams() {
+    let (mut sender, mut receiver) = (socket(), socket());
+    let mut slab = SendSlab::new(64);
+    for n in 0..40_u8 {
+        assert!(slab.push(receiver.local_addr(), &vec![n; if n == 39 { 70 } else { 1_200 }]));
+    }
+    sender.send_slab(&slab);
+    let mut batch = RecvBatch::new();
+    wait_for(&mut receiver, &mut batch);
+    assert_eq!(batch.len(), 40);
+    assert!(!batch.is_full(), "one message of the kernel, not 40");
+    let got: Vec<_> = batch.datagrams_mut().map(|d| (d.bytes[0], d.bytes.len())).collect();
+    let expected: Vec<_> = (0..40).map(|n| (n, if n == 39 { 70 } else { 1_200 })).collect();
+    assert_eq!(got, expected);
+}
+
 #[test]
 fn a_datagram_knows_its_sender_and_the_address_it_was_sent_to() {
     let mut sender = socket();
@@ -121,14 +139,16 @@ fn a_wake_up_from_another_thread_ends_the_wait_and_one_before_it_ends_the_next()
 fn a_wait_ends_when_a_datagram_is_there_and_when_patience_is_over() {
     let (mut sender, mut receiver) = (socket(), socket());
     let mut poller = Poller::new().unwrap();
-    poller.add(&receiver).unwrap();
+    poller.add(&receiver, 7).unwrap();
     let begin = clock();
     poller.wait(Duration::from_millis(20)).unwrap();
     assert!(clock() - begin >= Duration::from_millis(20));
     let mut slab = SendSlab::new(1);
     assert!(slab.push(receiver.local_addr(), b"x"));
     sender.send_slab(&slab);
+    assert!(poller.ready().is_empty());
     poller.wait(PATIENCE).unwrap();
+    assert_eq!(poller.ready(), [7]);
     let mut batch = RecvBatch::new();
     assert_eq!(receiver.recv_batch(&mut batch).unwrap(), 1);
     assert_eq!(receiver.recv_batch(&mut batch).unwrap(), 0);
@@ -151,7 +171,7 @@ fn bind(addr: &str) -> UdpSocket {
 /// Waits until at least one datagram is in `batch`.
 fn wait_for(socket: &mut UdpSocket, batch: &mut RecvBatch) {
     let mut poller = Poller::new().unwrap();
-    poller.add(socket).unwrap();
+    poller.add(socket, 0).unwrap();
     poller.wait(PATIENCE).unwrap();
     assert!(socket.recv_batch(batch).unwrap() > 0, "nothing arrived");
 }

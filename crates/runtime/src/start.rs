@@ -138,7 +138,7 @@ impl Shards {
         for sockets in &sockets {
             let mut poller = Poller::new().map_err(StartError::Poller)?;
             for socket in sockets {
-                poller.add(socket).map_err(StartError::Poller)?;
+                poller.add(socket, 0).map_err(StartError::Poller)?;
             }
             let (sender, receiver) = sync_channel(MAX_PARCELS);
             outgoing.push((sender, poller.waker()));

@@ -69,8 +69,18 @@ pub(super) fn no_message() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// The address a received datagram was sent to, from its `IP_PKTINFO` or `IPV6_PKTINFO`.
-pub(super) fn destination(message: &libc::msghdr) -> Option<IpAddr> {
+/// What the kernel says along with a received message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrival {
+    /// The address it was sent to (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    pub(super) to: Option<IpAddr>,
+    /// It holds several datagrams of so many bytes, the last one maybe fewer (`UDP_GRO`).
+    pub(super) segment: Option<usize>,
+}
+
+/// Reads the control messages of a received message.
+pub(super) fn arrival(message: &libc::msghdr) -> Arrival {
+    let mut arrival = Arrival::default();
     // SAFETY: the kernel has filled the control buffer that `message` points to, and set its
     // length; `CMSG_FIRSTHDR` and `CMSG_NXTHDR` stay inside it.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
@@ -87,7 +97,7 @@ pub(super) fn destination(message: &libc::msghdr) -> Option<IpAddr> {
         {
             // SAFETY: long enough, as just checked; read without alignment.
             let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-            return Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+            arrival.to = Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
         }
         if level == libc::IPPROTO_IPV6
             && kind == libc::IPV6_PKTINFO
@@ -95,12 +105,17 @@ pub(super) fn destination(message: &libc::msghdr) -> Option<IpAddr> {
         {
             // SAFETY: long enough, as just checked; read without alignment.
             let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
-            return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+            arrival.to = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        }
+        if level == libc::SOL_UDP && kind == libc::UDP_GRO && holds(size_of::<libc::c_int>()) {
+            // SAFETY: long enough, as just checked; read without alignment.
+            let size = unsafe { data.cast::<libc::c_int>().read_unaligned() };
+            arrival.segment = usize::try_from(size).ok().filter(|size| *size > 0);
         }
         // SAFETY: `header` came from this `message`.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    None
+    arrival
 }
 
 /// What goes along with one message to send.

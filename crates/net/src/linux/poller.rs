@@ -2,9 +2,9 @@
 //!
 //! * **Owns:** an epoll instance and an eventfd.
 //! * **In:** [`Poller::add`] sockets, [`Waker::wake`] from any thread.
-//! * **Out:** the end of [`Poller::wait`].
-//! * **Invariant:** a wake-up between two waits ends the next one at once. It does not say what is
-//!   ready: the caller reads everything, which costs one call per idle socket.
+//! * **Out:** the end of [`Poller::wait`], and which sockets can be read.
+//! * **Invariant:** a wake-up between two waits ends the next one at once. Who has few sockets may
+//!   ignore which are ready and read all of them.
 #![expect(unsafe_code, reason = "epoll and eventfd")]
 
 use std::io;
@@ -16,14 +16,16 @@ use std::time::Duration;
 use super::socket::{UdpSocket, check};
 
 /// Tells the eventfd from the sockets among what is ready.
-const WAKER: u64 = 1;
-const SOCKET: u64 = 0;
+const WAKER: u64 = u64::MAX;
+/// Sockets that one wait can report; the others are reported by the next one.
+const MAX_READY: usize = 256;
 
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
     waker: Waker,
+    ready: Vec<usize>,
 }
 
 /// Ends a wait of its [`Poller`], from any thread.
@@ -55,18 +57,24 @@ impl Poller {
         // SAFETY: a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(event) };
         let waker = Waker { inner: Arc::new(WakerFd { fd, woken: AtomicBool::new(false) }) };
-        let poller = Self { epoll, waker };
+        let poller = Self { epoll, waker, ready: Vec::with_capacity(MAX_READY) };
         poller.watch(event, WAKER)?;
         Ok(poller)
     }
 
-    /// Also waits for datagrams at `socket`.
+    /// Also waits for datagrams at `socket`, until that is dropped; `key` is what
+    /// [`ready`](Self::ready) calls it.
     ///
     /// # Errors
     ///
     /// The kernel refuses.
-    pub fn add(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        self.watch(socket.raw_fd(), SOCKET)
+    pub fn add(&mut self, socket: &UdpSocket, key: usize) -> io::Result<()> {
+        self.watch(socket.raw_fd(), key as u64)
+    }
+
+    /// The keys of sockets that the last wait found readable, at most 256.
+    pub fn ready(&self) -> &[usize] {
+        &self.ready
     }
 
     /// What ends its waits.
@@ -83,7 +91,8 @@ impl Poller {
     pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
         let millis = patience.as_nanos().div_ceil(1_000_000);
         let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_READY];
+        self.ready.clear();
         let room = libc::c_int::try_from(events.len()).unwrap_or(1);
         // SAFETY: `events` has room for that many.
         let ready = check(unsafe {
@@ -92,8 +101,11 @@ impl Poller {
         match ready {
             Ok(ready) => {
                 let ready = usize::try_from(ready).unwrap_or(0);
-                if events.iter().take(ready).any(|event| event.u64 == WAKER) {
-                    self.waker.inner.rest();
+                for event in events.iter().take(ready) {
+                    match event.u64 {
+                        WAKER => self.waker.inner.rest(),
+                        key => self.ready.push(key as usize),
+                    }
                 }
                 Ok(())
             }

@@ -1,4 +1,5 @@
-//! Reading datagrams, 64 in one call.
+//! Reading datagrams, 32 messages in one call, each of one datagram or of a run that the kernel
+//! kept together (generic receive offload).
 #![expect(unsafe_code, reason = "recvmmsg")]
 
 use std::io;
@@ -7,7 +8,7 @@ use std::os::fd::RawFd;
 use super::address::{self, Control, NO_ADDR, RawAddr};
 use super::socket::check;
 use crate::RecvBatch;
-use crate::batch::{BATCH, Filled, ROOM};
+use crate::batch::{BATCH, Filled, MAX_DATAGRAM, ROOM};
 
 /// Reads what is there, up to a full batch.
 pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> {
@@ -46,16 +47,18 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
     };
     batch.taken = count;
     for (slot, (message, addr)) in messages.iter().zip(&addrs).take(count).enumerate() {
-        if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+        let Some(from) = address::from_raw(addr) else { continue };
+        let address::Arrival { to, segment } = address::arrival(&message.msg_hdr);
+        let len = (message.msg_len as usize).min(ROOM);
+        let segment = segment.unwrap_or(len).max(1);
+        if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || segment > MAX_DATAGRAM {
             batch.truncated += 1;
             continue;
         }
-        let Some(from) = address::from_raw(addr) else { continue };
-        let to = address::destination(&message.msg_hdr);
-        let len = (message.msg_len as usize).min(ROOM);
-        batch.filled.push(Filled { from, to, slot, len });
+        batch.datagrams += len.div_ceil(segment);
+        batch.filled.push(Filled { from, to, slot, len, segment });
     }
-    Ok(batch.filled.len())
+    Ok(batch.datagrams)
 }
 
 fn is_nothing(error: &io::Error) -> bool {

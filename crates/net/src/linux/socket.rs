@@ -98,6 +98,8 @@ impl UdpSocket {
             socket.set_option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
             socket.set_option(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         }
+        // Older kernels lack it; then each message is one datagram.
+        let _ = socket.set_option(libc::SOL_UDP, libc::UDP_GRO, 1);
         if shared {
             socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         }
