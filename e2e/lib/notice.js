@@ -26,11 +26,54 @@ export async function seesPicture(viewer, publisher, { frames = 30, minWidth = 1
   }, { timeout, what: `${who}: ${frames} more frames ${codec} at least ${minWidth} wide, not black` });
 }
 
+/** `viewer` watches `publisher` for a while, in which no frame stays for longer than `freeze` ms. Returns what was seen. */
+export async function seesSmoothly(viewer, publisher, { seconds = 60, freeze = 1_000 } = {}) {
+  await viewer.call('stare', publisher.identity);
+  let watched;
+  return eventually(async () => {
+    watched = await viewer.call('watched', publisher.identity);
+    return watched.ms >= seconds * 1_000 && watched.gap <= freeze ? watched : null;
+  }, {
+    timeout: seconds * 1_000 + 20_000,
+    what: `${viewer.identity} sees ${publisher.identity} for ${seconds} s`,
+    hopeless: () => (watched?.gap > freeze ? `the picture stood still: ${JSON.stringify(watched)}` : null),
+  });
+}
+
+/** Milliseconds from `viewer` having joined to the first frame of `publisher` on the screen. */
+export async function firstFrame(viewer, publisher, { timeout = 25_000 } = {}) {
+  const { ms } = await eventually(async () => {
+    const seen = { ms: await viewer.call('firstFrame', publisher.identity) };
+    return seen.ms === null ? null : seen;
+  }, { timeout, what: `${viewer.identity} sees a first frame of ${publisher.identity}` });
+  return ms;
+}
+
+const isTone = (heard, hz) =>
+  heard && Math.abs(heard.hz - hz) <= TONE_TOLERANCE_HZ && heard.prominence >= 20 && heard.level > -70;
+
+/** `listener` hears `publisher`'s tone for a while, without a pause that is longer than `pause` ms. */
+export async function hearsSteadily(listener, publisher, hz, { seconds = 60, pause = 1_000 } = {}) {
+  const from = await hearsTone(listener, publisher, hz);
+  let silentSince = null;
+  let heard = from;
+  const silence = () => (silentSince === null ? 0 : heard.at - silentSince);
+  return eventually(async () => {
+    heard = await listener.call('hear', publisher.identity);
+    silentSince = isTone(heard, hz) ? null : silentSince ?? heard.at;
+    return heard.at - from.at >= seconds * 1_000 && silentSince === null;
+  }, {
+    timeout: seconds * 1_000 + 20_000,
+    what: `${listener.identity} hears ${publisher.identity} for ${seconds} s`,
+    hopeless: () => (silence() > pause ? `no tone for ${silence()} ms: ${JSON.stringify(heard)}` : null),
+  });
+}
+
 /** `listener` hears `publisher`'s tone at the frequency it was sent. */
 export function hearsTone(listener, publisher, hz, { timeout = 20_000 } = {}) {
   return eventually(async () => {
     const heard = await listener.call('hear', publisher.identity);
-    if (heard && Math.abs(heard.hz - hz) <= TONE_TOLERANCE_HZ && heard.prominence >= 20 && heard.level > -70) return heard;
+    if (isTone(heard, hz)) return heard;
     throw new Error(JSON.stringify(heard));
   }, { timeout, what: `${listener.identity} hears ${publisher.identity} at ${hz} Hz` });
 }

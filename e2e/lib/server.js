@@ -24,7 +24,7 @@ export class Server {
     if (!existsSync(binary)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const [port, udpPort] = [await freeTcpPort(), await freeUdpPort()];
     const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n${config}`;
-    const server = new Server(port);
+    const server = new Server(port, udpPort);
     server.child = start(binary, ['--dev', '--bind', '127.0.0.1', '--config-body', body], {
       env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' },
     });
@@ -48,8 +48,9 @@ export class Server {
     return server;
   }
 
-  constructor(port) {
+  constructor(port, udpPort) {
     this.port = port;
+    this.udpPort = udpPort;
     this.http = `http://127.0.0.1:${port}`;
     this.ws = `ws://127.0.0.1:${port}`;
   }

@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const PAGE = fileURLToPath(new URL('../page/', import.meta.url));
-const FILES = { '/': 'index.html', '/tap.js': 'tap.js', '/senses.js': 'senses.js', '/person.js': 'person.js' };
+const FILES = Object.fromEntries(['tap.js', 'detour.js', 'senses.js', 'person.js'].map((name) => [`/${name}`, name]));
+FILES['/'] = 'index.html';
 const require = createRequire(import.meta.url);
 
 /** The page server: `/?client=<npm alias>` is the page with that client. */

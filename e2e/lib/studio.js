@@ -51,9 +51,9 @@ class Studio {
     return this.#browsers.get(engine);
   }
 
-  /** One test with a room of its own. */
-  scene(name, body, { timeout = SCENE_TIMEOUT } = {}) {
-    return test(name, { timeout }, async () => {
+  /** One test with a room of its own; `options` are the test runner's. */
+  scene(name, body, options = {}) {
+    return test(name, { timeout: SCENE_TIMEOUT, ...options }, async () => {
       const scene = new Scene(this, name);
       try {
         await body(scene);
@@ -79,7 +79,7 @@ class Scene {
     this.#logStart = studio.server.log.length;
   }
 
-  /** A person in Chromium who has joined. */
+  /** A person in Chromium who has joined, `through` a proxy if there is one. */
   chromium(identity, settings) {
     return this.#page(identity, Chromium, settings);
   }
@@ -99,9 +99,10 @@ class Scene {
     return this.#joined(nodePeer(identity, sdk), {});
   }
 
-  async #page(identity, engine, { client, ...settings } = {}) {
+  async #page(identity, engine, { client, through, ...settings } = {}) {
     const browser = await this.studio.browser(engine);
-    return this.#joined(await PagePerson.open(identity, browser, this.studio.site, client), settings);
+    const detour = through && `${this.server.udpPort}-${through.port}`;
+    return this.#joined(await PagePerson.open(identity, browser, this.studio.site, { client, detour }), settings);
   }
 
   async #joined(person, { options, connect, grant }) {

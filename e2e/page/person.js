@@ -11,6 +11,7 @@ window.person = (() => {
   const published = {}; // kind -> publication
   let room = null;
   let speaking = [];
+  let joinedAt = 0;
 
   const note = (event, details = {}) => events.push({ at: Math.round(performance.now()), event, ...details });
   const name = (participant) => participant?.identity ?? '';
@@ -70,7 +71,8 @@ window.person = (() => {
       watch();
       const started = performance.now();
       await room.connect(url, token, connect);
-      return { ms: Math.round(performance.now() - started), sid: room.localParticipant.sid };
+      joinedAt = performance.now();
+      return { ms: Math.round(joinedAt - started), sid: room.localParticipant.sid };
     },
 
     /** Publishes the (fake) camera. */
@@ -149,6 +151,15 @@ window.person = (() => {
 
     /** What is seen of somebody's video; null if there is none. */
     see: async (identity) => (await sense(identity, 'video')?.look()) ?? null,
+    /** Begins to watch somebody's video without looking away. */
+    stare: (identity) => sense(identity, 'video').stare(),
+    /** How somebody's video went since `stare`. */
+    watched: (identity) => sense(identity, 'video').watched(),
+    /** Milliseconds from having joined to somebody's first frame on the screen; null before it. */
+    firstFrame(identity) {
+      const first = sense(identity, 'video')?.first ?? null;
+      return first === null ? null : Math.max(0, Math.round(first - joinedAt));
+    },
     /** What is heard of somebody; null if there is nothing. */
     hear: async (identity) => (await sense(identity, 'audio')?.listen()) ?? null,
 
@@ -171,7 +182,8 @@ window.person = (() => {
 
     /** What the browser counted on each peer connection. */
     async statistics() {
-      const wanted = new Set(['inbound-rtp', 'outbound-rtp', 'transport', 'candidate-pair', 'codec', 'data-channel']);
+      const media = ['inbound-rtp', 'outbound-rtp', 'codec', 'data-channel'];
+      const wanted = new Set([...media, 'transport', 'candidate-pair', 'remote-candidate']);
       const reports = await Promise.all(window.tappedPeers.map((peer) => peer.getStats()));
       return reports.map((report) => [...report.values()].filter(({ type }) => wanted.has(type)));
     },

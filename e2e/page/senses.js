@@ -4,6 +4,9 @@
 class Eye {
   #canvas = new OffscreenCanvas(64, 36);
   #last = null;
+  /** When the first frame was shown, on this page's clock. */
+  first = null;
+  shown = { since: 0, last: 0, gap: 0, frames: 0, decodedBefore: 0 };
 
   constructor(track) {
     this.track = track;
@@ -11,6 +14,41 @@ class Eye {
     this.element.muted = true;
     this.element.style.width = '160px';
     document.body.append(this.element);
+    this.#onFrame();
+  }
+
+  #onFrame() {
+    this.element.requestVideoFrameCallback((now, { presentationTime }) => {
+      const { shown } = this;
+      this.first ??= presentationTime;
+      shown.gap = Math.max(shown.gap, presentationTime - shown.last);
+      shown.last = presentationTime;
+      shown.frames += 1;
+      this.#onFrame();
+    });
+  }
+
+  /** From now on, counts frames and looks for the longest time without a new one. */
+  async stare() {
+    const { frames } = await inbound(this.track);
+    const now = performance.now();
+    this.shown = { since: now, last: now, gap: 0, frames: 0, decodedBefore: frames };
+  }
+
+  /** What `stare` has seen; times in milliseconds. */
+  async watched() {
+    const { frames, freezes, lost } = await inbound(this.track);
+    const now = performance.now();
+    const { shown } = this;
+    return {
+      ms: Math.round(now - shown.since),
+      gap: Math.round(Math.max(shown.gap, now - shown.last)),
+      shown: shown.frames,
+      decoded: frames - shown.decodedBefore,
+      width: this.element.videoWidth,
+      freezes,
+      lost,
+    };
   }
 
   async look() {
@@ -67,7 +105,8 @@ class Ear {
     const usual = Math.max([...bins].sort((a, b) => a - b)[bins.length >> 1], -200);
     const stats = await inbound(this.track);
     const hz = (peak * this.context.sampleRate) / this.analyser.fftSize;
-    return { ...stats, hz: Math.round(hz), level: Math.round(level), prominence: Math.round(level - usual) };
+    const at = Math.round(performance.now());
+    return { ...stats, at, hz: Math.round(hz), level: Math.round(level), prominence: Math.round(level - usual) };
   }
 
   close() {
