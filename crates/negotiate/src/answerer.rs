@@ -119,7 +119,7 @@ impl Answerer {
         tracks: &[PendingTrack],
         local: &LocalTransport,
     ) -> Result<Answer, NegotiateError> {
-        let offer = RemoteDescription::parse(sdp)?;
+        let offer = RemoteDescription::parse_offer(sdp)?;
         // From here on nothing fails.
         let usable: Vec<Usable<'_>> =
             offer.live().filter_map(|(mid, m)| Usable::new(mid, m)).collect();

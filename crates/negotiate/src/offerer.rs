@@ -134,7 +134,7 @@ impl Offerer {
         if !self.outstanding {
             return Err(NegotiateError::NoOfferOutstanding);
         }
-        let answer = RemoteDescription::parse(sdp)?;
+        let answer = RemoteDescription::parse_answer(sdp)?;
         let media = &answer.session.media;
         let expected: Vec<String> = (0..=self.sections.len()).map(|mid| mid.to_string()).collect();
         if !media.iter().map(Media::mid).eq(expected.iter().map(|mid| Some(mid.as_str()))) {

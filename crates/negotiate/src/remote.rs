@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hearth_plane::{Fingerprint, IceCredentials, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, RemoteParams};
 use hearth_sdp::{Attributes, Media, Session, Setup};
 
 use crate::NegotiateError;
@@ -23,22 +23,36 @@ pub(crate) struct RemoteDescription {
 }
 
 impl RemoteDescription {
-    pub(crate) fn parse(sdp: &str) -> Result<Self, NegotiateError> {
+    /// An offer, which we answer as passive.
+    pub(crate) fn parse_offer(sdp: &str) -> Result<Self, NegotiateError> {
+        let offer = Self::parse(sdp)?;
+        match offer.params.role {
+            DtlsRole::Server => Ok(offer),
+            DtlsRole::Client => Err(NegotiateError::Setup),
+        }
+    }
+
+    /// An answer to an offer of ours. One that says passive leaves the first step of the handshake
+    /// to us, as pion's do where we are an ICE-lite agent.
+    pub(crate) fn parse_answer(sdp: &str) -> Result<Self, NegotiateError> {
+        Self::parse(sdp)
+    }
+
+    fn parse(sdp: &str) -> Result<Self, NegotiateError> {
         let session = Session::parse(sdp)?;
         check_mids(&session)?;
         let places = || {
             std::iter::once(&session.attributes).chain(session.media.iter().map(|m| &m.attributes))
         };
-        if places().any(|attributes| attributes.setup() == Some(Setup::Passive)) {
-            return Err(NegotiateError::Setup);
-        }
+        let passive = places().any(|attributes| attributes.setup() == Some(Setup::Passive));
+        let role = if passive { DtlsRole::Client } else { DtlsRole::Server };
         let (ufrag, pwd) =
             places().find_map(Attributes::ice).ok_or(NegotiateError::NoIceCredentials)?;
         let ice = IceCredentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() };
         let digest = places()
             .find_map(|attributes| attributes.fingerprints().next())
             .ok_or(NegotiateError::NoFingerprint)?;
-        let params = RemoteParams { ice, fingerprint: Fingerprint(digest) };
+        let params = RemoteParams { ice, fingerprint: Fingerprint(digest), role };
         let candidates = places().flat_map(Attributes::candidates).take(MAX_CANDIDATES).collect();
         let bundle = match session.bundle() {
             Some(mids) => mids.into_iter().map(ToOwned::to_owned).collect(),
@@ -72,7 +86,10 @@ impl RemoteDescription {
 fn check_mids(session: &Session) -> Result<(), NegotiateError> {
     let mut seen = BTreeSet::new();
     for (index, media) in session.media.iter().enumerate() {
-        let usable = |mid: &&str| (1..=MAX_MID).contains(&mid.len()) && !mid.contains(' ');
+        // RFC 5888 §4: a token. With white space in it, it would be several in the bundle.
+        let usable = |mid: &&str| {
+            (1..=MAX_MID).contains(&mid.len()) && mid.bytes().all(|byte| byte.is_ascii_graphic())
+        };
         let mid = media.mid().filter(usable).ok_or(NegotiateError::BadMid { index })?;
         if !seen.insert(mid) {
             return Err(NegotiateError::DuplicateMid { mid: mid.to_owned() });

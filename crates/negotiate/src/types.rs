@@ -181,7 +181,7 @@ pub enum NegotiateError {
     /// No SHA-256 certificate fingerprint.
     #[error("no sha-256 fingerprint")]
     NoFingerprint,
-    /// The client wants to be the DTLS server, which we always are.
+    /// The client's offer leaves it no other role than the DTLS server's, which is ours in an answer.
     #[error("setup must allow us to be passive")]
     Setup,
     /// An answer without an offer.

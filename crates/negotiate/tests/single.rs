@@ -146,6 +146,7 @@ fn hostile_offers_are_errors() {
             good.replace("a=mid:0", &format!("a=mid:{}", "m".repeat(33))),
             NegotiateError::BadMid { index: 0 },
         ),
+        (good.replace("a=mid:0", "a=mid:a\tb"), NegotiateError::BadMid { index: 0 }),
         (good.replace("ice-pwd", "x"), NegotiateError::NoIceCredentials),
         (good.replace("sha-256", "md5"), NegotiateError::NoFingerprint),
         (good.replace("actpass", "passive"), NegotiateError::Setup),

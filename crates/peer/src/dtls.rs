@@ -52,19 +52,32 @@ pub(crate) struct DtlsLink {
 }
 
 impl DtlsLink {
-    pub(crate) fn new(now: Instant, context: &Context, role: DtlsRole) -> Self {
+    pub(crate) fn new(now: Instant, context: &Context) -> Self {
         let dtls = Dtls::new_12(context.dtls_config(), context.dtls_certificate(), now);
-        let mut link = Self { dtls, role, connected: false, outputs: VecDeque::new(), next: None };
+        let (role, outputs) = (DtlsRole::Server, VecDeque::new());
+        let mut link = Self { dtls, role, connected: false, outputs, next: None };
         link.handle_timeout(now);
         link
     }
 
-    /// There is a path: a client says hello.
-    pub(crate) fn begin(&mut self, now: Instant) {
-        if self.role == DtlsRole::Client && !self.dtls.is_active() {
+    /// What the descriptions say; before that it is a server's.
+    pub(crate) fn set_role(&mut self, role: DtlsRole) {
+        self.role = role;
+    }
+
+    /// Our end of the handshake.
+    pub(crate) const fn role(&self) -> DtlsRole {
+        self.role
+    }
+
+    /// There is a path: a client says hello, once. True if it does so by this call.
+    pub(crate) fn begin(&mut self, now: Instant) -> bool {
+        let begins = self.role == DtlsRole::Client && !self.dtls.is_active();
+        if begins {
             self.dtls.set_active(true);
             self.handle_timeout(now);
         }
+        begins
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, buf: &[u8]) {

@@ -13,9 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hearth_plane::{
-    Channel, CloseReason, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams,
-};
+use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Sealer, SrtpError};
 
@@ -88,7 +86,6 @@ pub struct Peer {
     handshake: Handshake,
     keys: Option<Box<(Sealer, Opener)>>,
     channels: Option<Channels>,
-    role: DtlsRole,
     opens_channels: bool,
     stage: Stage,
     transmits: VecDeque<Transmit>,
@@ -136,13 +133,12 @@ impl Peer {
     ) -> Result<Self, PeerError> {
         let mut peer = Self {
             ice: Ice::new(now, spec, seed)?,
-            dtls: DtlsLink::new(now, context, spec.dtls),
+            dtls: DtlsLink::new(now, context),
             fingerprint: None,
             dtls_from: None,
             handshake: Handshake::default(),
             keys: None,
             channels: None,
-            role: spec.dtls,
             opens_channels: spec.open_channels,
             stage: Stage::Checking { deadline: now + ICE_TIMEOUT },
             transmits: VecDeque::new(),
@@ -159,7 +155,10 @@ impl Peer {
     /// What the other side's description says; other credentials than before are an ICE restart.
     /// Another fingerprint than before would be a new peer, and is ignored.
     pub fn set_remote(&mut self, now: Instant, remote: &RemoteParams) {
-        self.fingerprint.get_or_insert(remote.fingerprint);
+        if self.fingerprint.is_none() {
+            self.fingerprint = Some(remote.fingerprint);
+            self.dtls.set_role(remote.role);
+        }
         self.ice.set_remote(now, &remote.ice);
         self.settle(now);
     }
@@ -273,9 +272,10 @@ impl Peer {
         matches!(self.stage, Stage::Connected { .. })
     }
 
-    /// The nominated path: where to send media.
+    /// Where to send media: the nominated path, or until there is one the proven address that DTLS
+    /// came from. A browser may nominate a second after it has begun.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.ice.path()
+        self.ice.path().or(self.dtls_from)
     }
 
     /// The ufrags that connectivity checks for this peer may name: one, and during an ICE restart
@@ -382,10 +382,14 @@ impl Peer {
     /// Enters the next stage if its condition holds.
     fn advance(&mut self, now: Instant) {
         if let Stage::Checking { .. } = self.stage
-            && self.ice.path().is_some()
+            && self.remote_addr().is_some()
         {
             self.stage = Stage::Handshaking { deadline: now + DTLS_TIMEOUT };
-            self.dtls.begin(now);
+        }
+        if let Stage::Handshaking { .. } = self.stage
+            && self.fingerprint.is_some()
+            && self.dtls.begin(now)
+        {
             return self.settle(now);
         }
         if let Stage::Handshaking { .. } = self.stage
@@ -400,7 +404,7 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                if let Some(to) = self.ice.path().or(self.dtls_from) {
+                if let Some(to) = self.remote_addr() {
                     self.transmit(to, payload);
                 }
             }
@@ -414,7 +418,7 @@ impl Peer {
             DtlsOutput::Connected if self.handshake.verified => {
                 self.handshake.done = true;
                 if self.opens_channels {
-                    self.channels = Some(Channels::new(now, Some(self.role)));
+                    self.channels = Some(Channels::new(now, Some(self.dtls.role())));
                 }
             }
             DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),

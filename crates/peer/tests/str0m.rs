@@ -93,8 +93,8 @@ impl Call {
             remote: Some(RemoteParams {
                 ice: IceCredentials { ufrag: creds.ufrag, pwd: creds.pass },
                 fingerprint: Fingerprint(theirs.bytes.as_slice().try_into().unwrap()),
+                role: DtlsRole::Server,
             }),
-            dtls: DtlsRole::Server,
             open_channels: opens,
         };
         let server = Peer::new(now, &spec, &context, 1).unwrap();

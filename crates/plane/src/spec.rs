@@ -30,15 +30,18 @@ pub struct RemoteParams {
     pub ice: IceCredentials,
     /// Its certificate, sha-256 only.
     pub fingerprint: Fingerprint,
+    /// Our end of the DTLS handshake, as `a=setup` of both descriptions says; it never changes.
+    pub role: DtlsRole,
 }
 
 /// Which end of the DTLS handshake a transport is (RFC 8842).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum DtlsRole {
-    /// The other side begins, and we choose the SRTP profile. A media server's only role.
+    /// The other side begins, and we choose the SRTP profile: a media server's role wherever it has
+    /// the choice.
     #[default]
     Server,
-    /// We begin: the role of a client.
+    /// We begin: the role of a client, and of a server whose offer a client answers as passive.
     Client,
 }
 
@@ -55,8 +58,6 @@ pub struct PeerSpec {
     pub local_addrs: Vec<SocketAddr>,
     /// Known at once if the client offered first.
     pub remote: Option<RemoteParams>,
-    /// Which end of the DTLS handshake we are.
-    pub dtls: DtlsRole,
     /// We open `_reliable`, `_lossy` and `_data_track` by DCEP; otherwise the other side does.
     pub open_channels: bool,
 }

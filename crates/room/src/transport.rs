@@ -12,9 +12,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use hearth_negotiate::{Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer};
-use hearth_plane::{
-    Command, DtlsRole, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId,
-};
+use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
 /// Candidates kept until the client's description is known. A browser has below 20.
@@ -50,7 +48,6 @@ impl Link {
             ice_controlling: self.offers,
             local_addrs: local_addrs.to_vec(),
             remote: None,
-            dtls: DtlsRole::Server,
             open_channels: self.offers,
         };
         Some(Command::AddPeer { peer: self.peer, spec: Box::new(spec) })
@@ -267,7 +264,7 @@ pub(crate) fn first_attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hearth_plane::RoomId;
+    use hearth_plane::{DtlsRole, RoomId};
 
     #[test]
     fn a_ufrag_names_its_shard() {
@@ -287,6 +284,7 @@ mod tests {
         let remote = RemoteParams {
             ice: IceCredentials { ufrag: "abcd".into(), pwd: "p".repeat(22) },
             fingerprint: Fingerprint([1; 32]),
+            role: DtlsRole::Server,
         };
         let commands = link.set_remote(remote.clone(), Vec::new());
         assert!(matches!(commands[0], Command::SetRemote { .. }));

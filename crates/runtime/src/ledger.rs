@@ -63,7 +63,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use hearth_plane::{DtlsRole, IceCredentials, PeerSpec, RoomId};
+    use hearth_plane::{IceCredentials, PeerSpec, RoomId};
 
     use super::*;
 
@@ -78,7 +78,6 @@ mod tests {
                 ice_controlling: false,
                 local_addrs: Vec::new(),
                 remote: None,
-                dtls: DtlsRole::Server,
                 open_channels: false,
             };
             let command = Command::AddPeer { peer: peer(n), spec: Box::new(spec) };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dimpl::{Dtls, Output};
-use hearth_plane::{Fingerprint, IceCredentials, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, RemoteParams};
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use is::stun::{StunMessage, StunPacket, TransId};
@@ -80,7 +80,7 @@ impl Client {
     pub fn params(&self) -> RemoteParams {
         let creds = self.ice.local_credentials();
         let ice = IceCredentials { ufrag: creds.ufrag.clone(), pwd: creds.pass.clone() };
-        RemoteParams { ice, fingerprint: self.fingerprint }
+        RemoteParams { ice, fingerprint: self.fingerprint, role: DtlsRole::Server }
     }
 
     /// Takes the server's description, and begins.

@@ -1,6 +1,6 @@
 //! Two peers of ours, one in the client's role.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -48,34 +48,74 @@ fn a_client_of_ours_connects_to_lite_and_full_servers_and_opens_the_channels() {
     }
 }
 
+#[test]
+fn a_server_whose_offer_is_answered_as_passive_begins_the_handshake() {
+    for late in [false, true] {
+        let mut now = epoch();
+        let (mut server, mut client) = pair_of(now, true, DtlsRole::Server);
+        let params = client_remote(DtlsRole::Client);
+        if !late {
+            server.set_remote(now, &params);
+        }
+        let (mut at_server, mut at_client) = (Vec::new(), Vec::new());
+        for step in 0..200 {
+            now += STEP;
+            if late && step == 50 {
+                server.set_remote(now, &params);
+            }
+            exchange(now, &mut server, &mut client);
+            drain(&mut server, &mut at_server);
+            drain(&mut client, &mut at_client);
+        }
+        assert_eq!(at_server.first(), Some(&PeerEvent::Connected), "late {late}: {at_server:?}");
+        let open = PeerEvent::ChannelOpen(Channel::DataTrack);
+        assert!(at_server.contains(&open) && at_client.contains(&open), "late {late}");
+    }
+}
+
+/// The client begins the handshake and opens the channels.
 fn pair(now: Instant, lite: bool) -> (Peer, Peer) {
+    let (mut server, client) = pair_of(now, lite, DtlsRole::Client);
+    server.set_remote(now, &client_remote(DtlsRole::Server));
+    (server, client)
+}
+
+/// The side that begins the handshake opens the channels too. The server has no answer yet.
+fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
     let (server_context, server_fingerprint) = context();
-    let certificate = Arc::new(Certificate::generate().unwrap());
-    let client_credentials =
-        IceCredentials { ufrag: "client".into(), pwd: "a-password-of-the-client".into() };
-    let client_params =
-        RemoteParams { ice: client_credentials.clone(), fingerprint: certificate.fingerprint() };
-    let server =
-        Peer::new(now, &spec(lite, false, Some(client_params)), &server_context, 1).unwrap();
+    let client_begins = client_role == DtlsRole::Client;
+    let server = Peer::new(now, &spec(lite, !client_begins, None), &server_context, 1).unwrap();
     let client = PeerSpec {
-        local: client_credentials,
+        local: client_credentials(),
         ice_lite: false,
         ice_controlling: true,
         local_addrs: vec![client_addr()],
-        remote: Some(RemoteParams { ice: server_credentials(0), fingerprint: server_fingerprint }),
-        dtls: DtlsRole::Client,
-        open_channels: true,
+        remote: Some(RemoteParams {
+            ice: server_credentials(0),
+            fingerprint: server_fingerprint,
+            role: client_role,
+        }),
+        open_channels: client_begins,
     };
-    let mut client = Peer::new(now, &client, &Context::new(certificate).unwrap(), 2).unwrap();
-    client.add_remote_candidate(
-        now,
-        &format!(
-            "candidate:1 1 udp 2130706431 {} {} typ host",
-            server_addr().ip(),
-            server_addr().port()
-        ),
-    );
+    let context = Context::new(certificate()).unwrap();
+    let mut client = Peer::new(now, &client, &context, 2).unwrap();
+    let (ip, port) = (server_addr().ip(), server_addr().port());
+    client.add_remote_candidate(now, &format!("candidate:1 1 udp 2130706431 {ip} {port} typ host"));
     (server, client)
+}
+
+fn client_credentials() -> IceCredentials {
+    IceCredentials { ufrag: "client".into(), pwd: "a-password-of-the-client".into() }
+}
+
+fn certificate() -> Arc<Certificate> {
+    static CERTIFICATE: OnceLock<Arc<Certificate>> = OnceLock::new();
+    Arc::clone(CERTIFICATE.get_or_init(|| Arc::new(Certificate::generate().unwrap())))
+}
+
+/// What the client's description says, for a server in this role.
+fn client_remote(role: DtlsRole) -> RemoteParams {
+    RemoteParams { ice: client_credentials(), fingerprint: certificate().fingerprint(), role }
 }
 
 /// Carries datagrams until both are silent. Returns how much of it was media.

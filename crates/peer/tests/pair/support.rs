@@ -49,7 +49,6 @@ pub(crate) fn spec(lite: bool, open_channels: bool, remote: Option<RemoteParams>
         ice_controlling: false,
         local_addrs: vec![server_addr()],
         remote,
-        dtls: DtlsRole::Server,
         open_channels,
     }
 }
@@ -106,7 +105,7 @@ impl Client {
     pub(crate) fn params(&self) -> RemoteParams {
         let creds = self.ice.local_credentials();
         let ice = IceCredentials { ufrag: creds.ufrag.clone(), pwd: creds.pass.clone() };
-        RemoteParams { ice, fingerprint: self.fingerprint }
+        RemoteParams { ice, fingerprint: self.fingerprint, role: DtlsRole::Server }
     }
 
     /// Takes the server's description.

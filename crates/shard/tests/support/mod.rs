@@ -10,8 +10,8 @@ use hearth_codec::Codec;
 use hearth_netem::{Link, LinkConfig};
 use hearth_peer::Certificate;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, DtlsRole, EncodingSpec, Event, IceCredentials, PeerId,
-    PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
+    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
+    SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
 };
 use hearth_shard::{SendSlab, Shard, ShardConfig};
 use hearth_testkit::{
@@ -311,7 +311,6 @@ impl World {
             ice_controlling: false,
             local_addrs: vec![server_addr()],
             remote,
-            dtls: DtlsRole::Server,
             open_channels: false,
         };
         self.command(home, Command::AddPeer { peer, spec: Box::new(spec) });
