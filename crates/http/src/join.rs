@@ -31,6 +31,9 @@ use crate::socket::{Connection, say_and_close};
 
 /// How long a room may take to answer a join.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes read from a signal connection at once. The buffer lives as long as the connection; requests
+/// are a few hundred bytes.
+const SOCKET_BUFFER: usize = 4_096;
 /// What a client is told whose room does not answer.
 const FAILED: &str = "connection closed by media";
 
@@ -67,7 +70,11 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
         Err(error) => return refuse(&error),
     };
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await {
-        Ok(upgrade) => upgrade.max_message_size(frame::MAX_FRAME).max_frame_size(frame::MAX_FRAME),
+        Ok(upgrade) => upgrade
+            .max_message_size(frame::MAX_FRAME)
+            .max_frame_size(frame::MAX_FRAME)
+            .read_buffer_size(SOCKET_BUFFER)
+            .write_buffer_size(0),
         Err(rejection) => {
             let mut response = answer::text(400, format!("Bad Request\n{rejection}"));
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
