@@ -61,9 +61,11 @@ impl SourceFile {
         tests.and_then(|at| self.text.get(..at)).unwrap_or(&self.text)
     }
 
-    /// Whether the whole file is compiled for tests only.
+    /// Whether the whole file is compiled for tests or benches only.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+        self.path.contains("/tests/")
+            || self.path.contains("/benches/")
+            || self.path.ends_with("/tests.rs")
     }
 
     /// What is compiled for tests only.

@@ -31,8 +31,9 @@ pub(crate) const MAX_PARCELS: usize = 1_024;
 const COMMANDS_A_TURN: usize = 128;
 /// Batches from one socket in one turn, for the same reason.
 const BATCHES_A_TURN: usize = 8;
-/// Datagrams in the send slab; the longest run that one GSO call takes.
-const SLAB_DATAGRAMS: usize = 64;
+/// Datagrams in the send slab: 64 runs of four. More cuts fewer runs in two, fewer stay in the L2
+/// cache.
+const SLAB_DATAGRAMS: usize = 256;
 /// The longest wait, so that a lost wake-up is a delay and not the end.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 

@@ -81,6 +81,9 @@ impl Shard {
         };
         let (key, entry) = entry;
         self.steering.remove(key, &entry.ufrags, &entry.addrs);
+        if let Some(due) = self.dues.get_mut(key) {
+            *due = None;
+        }
         self.dirty_peers.retain(|dirty| *dirty != key);
         for down in entry.downs {
             self.remove_down(down);
@@ -144,6 +147,8 @@ impl Shard {
             relays: Vec::new(),
             pending: Vec::with_capacity(64),
             flushed: 0,
+            live: 0,
+            unsettled: true,
             quality: QualityWindow::default(),
             window_start: QualityWindow::default(),
         };
@@ -206,6 +211,7 @@ impl Shard {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.downs.push(key);
         }
+        self.visit_soon(peer);
         self.retarget(now, track);
     }
 

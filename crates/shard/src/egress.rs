@@ -21,6 +21,9 @@ impl Shard {
         }
         let taken = slab.entries().len() - before;
         self.answers.remove_first(taken);
+        if self.dirty_tracks.is_empty() || !self.batching.is_due(now) {
+            return slab.entries().len() > before;
+        }
         while let Some(&key) = self.dirty_peers.last() {
             if slab.is_full() {
                 return true;
@@ -35,6 +38,7 @@ impl Shard {
                 track.pending.clear();
             }
         }
+        self.batching.handle_sent(now, self.counters.packets_out);
         slab.entries().len() > before
     }
 

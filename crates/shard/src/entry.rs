@@ -64,11 +64,20 @@ pub(crate) struct TrackEntry {
     pub(crate) pending: Vec<(u8, ExtSeq)>,
     /// How many packets were taken out of `pending` so far.
     pub(crate) flushed: u64,
+    /// The encodings that were alive when its subscriptions were aimed last.
+    pub(crate) live: u8,
+    /// A subscription waits for a key frame, or has just come.
+    pub(crate) unsettled: bool,
     pub(crate) quality: QualityWindow,
     pub(crate) window_start: QualityWindow,
 }
 
 impl TrackEntry {
+    /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
+    pub(crate) fn wants_retarget(&self, now: Instant) -> bool {
+        self.unsettled || self.live != self.track.live(now) || self.track.wants_keyframe()
+    }
+
     /// The key of the peer that publishes it, if that is on this shard.
     pub(crate) fn publisher(&self) -> Option<PeerId> {
         match self.spec.source {

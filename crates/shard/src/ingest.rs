@@ -6,7 +6,7 @@ use hearth_media::{Ingest, SourceClock};
 use hearth_peer::{NackTracker, Reception};
 use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
-use hearth_units::SeqUnwrapper;
+use hearth_units::{MediaKind, SeqUnwrapper};
 
 use crate::entry::{PeerEntry, Stream, StreamRole};
 use crate::{Parcel, ParcelKind, Shard};
@@ -98,6 +98,8 @@ impl Shard {
         };
         self.counters.packets_in += 1;
         entry.quality.packets += 1;
+        let completes = entry.spec.kind == MediaKind::Video && view.marker;
+        self.batching.handle_packet(now, completes);
         if first {
             let (track, ssrc) = (entry.id, view.ssrc);
             self.events.push_back(Event::EncodingStarted { track, encoding, ssrc, codec });
@@ -164,6 +166,7 @@ impl Shard {
             return;
         };
         let live = entry.track.live(now);
+        (entry.live, entry.unsettled) = (live, false);
         for down in &entry.downs {
             let Some(down) = self.downs.get_mut(*down) else {
                 continue;
@@ -172,6 +175,7 @@ impl Shard {
             if self.peers.get(down.peer).is_some_and(|peer| peer.connected)
                 && let Some(encoding) = down.down.retarget(live)
             {
+                entry.unsettled = true;
                 entry.track.need_keyframe(now, encoding);
             }
         }

@@ -4,9 +4,11 @@
 //! * **In:** [`Shard::handle_command`] (control), [`Shard::handle_datagram`] (the network),
 //!   [`Shard::handle_parcel`] (other shards), [`Shard::handle_timeout`] (time).
 //! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_parcel`], [`Shard::poll_event`].
-//! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once.
+//! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once;
+//!   how long a batch collects depends on the load (`batching`).
 //! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
 
+mod batching;
 mod commands;
 mod egress;
 mod entry;
@@ -28,6 +30,7 @@ use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{CloseReason, DownId, Event, PeerId, ShardId, TrackId};
 use hearth_rtp::{PacketKind, classify};
 
+use crate::batching::Batching;
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 pub use crate::parcel::{Parcel, ParcelKind};
 pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
@@ -89,6 +92,8 @@ pub struct Shard {
     seed: u64,
     steering: Steering,
     peers: Slab<PeerEntry>,
+    /// When each peer, by key, has something to do; most of a thousand listeners have nothing.
+    dues: Vec<Option<Instant>>,
     tracks: Slab<TrackEntry>,
     downs: Slab<DownEntry>,
     peer_keys: BTreeMap<PeerId, usize>,
@@ -97,6 +102,7 @@ pub struct Shard {
     /// Tracks with pending packets, and subscribers who get some of them.
     dirty_tracks: Vec<usize>,
     dirty_peers: Vec<usize>,
+    batching: Batching,
     /// Finished datagrams that answer input.
     answers: SendSlab,
     events: VecDeque<Event>,
@@ -118,6 +124,7 @@ impl Shard {
             seed: config.seed,
             steering: Steering::new(config.id, config.shards),
             peers: Slab::default(),
+            dues: Vec::new(),
             tracks: Slab::default(),
             downs: Slab::default(),
             peer_keys: BTreeMap::new(),
@@ -125,6 +132,7 @@ impl Shard {
             down_keys: BTreeMap::new(),
             dirty_tracks: Vec::new(),
             dirty_peers: Vec::new(),
+            batching: Batching::new(now),
             answers: SendSlab::new(MAX_ANSWERS),
             events: VecDeque::new(),
             parcels: VecDeque::with_capacity(MAX_PARCELS),
@@ -193,24 +201,24 @@ impl Shard {
             return;
         }
         self.next_tick = now + TICK;
-        for key in 0..self.peers.end() {
-            if let Some(entry) = self.peers.get_mut(key) {
-                if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
-                    entry.peer.handle_timeout(now);
-                }
-                self.drain_peer(key);
-                self.report(now, key);
+        for key in 0..self.dues.len() {
+            if self.dues.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
+                self.visit(now, key);
             }
         }
         for key in 0..self.tracks.end() {
-            self.retarget(now, key);
+            if self.tracks.get(key).is_some_and(|entry| entry.wants_retarget(now)) {
+                self.retarget(now, key);
+            }
         }
         self.tell_levels(now);
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while there is nobody.
+    /// When [`handle_timeout`](Self::handle_timeout), then [`poll_transmit`](Self::poll_transmit),
+    /// is due; `None` while there is nobody.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick)
+        let tick = (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick);
+        tick.into_iter().chain(self.batching.poll_timeout()).min()
     }
 
     /// News for control. Call until `None`.
@@ -231,6 +239,42 @@ impl Shard {
             subscriptions: self.downs.len() as u64,
             routes: self.steering.len() as u64,
             ..self.counters
+        }
+    }
+
+    /// Does what is due for one peer, and notes when it is to be visited next.
+    fn visit(&mut self, now: Instant, key: usize) {
+        if let Some(entry) = self.peers.get_mut(key) {
+            if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
+                entry.peer.handle_timeout(now);
+            }
+            self.drain_peer(key);
+            self.report(now, key);
+        }
+        let next = self.peers.get(key).and_then(|entry| self.next_visit(now, entry));
+        if let Some(due) = self.dues.get_mut(key) {
+            *due = next;
+        }
+    }
+
+    /// Who publishes is visited on every tick: losses and feedback cannot wait.
+    fn next_visit(&self, now: Instant, entry: &PeerEntry) -> Option<Instant> {
+        if !entry.streams.is_empty() {
+            return Some(now);
+        }
+        let downs = entry.downs.iter().filter_map(|down| self.downs.get(*down));
+        let reports = downs.map(|down| down.next_sender_report).chain([entry.next_quality]);
+        let reports = reports.min().filter(|_| entry.connected);
+        entry.peer.poll_timeout().into_iter().chain(reports).min()
+    }
+
+    /// Something happened to a peer that its next visit must see.
+    fn visit_soon(&mut self, key: usize) {
+        if self.dues.len() <= key {
+            self.dues.resize(key + 1, None);
+        }
+        if let Some(due) = self.dues.get_mut(key) {
+            *due = Some(self.next_tick);
         }
     }
 
@@ -275,6 +319,7 @@ impl Shard {
 
     /// Takes a peer's datagrams and events.
     fn drain_peer(&mut self, key: usize) {
+        self.visit_soon(key);
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -290,6 +335,11 @@ impl Shard {
             self.events.push_back(match event {
                 PeerEvent::Connected => {
                     entry.connected = true;
+                    for down in entry.downs.iter().filter_map(|down| self.downs.get(*down)) {
+                        if let Some(track) = self.tracks.get_mut(down.track) {
+                            track.unsettled = true;
+                        }
+                    }
                     Event::PeerConnected { peer }
                 }
                 PeerEvent::Closed(reason) => {

@@ -15,6 +15,8 @@ pub(crate) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// livekit-server: sender reports to subscribers every 3 s.
 const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(3);
+/// How soon a subscription that has nothing to report is looked at again.
+const SENDER_REPORT_RETRY: Duration = Duration::from_millis(40);
 /// livekit-server: speakers every 400 ms.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(400);
 /// Sequence numbers in one NACK packet.
@@ -168,6 +170,7 @@ impl Shard {
             let Some((ntp, rtp_time, packets, octets)) =
                 down.down.sender_report(now, rate, &track.track.clocks())
             else {
+                down.next_sender_report = now + SENDER_REPORT_RETRY;
                 continue;
             };
             down.next_sender_report = now + SENDER_REPORT_INTERVAL;
