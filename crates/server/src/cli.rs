@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hearth_codec::Codec;
 
 /// Hearth: a real-time media server for LiveKit clients.
 #[derive(Parser)]
@@ -38,6 +39,148 @@ pub(crate) enum Command {
     },
     /// Make an API key and its secret
     GenerateKeys,
+    /// Fill a room with participants and report what reached whom; works with any LiveKit server
+    LoadTest(Box<LoadTestArgs>),
+    /// Take part in a room
+    Room {
+        #[command(subcommand)]
+        command: RoomCommand,
+    },
+}
+
+/// What to do with rooms.
+#[derive(Subcommand)]
+pub(crate) enum RoomCommand {
+    /// Join a room and stay until Ctrl-C
+    Join(JoinArgs),
+}
+
+/// Which server, and with which keys.
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    /// The server
+    #[arg(long, value_name = "URL", env = "LIVEKIT_URL", default_value = "ws://localhost:7880")]
+    pub(crate) url: String,
+    /// Its keys are those of `hearth --dev`
+    #[arg(long, conflicts_with_all = ["api_key", "api_secret"])]
+    pub(crate) dev: bool,
+    /// The API key; needs --api-secret
+    #[arg(long, value_name = "KEY", env = "LIVEKIT_API_KEY", requires = "api_secret")]
+    pub(crate) api_key: Option<String>,
+    /// The secret of --api-key
+    #[arg(long, value_name = "SECRET", env = "LIVEKIT_API_SECRET", hide_env_values = true)]
+    pub(crate) api_secret: Option<String>,
+}
+
+/// One participant.
+#[derive(Args)]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Who joins; nobody else in the room has the same identity
+    #[arg(long, value_name = "IDENTITY", default_value = "hearth-demo")]
+    pub(crate) identity: String,
+    /// Publish a test picture and a tone
+    #[arg(long)]
+    pub(crate) publish_demo: bool,
+    /// The codec of the picture: vp8 or h264
+    #[arg(long, value_name = "CODEC", default_value = "vp8", value_parser = codec)]
+    pub(crate) video_codec: Codec,
+    /// The room
+    #[arg(value_name = "ROOM")]
+    pub(crate) room: String,
+}
+
+/// A load test; flags mean what those of `lk perf load-test` mean.
+#[derive(Args)]
+pub(crate) struct LoadTestArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// The room [default: a new one]
+    #[arg(long, value_name = "ROOM")]
+    pub(crate) room: Option<String>,
+    /// Participants who publish video
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) video_publishers: usize,
+    /// Participants who publish audio; the same ones as far as there are video publishers
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) audio_publishers: usize,
+    /// Participants who publish data messages; again the same ones first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) data_publishers: usize,
+    /// Participants who publish nothing and receive everything
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) subscribers: usize,
+    /// Joins a second
+    #[arg(long, value_name = "N", default_value_t = 5.0)]
+    pub(crate) num_per_second: f64,
+    /// How long it goes on after the last join, such as 30s or 5m [default: until Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// How subscribers show videos, and so which quality they ask for
+    #[arg(long, value_name = "LAYOUT", default_value = "speaker")]
+    pub(crate) layout: LayoutArg,
+    /// vp8 or h264
+    #[arg(long, value_name = "CODEC", default_value = "vp8", value_parser = codec)]
+    pub(crate) video_codec: Codec,
+    /// The highest encoding: high (1280x720), medium (640x360) or low (320x180)
+    #[arg(long, value_name = "SIZE", default_value = "high")]
+    pub(crate) video_resolution: ResolutionArg,
+    /// Publish only the highest encoding
+    #[arg(long)]
+    pub(crate) no_simulcast: bool,
+    /// Publishers take turns in being announced as speakers
+    #[arg(long)]
+    pub(crate) simulate_speakers: bool,
+    /// Messages a second of each data publisher
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) data_rate: u32,
+    /// Bytes of each data message
+    #[arg(long, value_name = "BYTES", default_value_t = 200)]
+    pub(crate) data_packet_bytes: usize,
+    /// Send data reliably and in order, not lossily
+    #[arg(long)]
+    pub(crate) data_reliable: bool,
+    /// Write the report here, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report here, as a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// `--layout`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// One large, the others small
+    Speaker,
+    /// Nine of medium size
+    #[value(name = "3x3")]
+    Grid3x3,
+    /// Sixteen small ones
+    #[value(name = "4x4")]
+    Grid4x4,
+    /// Twenty-five small ones
+    #[value(name = "5x5")]
+    Grid5x5,
+}
+
+/// `--video-resolution`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ResolutionArg {
+    /// 1280x720
+    High,
+    /// 640x360
+    Medium,
+    /// 320x180
+    Low,
+}
+
+/// Reads `vp8` or `h264`.
+fn codec(text: &str) -> Result<Codec, String> {
+    Codec::from_name(text)
+        .filter(|codec| matches!(codec, Codec::Vp8 | Codec::H264))
+        .ok_or_else(|| "expected vp8 or h264".to_owned())
 }
 
 /// Flags of the server.
@@ -70,6 +213,9 @@ pub(crate) struct ServeArgs {
     /// The UDP port of all media [default: 7882]
     #[arg(long, value_name = "PORT", env = "UDP_PORT")]
     pub(crate) udp_port: Option<String>,
+    /// Threads that carry media, 1 to 64 [default: one for each core]
+    #[arg(long, value_name = "N", env = "HEARTH_SHARDS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) shards: Option<u16>,
 }
 
 /// What to do with tokens.
@@ -171,7 +317,7 @@ mod tests {
             let cli = Cli::try_parse_from(arguments).unwrap();
             let serve = match cli.command {
                 Some(Command::Serve(args)) => args,
-                Some(Command::Token { .. } | Command::GenerateKeys) => panic!("another command"),
+                Some(_) => panic!("another command"),
                 None => cli.serve,
             };
             assert!(serve.dev);
@@ -187,6 +333,10 @@ mod tests {
             &["hearth", "token", "create", "--join", "--room", "r"],
             &["hearth", "token", "create", "--join", "--identity", "i"],
             &["hearth", "--bind", "localhost"],
+            &["hearth", "load-test", "--video-codec", "av1"],
+            &["hearth", "load-test", "--layout", "9x9"],
+            &["hearth", "load-test", "--api-key", "k"],
+            &["hearth", "room", "join"],
         ] {
             assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
         }

@@ -57,10 +57,12 @@ A token for \"guest\" in the room \"{ROOM}\", valid for 24 hours:
 
   {token}
 
-More tokens, and a second participant with the LiveKit command line:
+More tokens, a participant who shows a test picture, the same with the LiveKit command line, a load test:
 
   hearth token create {signer} --join --room {ROOM} --identity alice --valid-for 24h
+  hearth room join {signer} --url ws://{host} --publish-demo {ROOM}
   lk room join --url ws://{host} --api-key {key} --api-secret {secret} --identity bob --publish-demo {ROOM}
+  hearth load-test {signer} --url ws://{host} --video-publishers 1 --subscribers 20 --duration 20s
 
 Ctrl-C stops the server.
 "

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod dev;
+mod load_test;
 mod logging;
 mod serve;
 mod stop;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use hearth_runtime::WallClock;
 
-use cli::{Cli, Command, TokenCommand};
+use cli::{Cli, Command, RoomCommand, TokenCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
                 .map(|token| say(&token))
                 .map_err(|error| error.to_string())
         }
+        Some(Command::LoadTest(args)) => load_test::run(&args),
+        Some(Command::Room { command: RoomCommand::Join(args) }) => load_test::join(&args),
         Some(Command::GenerateKeys) => token::generate_keys()
             .map(|(key, secret)| say(&format!("API Key:  {key}\nAPI Secret:  {secret}")))
             .map_err(|error| error.to_string()),

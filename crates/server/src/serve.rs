@@ -93,6 +93,7 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
         bind: args.bind,
         node_ip: args.node_ip.filter(|ip| !ip.is_empty()),
         udp_port: args.udp_port.filter(|port| !port.is_empty()),
+        shards: args.shards,
     };
     if let Some(body) = args.config_body.filter(|body| !body.trim().is_empty()) {
         return Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over);
@@ -211,7 +212,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
     enable_codecs(&mut room, &limits.enabled_codecs);
     let ips = config.node_ips();
     Ok(NodeConfig {
-        shards: u16::try_from(cores().clamp(2, MAX_SHARDS)).unwrap_or(2),
+        shards: config.shards().unwrap_or_else(default_shards),
         udp_bind: udp_bind(config)
             .iter()
             .map(|ip| SocketAddr::new(*ip, config.udp_port()))
@@ -255,6 +256,11 @@ fn udp_bind(config: &Config) -> Vec<IpAddr> {
 
 fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
+/// One for each core.
+fn default_shards() -> u16 {
+    u16::try_from(cores().clamp(1, MAX_SHARDS)).unwrap_or(1)
 }
 
 fn cores() -> usize {

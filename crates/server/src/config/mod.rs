@@ -69,6 +69,7 @@ pub(crate) struct Overrides {
     pub(crate) bind: Vec<IpAddr>,
     pub(crate) node_ip: Option<String>,
     pub(crate) udp_port: Option<String>,
+    pub(crate) shards: Option<u16>,
 }
 
 /// A checked configuration.
@@ -77,6 +78,7 @@ pub(crate) struct Config {
     http_port: u16,
     bind: Vec<IpAddr>,
     udp_port: u16,
+    shards: Option<u16>,
     node_ips: Vec<IpAddr>,
     ice_lite: bool,
     region: String,
@@ -140,6 +142,11 @@ impl Config {
     /// The UDP port of all media.
     pub(crate) fn udp_port(&self) -> u16 {
         self.udp_port
+    }
+
+    /// Media threads; `None` leaves it to the number of cores.
+    pub(crate) fn shards(&self) -> Option<u16> {
+        self.shards
     }
 
     /// The addresses clients are told to send media to; empty means all of the machine's.
@@ -212,6 +219,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
             bind,
             udp_port,
+            shards: over.shards,
             node_ips,
             ice_lite: dev || raw.rtc.use_ice_lite.unwrap_or(true),
             region: raw.region.unwrap_or_default(),
