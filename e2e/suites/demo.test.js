@@ -45,6 +45,34 @@ describe('The demo page', () => {
     });
   });
 
+  test('the keyboard alone is enough', { timeout: 60_000 }, async () => {
+    const { page, close } = await (await place.browser(Chromium)).openPage(`http://localhost:${place.server.port}/?room=keys`);
+    const focused = () => page.evaluate(() => document.activeElement?.dataset.testid);
+    const walkTo = async (test) => {
+      for (let steps = 0; (await focused()) !== test; steps++) {
+        assert.ok(steps < 30, `Tab does not come to ${test}`);
+        await page.keyboard.press('Tab');
+      }
+    };
+    const muteSays = (words) => page.getByTestId('mute').and(page.getByLabel(words)).waitFor();
+    try {
+      await page.getByTestId('lobby').waitFor();
+      await walkTo('name-input');
+      await page.keyboard.type('Ada');
+      await page.keyboard.press('Enter');
+      await muteSays('Mute microphone');
+      assert.equal(await focused(), 'mute', 'the keyboard is on the microphone after joining');
+      await page.keyboard.press('Space');
+      await muteSays('Turn on microphone');
+      await walkTo('leave');
+      await page.keyboard.press('Enter');
+      await page.getByTestId('lobby').waitFor();
+      assert.equal(await focused(), 'join', 'the keyboard is on Join after leaving');
+    } finally {
+      await close();
+    }
+  });
+
   test('a page for browsers and an answer for health checks stand at one address', { timeout: 30_000 }, async () => {
     const { http } = place.server;
     const page = await fetch(http, { headers: { accept: 'text/html,application/xhtml+xml' } });

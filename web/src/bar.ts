@@ -22,8 +22,8 @@ export class Bar {
   readonly chat: HTMLButtonElement;
   readonly people: HTMLButtonElement;
   readonly element: HTMLElement;
-  private readonly mic = iconButton("mic", "Mute microphone", "mute", () => void this.toggle("microphone"));
-  private readonly camera = iconButton("camera", "Turn off camera", "camera", () => void this.toggle("camera"));
+  private readonly mic = iconButton("mic", "Mute microphone", "mute", () => void this.toggle("microphone"), "device");
+  private readonly camera = iconButton("camera", "Turn off camera", "camera", () => void this.toggle("camera"), "device");
   private readonly screen = iconButton("screen", "Share screen", "screen", () => void this.toggle("screen"));
   private readonly busy = new Set<Device>();
 
@@ -39,13 +39,18 @@ export class Bar {
     this.screen.hidden = !("getDisplayMedia" in (navigator.mediaDevices ?? {}));
     this.element = el(
       "div",
-      { class: "bar", role: "toolbar", "aria-label": "Call controls" },
+      { class: "bar", role: "group", "aria-label": "Call controls" },
       el("div", { class: "bar-group" }, this.mic, this.camera, this.screen),
       el("div", { class: "bar-group" }, this.chat, this.people, settings),
       iconButton("leave", "Leave the call", "leave", actions.leave, "danger"),
     );
     for (const event of REDRAW_ON) room.on(event, this.draw);
     this.draw();
+  }
+
+  /** Puts the keyboard on the first button that works: the microphone's, unless the token forbids it. */
+  focus(): void {
+    this.element.querySelector<HTMLElement>("button:enabled:not([hidden])")?.focus({ preventScroll: true });
   }
 
   close(): void {

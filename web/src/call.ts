@@ -94,6 +94,11 @@ export class Call {
     }
   }
 
+  /** Puts the keyboard where the next step is. */
+  focus(): void {
+    this.bar.focus();
+  }
+
   /** Sends what was opened in the lobby. */
   async publish(): Promise<void> {
     const { mic, camera } = this.media.take();

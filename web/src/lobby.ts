@@ -2,7 +2,7 @@
 import { DevicePicker, type LocalMedia, MicMeter } from "./devices.ts";
 import { icon } from "./icons.ts";
 import * as token from "./token.ts";
-import { clearToasts, el, hue, iconButton, initials, type Notice, setIconButton, setOn, toast, videoElement } from "./ui.ts";
+import { clearToasts, el, iconButton, type Notice, setIconButton, setOn, showAvatar, toast, videoElement } from "./ui.ts";
 
 /** What is needed to enter. */
 export interface Ticket {
@@ -31,8 +31,8 @@ export class Lobby {
   private readonly avatar = el("div", { class: "avatar", "aria-hidden": "true" });
   private readonly placeholder = el("p", { class: "preview-hint" });
   private readonly preview: HTMLElement;
-  private readonly micButton = iconButton("mic", "", "lobby-mute", () => void this.media.setMic(!this.media.mic));
-  private readonly cameraButton = iconButton("camera", "", "lobby-camera", () => void this.media.setCamera(!this.media.camera));
+  private readonly micButton = iconButton("mic", "", "lobby-mute", () => void this.media.setMic(!this.media.mic), "device");
+  private readonly cameraButton = iconButton("camera", "", "lobby-camera", () => void this.media.setCamera(!this.media.camera), "device");
   private readonly meter = new MicMeter();
   private readonly devices: DevicePicker;
 
@@ -184,8 +184,7 @@ export class Lobby {
   }
 
   private showPerson(): void {
-    this.avatar.textContent = initials(this.name.value || "?");
-    this.avatar.style.setProperty("--hue", String(hue(this.name.value)));
+    showAvatar(this.avatar, this.name.value);
   }
 
   private showMedia(): void {

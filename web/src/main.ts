@@ -4,8 +4,8 @@ import "./style.css";
 import "./lobby.css";
 import "./call.css";
 import "./panel.css";
-import "./narrow.css";
 import "./toasts.css";
+import "./narrow.css";
 import { Call, newRoom } from "./call.ts";
 import { LocalMedia } from "./devices.ts";
 import { joinNotice } from "./errors.ts";
@@ -54,6 +54,7 @@ async function enter(lobby: Lobby, ticket: Ticket): Promise<void> {
   document.title = `${params.room} · Hearth`;
   const call = new Call(room, media, ticket.url, leave);
   app.replaceChildren(call.element);
+  call.focus();
   await call.publish();
 }
 

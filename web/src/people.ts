@@ -1,7 +1,7 @@
 // Who is in the call, as a list.
 import { type Participant, type Room, RoomEvent } from "livekit-client";
 import { icon, type IconName } from "./icons.ts";
-import { displayName, el, hue, initials } from "./ui.ts";
+import { displayName, el, showAvatar } from "./ui.ts";
 
 const REDRAW_ON = [
   RoomEvent.Connected, RoomEvent.Reconnected, RoomEvent.ParticipantConnected, RoomEvent.ParticipantDisconnected,
@@ -34,8 +34,8 @@ export class People {
 
   private row(person: Participant): HTMLElement {
     const name = displayName(person);
-    const avatar = el("span", { class: "avatar", "aria-hidden": "true" }, initials(name));
-    avatar.style.setProperty("--hue", String(hue(name)));
+    const avatar = el("span", { class: "avatar", "aria-hidden": "true" });
+    showAvatar(avatar, name);
     const mic = person.isMicrophoneEnabled;
     const camera = person.isCameraEnabled;
     const sign = (on: boolean, words: string, name: IconName) =>

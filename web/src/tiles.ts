@@ -3,7 +3,7 @@
 import { ConnectionQuality, type Participant, type Room, RoomEvent, Track, type TrackPublication } from "livekit-client";
 import { bars, icon } from "./icons.ts";
 import { grid, type Rect, stage } from "./layout.ts";
-import { displayName, el, hue, iconButton, initials, setIconButton, videoElement } from "./ui.ts";
+import { displayName, el, iconButton, setIconButton, showAvatar, videoElement } from "./ui.ts";
 
 const QUALITY_WORDS: Partial<Record<ConnectionQuality, string>> = {
   [ConnectionQuality.Poor]: "Weak connection",
@@ -51,8 +51,7 @@ class Tile {
     if (speaking) this.lastSpoke = Date.now();
     const title = this.isScreen ? (person.isLocal ? "Your screen" : `${name}’s screen`) : person.isLocal ? `${name} (you)` : name;
     this.name.textContent = title;
-    this.avatar.textContent = initials(name);
-    this.avatar.style.setProperty("--hue", String(hue(name)));
+    showAvatar(this.avatar, name);
     this.muted.hidden = !micOff;
     this.element.classList.toggle("speaking", speaking);
     this.element.dataset.muted = String(micOff);

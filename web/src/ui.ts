@@ -104,17 +104,22 @@ export function clearToasts(): void {
 }
 
 /** At most two letters to stand for a person without a picture. */
-export function initials(name: string): string {
+function initials(name: string): string {
   const words = name.split(/[\s._-]+/u).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0]];
   return letters.map((word) => (word ? [...word][0] : "")).join("").toUpperCase() || "?";
 }
 
-/** A hue for a person that everybody sees alike. */
-export function hue(text: string): number {
+/** Far enough apart to tell people by, and dark enough for light letters. */
+const COLOURS = ["#a12f31", "#a95f23", "#5f5a18", "#38833e", "#035f5c", "#207da5", "#294c9f", "#7e5ec1", "#6f2e73", "#b84b7c"] as const;
+
+/** Gives an avatar the letters and the colour of a person; everybody sees them alike. */
+export function showAvatar(avatar: HTMLElement, name: string): void {
   let sum = 7;
-  for (const char of text) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 3600;
-  return sum % 360;
+  // Modulo a prime: every character counts, and so does its place.
+  for (const char of name) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 65_521;
+  avatar.textContent = initials(name);
+  avatar.style.setProperty("--colour", COLOURS[sum % COLOURS.length] ?? COLOURS[0]);
 }
 
 /** The name to show for somebody. */
