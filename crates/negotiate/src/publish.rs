@@ -216,14 +216,14 @@ pub(crate) fn is_sending(media: &Media) -> bool {
 
 /// The RIDs that the client sends, in its order; empty without simulcast by RID.
 pub(crate) fn rids_of(media: &Media) -> Vec<&str> {
-    let declared: Vec<&str> =
-        media.attributes.rids().filter(|rid| rid.sends).map(|rid| rid.id).take(16).collect();
+    let mut seen = BTreeSet::new();
+    let sent = media.attributes.rids().filter(|rid| rid.sends && seen.insert(rid.id));
+    let declared: Vec<&str> = sent.map(|rid| rid.id).take(16).collect();
     let listed = media.attributes.simulcast().map(|simulcast| simulcast.send).unwrap_or_default();
     let mut rids = if listed.is_empty() { declared.clone() } else { listed };
     rids.retain(|rid| declared.contains(rid));
     let kept: BTreeSet<&str> = lowest_first(rids.clone()).into_iter().take(MAX_ENCODINGS).collect();
     rids.retain(|rid| kept.contains(rid));
-    rids.dedup();
     rids
 }
 

@@ -170,6 +170,7 @@ fn encodings_are_lowest_first() {
         (rids("f;q"), vec![rid("q"), rid("f")]),
         (rids("lo;mid;hi"), vec![rid("lo"), rid("mid"), rid("hi")]),
         (rids("a;b;c;d"), vec![rid("a"), rid("b"), rid("c")]),
+        ("a=rid:q send\r\na=rid:h send\r\n".repeat(2), vec![rid("q"), rid("h")]),
         (
             "a=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n".into(),
             vec![ssrc(1, Some(2))],
