@@ -21,7 +21,14 @@ const STEPS: &[Step] = &[
     Step { name: "tests", args: &["test", "--workspace", "--locked", "--no-fail-fast"], env: None },
     Step {
         name: "documentation",
-        args: &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
+        args: &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--locked",
+            "--keep-going",
+        ],
         env: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
 ];

@@ -1,7 +1,7 @@
 //! Who is heard.
 //!
 //! * **Owns:** the last level of every microphone, and the level last shown for each participant.
-//! * **In:** [`Level`]s of tracks; tracks that are muted or gone.
+//! * **In:** levels of tracks; tracks that are muted or gone.
 //! * **Out:** participants whose shown level changed.
 //! * **Invariant:** a participant that is shown as speaking is shown silent before it is forgotten
 //!   by its recipients.
