@@ -7,6 +7,7 @@
 
 use prost::Message;
 
+use crate::bounds;
 use crate::proto::{SignalRequest, SignalResponse};
 
 /// Longest frame that is read, in bytes: livekit-server's `limit.signal_message_size_limit`.
@@ -21,6 +22,9 @@ pub enum FrameError {
         /// Its length in bytes.
         len: usize,
     },
+    /// More fields than any client has reason to send.
+    #[error("too many fields")]
+    TooMany,
     /// Not a protobuf message of this type.
     #[error("malformed protobuf")]
     Protobuf(#[source] prost::DecodeError),
@@ -36,6 +40,9 @@ pub enum FrameError {
 /// [`FrameError`] if it is too large or malformed.
 pub fn decode_binary(frame: &[u8]) -> Result<SignalRequest, FrameError> {
     check_len(frame.len())?;
+    if bounds::too_many_fields(frame) {
+        return Err(FrameError::TooMany);
+    }
     SignalRequest::decode(frame).map_err(FrameError::Protobuf)
 }
 
@@ -46,6 +53,9 @@ pub fn decode_binary(frame: &[u8]) -> Result<SignalRequest, FrameError> {
 /// [`FrameError`] if it is too large or malformed.
 pub fn decode_text(frame: &str) -> Result<SignalRequest, FrameError> {
     check_len(frame.len())?;
+    if bounds::too_many_values(frame) {
+        return Err(FrameError::TooMany);
+    }
     serde_json::from_str(frame).map_err(FrameError::Json)
 }
 

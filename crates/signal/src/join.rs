@@ -20,7 +20,7 @@ use crate::proto::{
     AddTrackRequest, ClientInfo, JoinRequest, SessionDescription, WrappedJoinRequest,
     client_info::Sdk, wrapped_join_request::Compression,
 };
-use crate::query;
+use crate::{bounds, query};
 
 /// Longest `JoinRequest` after decompression, in bytes.
 const MAX_JOIN_REQUEST: usize = 1024 * 1024;
@@ -137,6 +137,9 @@ impl JoinParams {
         let wrapped =
             WrappedJoinRequest::decode(&*wrapped).map_err(|_| JoinParamsError::Wrapped)?;
         let bytes = unpack(wrapped)?;
+        if bounds::too_many_fields(&bytes) {
+            return Err(JoinParamsError::TooLarge);
+        }
         let request = JoinRequest::decode(&*bytes).map_err(|_| JoinParamsError::Inner)?;
         Ok(request.into())
     }

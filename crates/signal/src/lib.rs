@@ -6,6 +6,7 @@
 //! * **Invariant:** no input panics or allocates more than its documented limit.
 //! * **Not here:** what a message does (`room`), HTTP (`http`).
 
+mod bounds;
 pub mod frame;
 pub mod join;
 mod names;
