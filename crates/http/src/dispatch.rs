@@ -26,7 +26,7 @@ use crate::{AppState, answer, join, page, twirp};
 /// Longest request body.
 pub(crate) const BODY_BYTES: usize = 10 << 20;
 /// Longest form: it holds a token.
-const FORM_BYTES: usize = 1 << 20;
+const FORM_BYTES: usize = 128 * 1_024;
 /// How long a body may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 

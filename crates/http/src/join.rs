@@ -34,6 +34,9 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes read from a signal connection at once. The buffer lives as long as the connection; requests
 /// are a few hundred bytes.
 const SOCKET_BUFFER: usize = 4_096;
+/// Bytes that may wait for a client that does not read, answers to its pings too; more than any one
+/// message of ours.
+const SOCKET_BACKLOG: usize = 2 * frame::MAX_FRAME;
 /// What a client is told whose room does not answer.
 const FAILED: &str = "connection closed by media";
 
@@ -74,7 +77,8 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
             .max_message_size(frame::MAX_FRAME)
             .max_frame_size(frame::MAX_FRAME)
             .read_buffer_size(SOCKET_BUFFER)
-            .write_buffer_size(0),
+            .write_buffer_size(0)
+            .max_write_buffer_size(SOCKET_BACKLOG),
         Err(rejection) => {
             let mut response = answer::text(400, format!("Bad Request\n{rejection}"));
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -27,6 +27,9 @@ use room_service::RoomService;
 
 /// The service's path, without a method.
 pub(crate) const SERVICE: &str = "/twirp/livekit.RoomService";
+/// Bytes of a body that are read of somebody without a grant, so that small requests are answered in
+/// the reference's order: first what is malformed, then who may not.
+const STRANGER_BYTES: usize = 16 * 1_024;
 /// What every method's path begins with.
 pub(crate) const PREFIX: &str = "/twirp/livekit.RoomService/";
 
@@ -86,7 +89,13 @@ async fn invoke(
     wire: Wire,
     body: Body,
 ) -> Result<Response<Body>, TwirpError> {
-    let body = read_body(body, BODY_BYTES).await.map_err(|_| malformed(wire))?;
+    // Who may call nothing is not read for long.
+    let grant = service.claims.map(|claims| &claims.video);
+    let may_call = grant.is_some_and(|g| g.room_create || g.room_list || g.room_admin);
+    let limit = if may_call { BODY_BYTES } else { STRANGER_BYTES };
+    let body = read_body(body, limit)
+        .await
+        .map_err(|_| if may_call { malformed(wire) } else { TwirpError::denied() })?;
     let call = Invocation { wire, body };
     match name {
         "CreateRoom" => call.run(json::ROOM, |request| service.create_room(request)).await,
