@@ -95,6 +95,11 @@ impl Ice {
         self.path.as_ref().map(|path| path.addr)
     }
 
+    /// We only answer checks.
+    pub(crate) const fn is_lite(&self) -> bool {
+        self.config.lite
+    }
+
     /// Whether a message with the right password came from there.
     pub(crate) fn is_proven(&self, addr: SocketAddr) -> bool {
         self.proven.contains(&addr)

@@ -203,7 +203,9 @@ impl Peer {
                 if self.fingerprint.is_none() || !self.ice.is_proven(from) {
                     return Incoming::Dropped(DropReason::UnprovenAddress);
                 }
-                self.dtls_from = Some(from);
+                if !self.handshake.done {
+                    self.dtls_from = Some(from);
+                }
                 self.dtls.handle_packet(now, buf);
                 self.settle(now);
                 Incoming::Consumed
@@ -272,10 +274,16 @@ impl Peer {
         matches!(self.stage, Stage::Connected { .. })
     }
 
-    /// Where to send media: the nominated path, or until there is one the proven address that DTLS
-    /// came from. A browser may nominate a second after it has begun.
+    /// Where to send media: the nominated path, or, where we are a lite agent, until there is one the
+    /// proven address that the handshake came from. A browser may nominate a second after it has
+    /// begun. A full agent has checks of its own, and waits for them.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.ice.path().or(self.dtls_from)
+        self.nominated_addr().or_else(|| self.dtls_from.filter(|_| self.ice.is_lite()))
+    }
+
+    /// The path that ICE has nominated.
+    pub fn nominated_addr(&self) -> Option<SocketAddr> {
+        self.ice.path()
     }
 
     /// The ufrags that connectivity checks for this peer may name: one, and during an ICE restart
@@ -372,7 +380,8 @@ impl Peer {
         let deadline = match self.stage {
             Stage::Checking { deadline } | Stage::Handshaking { deadline } => Some(deadline),
             Stage::Connected { heard } => Some(heard + SILENCE_TIMEOUT),
-            Stage::Closed => None,
+            // The handshake failed as it began.
+            Stage::Closed => return,
         };
         let channels = self.channels.as_ref().and_then(Channels::poll_timeout);
         let parts = [deadline, self.ice.poll_timeout(), self.dtls.poll_timeout(), channels];
@@ -404,7 +413,7 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                if let Some(to) = self.remote_addr() {
+                if let Some(to) = self.ice.path().or(self.dtls_from) {
                     self.transmit(to, payload);
                 }
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{Channel, DtlsRole, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{Channel, CloseReason, DtlsRole, IceCredentials, PeerSpec, RemoteParams};
 
 use crate::support::{client_addr, context, epoch, server_addr, server_credentials, spec};
 
@@ -71,6 +71,27 @@ fn a_server_whose_offer_is_answered_as_passive_begins_the_handshake() {
         let open = PeerEvent::ChannelOpen(Channel::DataTrack);
         assert!(at_server.contains(&open) && at_client.contains(&open), "late {late}");
     }
+}
+
+#[test]
+fn a_handshake_that_fails_as_it_begins_leaves_nothing_to_wait_for() {
+    let now = epoch();
+    let (mut server, mut client) = pair_of(now, false, DtlsRole::Server);
+    server.set_remote(now, &client_remote(DtlsRole::Client));
+    client.handle_timeout(now);
+    let mut check = client.poll_transmit().unwrap().payload;
+    server.handle_datagram(now, server_addr(), client_addr(), &mut check);
+    // A ServerHello before our ClientHello, with a cipher suite that nobody offers.
+    let mut hello = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 70];
+    hello.extend([2, 0, 0, 58, 0, 0, 0, 0, 0, 0, 0, 58, 0xfe, 0xfd]);
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 0, 0, 0, 18, 0, 14, 0, 5, 0, 2, 0, 8, 0]);
+    hello.extend([0, 23, 0, 0, 0xff, 1, 0, 1, 0]);
+    server.handle_datagram(now, server_addr(), client_addr(), &mut hello);
+    let mut events = Vec::new();
+    drain(&mut server, &mut events);
+    assert_eq!(events, [PeerEvent::Closed(CloseReason::DtlsFailed)]);
+    assert_eq!(server.poll_timeout(), None);
 }
 
 /// The client begins the handshake and opens the channels.
