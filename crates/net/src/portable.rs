@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hearth_shard::{Entry, SendSlab};
 
-use crate::batch::{BATCH, Filled};
+use crate::batch::{BATCH, Filled, MAX_DATAGRAM};
 use crate::{RecvBatch, Sent};
 
 /// The longest wait for one socket. Shorter reacts sooner, longer idles cheaper.
@@ -59,6 +59,10 @@ impl UdpSocket {
             let slot = batch.taken;
             let Some(buffer) = batch.buffers.get_mut(slot) else { break };
             match self.socket.recv_from(buffer) {
+                Ok((len, _)) if len > MAX_DATAGRAM => {
+                    batch.truncated += 1;
+                    batch.taken += 1;
+                }
                 Ok((len, from)) => {
                     batch.filled.push(Filled { from, to: None, slot, len, segment: len.max(1) });
                     batch.datagrams += 1;

@@ -3,8 +3,8 @@
 //! * **Owns:** how much was sent lately, since when packets wait.
 //! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::handle_sent`], time.
 //! * **Out:** [`Batching::is_due`], [`Batching::poll_timeout`].
-//! * **Invariant:** nothing waits longer than [`MAX_WINDOW`]; what completes a frame ends the wait
-//!   at once, and a shard with little to do never waits.
+//! * **Invariant:** nothing waits longer than [`MAX_WINDOW`], and the millisecond that a timer is
+//!   late; the marked end of a frame ends the wait at once.
 //! * **Why:** several packets of one length to one subscriber cost the kernel little more than one,
 //!   and its key and history are read into the cache once. See
 //!   `docs/decisions/0001-batching-by-load.md`.

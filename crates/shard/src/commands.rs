@@ -207,9 +207,14 @@ impl Shard {
             window_start: QualityWindow::default(),
         });
         track_entry.downs.push(key);
+        let pending = !track_entry.pending.is_empty();
         self.down_keys.insert(id, key);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.downs.push(key);
+        }
+        if pending {
+            // What comes before the flush that is to follow is for it, too.
+            self.queue_down(key);
         }
         self.visit_soon(peer);
         self.retarget(now, track);

@@ -21,7 +21,12 @@ impl Shard {
         }
         let taken = slab.entries().len() - before;
         self.answers.remove_first(taken);
-        if self.dirty_tracks.is_empty() || !self.batching.is_due(now) {
+        if self.dirty_tracks.is_empty() {
+            // Also if what waited went with its track.
+            self.batching.handle_sent(now, self.counters.packets_out);
+            return slab.entries().len() > before;
+        }
+        if !self.batching.is_due(now) {
             return slab.entries().len() > before;
         }
         while let Some(&key) = self.dirty_peers.last() {

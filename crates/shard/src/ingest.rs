@@ -13,8 +13,8 @@ use crate::{Parcel, ParcelKind, Shard};
 
 /// SSRCs that one peer may send; more are dropped.
 const MAX_STREAMS: usize = 64;
-/// Packets of one track that may wait for one flush; a flush follows every batch of input.
-const MAX_PENDING: usize = 512;
+/// Packets of one track that may wait for one flush: all that one turn of the thread can bring.
+const MAX_PENDING: usize = 2_048;
 /// Assumed before the first measurement, as livekit-server does.
 const DEFAULT_RTT: Duration = Duration::from_millis(70);
 
@@ -106,21 +106,16 @@ impl Shard {
         }
         if entry.pending.is_empty() {
             self.dirty_tracks.push(track);
-            for down in &entry.downs {
-                let Some(down_entry) = self.downs.get_mut(*down).filter(|down| !down.queued) else {
-                    continue;
-                };
-                let Some(peer) = self.peers.get_mut(down_entry.peer) else {
-                    continue;
-                };
-                down_entry.queued = true;
-                peer.dirty.push(*down);
-                if !peer.queued {
-                    peer.queued = true;
-                    self.dirty_peers.push(down_entry.peer);
+            for i in 0..entry.downs.len() {
+                let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
+                if let Some(down) = down {
+                    self.queue_down(down);
                 }
             }
         }
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
         if entry.pending.len() < MAX_PENDING {
             entry.pending.push((encoding, seq));
         } else {
@@ -135,6 +130,22 @@ impl Shard {
         }
         if first {
             self.retarget(now, track);
+        }
+    }
+
+    /// A subscription has packets to send.
+    pub(crate) fn queue_down(&mut self, key: usize) {
+        let Some(down) = self.downs.get_mut(key).filter(|down| !down.queued) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(down.peer) else {
+            return;
+        };
+        down.queued = true;
+        peer.dirty.push(key);
+        if !peer.queued {
+            peer.queued = true;
+            self.dirty_peers.push(down.peer);
         }
     }
 

@@ -259,7 +259,7 @@ impl Shard {
 
     /// Who publishes is visited on every tick: losses and feedback cannot wait.
     fn next_visit(&self, now: Instant, entry: &PeerEntry) -> Option<Instant> {
-        if !entry.streams.is_empty() {
+        if !entry.tracks.is_empty() {
             return Some(now);
         }
         let downs = entry.downs.iter().filter_map(|down| self.downs.get(*down));
@@ -308,7 +308,7 @@ impl Shard {
             hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
             hearth_peer::Incoming::Dropped(_) => self.counters.dropped_invalid += 1,
             hearth_peer::Incoming::Consumed => {
-                let proven = entry.peer.remote_addr() == Some(from);
+                let proven = entry.peer.nominated_addr() == Some(from);
                 if kind == PacketKind::Stun {
                     self.steering.learn(from, key, &mut entry.addrs, proven);
                 }

@@ -201,3 +201,42 @@ fn a_key_frame_whose_start_comes_late_is_shown_without_asking_for_another() {
     assert!(report.keyframes > before.0.keyframes, "{report:?}");
     assert!(report.longest_freeze < SECOND / 5, "{report:?}");
 }
+
+#[test]
+fn what_is_lost_of_the_first_frame_is_asked_for_at_once() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.publisher().loses_key_starts = true;
+    assert!(world.run_until(SECOND, |w| w.connected() == 2));
+    // A round trip is 40 ms; nothing but media tells the shard that there is something to do.
+    world.run_for(SECOND / 5);
+    assert!(world.publisher().retransmitted > 0, "{:?}", world.publisher().plis);
+}
+
+#[test]
+fn a_track_that_goes_while_its_packets_wait_leaves_nothing_to_wait_for() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.run_for(3 * SECOND);
+    let from = world.client(0).addr();
+    let mut waits = false;
+    for _ in 0..200 {
+        world.now += Duration::from_millis(1);
+        let now = world.now;
+        world.shards[0].handle_timeout(now);
+        if let Some(mut datagram) = world.nodes[0].up.poll(now) {
+            world.inject(0, from, &mut datagram);
+        }
+        waits = world.shards[0].poll_timeout().unwrap() <= now;
+        if waits {
+            break;
+        }
+    }
+    assert!(waits, "no packet came");
+    for track in [support::VIDEO, support::AUDIO] {
+        world.command(0, hearth_plane::Command::RemoveUpTrack { track });
+    }
+    let mut slab = hearth_shard::SendSlab::new(64);
+    while world.shards[0].poll_transmit(world.now, &mut slab) {
+        slab.clear();
+    }
+    assert!(world.shards[0].poll_timeout().unwrap() > world.now, "it would spin");
+}

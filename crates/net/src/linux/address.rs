@@ -9,6 +9,9 @@ pub(super) type RawAddr = libc::sockaddr_in6;
 /// Room for the control messages of one datagram, aligned as `cmsghdr` must be.
 pub(super) type Control = [u64; 8];
 
+/// Packet info of either family, and the size of segments.
+const _: () = assert!(size_of::<Control>() >= 40 + 24);
+
 /// An address of no family.
 pub(super) const NO_ADDR: RawAddr = libc::sockaddr_in6 {
     sin6_family: 0,

@@ -51,7 +51,9 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
         let address::Arrival { to, segment } = address::arrival(&message.msg_hdr);
         let len = (message.msg_len as usize).min(ROOM);
         let segment = segment.unwrap_or(len).max(1);
-        if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || segment > MAX_DATAGRAM {
+        if message.msg_hdr.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0
+            || segment > MAX_DATAGRAM
+        {
             batch.truncated += 1;
             continue;
         }

@@ -19,6 +19,8 @@ use crate::gso;
 
 /// Messages in one call.
 const MESSAGES: usize = 64;
+/// Messages in a call that is not worth preparing [`MESSAGES`] for.
+const FEW: usize = 8;
 /// Destinations without GSO before it is given up for all: the interface cannot do it.
 const MAX_PLAIN: usize = 256;
 
@@ -52,7 +54,12 @@ impl Sender {
             let count = self.split(rest, &mut runs);
             let runs = runs.get(..count).unwrap_or_default();
             sent.calls += 1;
-            match call(fd, bytes, runs, source) {
+            // A call of few messages need not prepare many.
+            let outcome = match runs.len() {
+                0..=FEW => call::<FEW>(fd, bytes, runs, source),
+                _ => call::<MESSAGES>(fd, bytes, runs, source),
+            };
+            match outcome {
                 Outcome::Taken(taken) => {
                     for run in runs.iter().take(taken) {
                         sent.datagrams += run.len() as u64;
@@ -112,12 +119,17 @@ impl Sender {
     }
 }
 
-/// One `sendmmsg`, one message for each run.
-fn call(fd: RawFd, bytes: &[u8], runs: &[&[Entry]], source: Option<IpAddr>) -> Outcome {
-    let mut addrs: [RawAddr; MESSAGES] = [NO_ADDR; MESSAGES];
-    let mut controls: [Control; MESSAGES] = [[0; 8]; MESSAGES];
-    let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MESSAGES];
-    let mut messages = [libc::mmsghdr { msg_hdr: address::no_message(), msg_len: 0 }; MESSAGES];
+/// One `sendmmsg`, one message for each run, at most `N`.
+fn call<const N: usize>(
+    fd: RawFd,
+    bytes: &[u8],
+    runs: &[&[Entry]],
+    source: Option<IpAddr>,
+) -> Outcome {
+    let mut addrs: [RawAddr; N] = [NO_ADDR; N];
+    let mut controls: [Control; N] = [[0; 8]; N];
+    let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; N];
+    let mut messages = [libc::mmsghdr { msg_hdr: address::no_message(), msg_len: 0 }; N];
     let parts = messages.iter_mut().zip(&mut slices).zip(&mut addrs).zip(&mut controls);
     let mut count: libc::c_uint = 0;
     for ((((message, slice), addr), control), run) in parts.zip(runs) {
