@@ -24,7 +24,8 @@ fn exists(span: &str, tree: &Tree) -> bool {
         return !ours || items(item).all(|item| mentioned(name, item, tree));
     }
     let top = span.split('/').next().unwrap_or_default();
-    let is_path = span.contains('/') && ["crates", "web", "e2e", "docs", "xtask"].contains(&top);
+    let is_path =
+        span.contains('/') && ["crates", "web", "e2e", "docs", "fuzz", "xtask"].contains(&top);
     let wanted = span.trim_end_matches('/');
     let starts = |path: &str| {
         path.strip_prefix(wanted).is_some_and(|rest| matches!(rest.get(..1), None | Some("/" | "")))
