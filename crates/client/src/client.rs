@@ -22,6 +22,9 @@ use crate::publisher::Track;
 use crate::session::{Session, SessionEvent};
 use crate::thread::Arrivals;
 
+/// Candidates kept until the answer is there; a server has a handful.
+const MAX_EARLY: usize = 64;
+
 /// Messages that a data publisher sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DataStream {
@@ -75,6 +78,7 @@ pub(crate) struct Client {
     context: Context,
     local: SocketAddr,
     seed: u64,
+    publishes: bool,
     /// Until there is a link.
     tracks: Vec<Track>,
     /// Candidates that came before the answer.
@@ -96,6 +100,7 @@ impl Client {
             context,
             local,
             seed,
+            publishes: !tracks.is_empty(),
             tracks,
             early: Vec::new(),
             data,
@@ -187,6 +192,11 @@ impl Client {
         self.next_data = None;
     }
 
+    /// It sends media.
+    pub(crate) fn publishes(&self) -> bool {
+        self.publishes
+    }
+
     /// It is in the call.
     pub(crate) fn is_connected(&self) -> bool {
         self.milestones.connected.is_some() && self.ended.is_none()
@@ -229,7 +239,11 @@ impl Client {
                 (SessionEvent::Candidate(candidate), Some(link)) => {
                     link.add_candidate(now, &candidate);
                 }
-                (SessionEvent::Candidate(candidate), None) => self.early.push(candidate),
+                (SessionEvent::Candidate(candidate), None) => {
+                    if self.early.len() < MAX_EARLY {
+                        self.early.push(candidate);
+                    }
+                }
                 (SessionEvent::Encodings { cid, wanted }, Some(link)) => {
                     if let Some(track) = link.track_mut(&cid) {
                         track.set_encodings(wanted);

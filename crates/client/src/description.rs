@@ -7,6 +7,7 @@
 //! * **Invariant:** a section keeps its place and its payload types for good.
 //! * **Spec:** RFC 8829 (JSEP), RFC 8853 (simulcast), RFC 8843 (bundle).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use hearth_codec::Codec;
@@ -82,14 +83,14 @@ pub(crate) struct Answer {
     pub(crate) remote: RemoteParams,
     pub(crate) candidates: Vec<String>,
     /// Sections that send, as agreed.
-    pub(crate) sends: Vec<Send>,
+    pub(crate) sends: Vec<AgreedTrack>,
     /// Sections that receive a track.
     pub(crate) receives: Vec<Receive>,
 }
 
 /// A published track as agreed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Send {
+pub(crate) struct AgreedTrack {
     pub(crate) cid: String,
     pub(crate) mid: String,
     pub(crate) pt: u8,
@@ -118,6 +119,11 @@ impl Description {
     /// Our credentials.
     pub(crate) fn ice(&self) -> &IceCredentials {
         &self.ice
+    }
+
+    /// How many sections there are.
+    pub(crate) fn sections(&self) -> usize {
+        self.sections.len()
     }
 
     /// Publishes a track from the next offer on.
@@ -165,7 +171,11 @@ impl Description {
             sends: Vec::new(),
             receives: Vec::new(),
         };
+        let mut seen = BTreeSet::new();
         for media in session.media.iter().filter(|media| media.is_live()) {
+            if !seen.insert(media.mid()) {
+                continue;
+            }
             let section = self
                 .sections
                 .iter()
@@ -293,7 +303,7 @@ fn push_streams(attributes: &mut Attributes, track: &Published) {
 }
 
 /// What of a published track the server takes.
-fn agreed(track: &Published, media: &Media) -> Option<Send> {
+fn agreed(track: &Published, media: &Media) -> Option<AgreedTrack> {
     let attributes = &media.attributes;
     let pt = attributes
         .rtpmaps()
@@ -313,7 +323,13 @@ fn agreed(track: &Published, media: &Media) -> Option<Send> {
     }
     let apt = |fmtp: &hearth_sdp::Fmtp<'_>| fmtp.param("apt").and_then(|apt| apt.parse().ok());
     let rtx_pt = attributes.fmtps().find(|fmtp| apt(fmtp) == Some(pt)).map(|fmtp| fmtp.pt);
-    Some(Send { cid: track.cid.clone(), mid: media.mid()?.to_owned(), pt, rtx_pt, extensions })
+    Some(AgreedTrack {
+        cid: track.cid.clone(),
+        mid: media.mid()?.to_owned(),
+        pt,
+        rtx_pt,
+        extensions,
+    })
 }
 
 /// What the server sends in a section of ours, if it sends.

@@ -125,27 +125,35 @@ impl Inbound {
         }
         self.tally.out_of_order += u64::from(known && seq.get() < before);
         let gap = known && seq.get() > before + 1;
-        let sent = stamp::find(view.payload).filter(|_| !view.payload.is_empty());
-        let latency = sent.and_then(|sent| {
-            let now = u64::try_from(now.saturating_duration_since(epoch).as_micros()).ok()?;
-            now.checked_sub(sent)
-        });
-        if let Some(latency) = latency {
-            record(&mut self.tally.latency, latency);
-        }
-        Some(Arrival { latency, gap })
+        Some(Arrival { latency: self.latency(now, view.payload, epoch), gap })
+    }
+
+    /// Microseconds since the stamp of a payload, which are recorded.
+    fn latency(&mut self, now: Instant, payload: &[u8], epoch: Instant) -> Option<u64> {
+        let now = u64::try_from(now.saturating_duration_since(epoch).as_micros()).ok()?;
+        let latency = now.checked_sub(stamp::find(payload)?)?;
+        record(&mut self.tally.latency, latency);
+        Some(latency)
     }
 
     /// A packet that was repeated in the stream for retransmissions.
-    pub(crate) fn handle_recovered(&mut self, now: Instant, seq: u16, len: usize) {
-        let Some(nack) = self.nack.as_mut().filter(|_| self.first.is_some()) else { return };
+    pub(crate) fn handle_recovered(
+        &mut self,
+        now: Instant,
+        seq: u16,
+        payload: &[u8],
+        epoch: Instant,
+    ) -> Option<Arrival> {
+        let nack = self.nack.as_mut().filter(|_| self.first.is_some())?;
         nack.handle_recovered(seq);
         // Near the newest, whichever side of a wrap.
         let ahead = i64::from(seq.wrapping_sub(self.newest as u16) as i16);
-        let Some(full) = self.newest.checked_add_signed(ahead) else { return };
-        if self.count(now, full, len) {
-            self.tally.recovered += 1;
+        let full = self.newest.checked_add_signed(ahead)?;
+        if !self.count(now, full, payload.len()) {
+            return None;
         }
+        self.tally.recovered += 1;
+        Some(Arrival { latency: self.latency(now, payload, epoch), gap: false })
     }
 
     /// Numbers to ask for again.
@@ -231,8 +239,10 @@ mod tests {
         let tally = inbound.tally();
         assert_eq!((tally.packets, tally.lost), (8, 2), "65534 and 1 are missing");
         assert_eq!((tally.out_of_order, tally.duplicates), (2, 1));
-        inbound.handle_recovered(now, 65_534, 10);
-        inbound.handle_recovered(now, 65_534, 10);
+        let again = [&[7; 10][..], &stamp::write(0)].concat();
+        let arrival = inbound.handle_recovered(now, 65_534, &again, now).unwrap();
+        assert_eq!(arrival.latency, Some(0), "a repeated packet is late, and counts");
+        assert!(inbound.handle_recovered(now, 65_534, &again, now).is_none());
         let tally = inbound.tally();
         assert_eq!((tally.packets, tally.lost, tally.recovered), (9, 1, 1));
     }

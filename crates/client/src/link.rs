@@ -15,7 +15,7 @@ use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, Writer};
 use hearth_rtp::{RtpView, original_seq};
 use hearth_shard::SendSlab;
 
-use crate::description::{Answer, Send};
+use crate::description::{AgreedTrack, Answer};
 use crate::inbound::{Inbound, Tally};
 use crate::outbound::Wire;
 use crate::publisher::Track;
@@ -39,7 +39,7 @@ pub(crate) struct Link {
     peer: Peer,
     local: SocketAddr,
     tracks: Vec<Track>,
-    sends: Vec<Send>,
+    sends: Vec<AgreedTrack>,
     inbound: Vec<Inbound>,
     /// SSRCs of retransmissions, with those of the media.
     rtx: Vec<(u32, u32)>,
@@ -174,7 +174,7 @@ impl Link {
             slab.push(transmit.to, &transmit.payload);
         }
         let Some(to) = self.peer.remote_addr().filter(|_| self.connected.is_some()) else {
-            return true;
+            return !slab.is_full();
         };
         while let Some(compound) = self.rtcp.pop() {
             let Some(room) = slab.reserve() else {
@@ -193,10 +193,14 @@ impl Link {
             let Some(track) = track else { continue };
             let (peer, transport_seq) = (&mut self.peer, &mut self.transport_seq);
             let mut wire = Wire { peer, slab, transport_seq, agreed: send };
-            self.wanted.retain(|(ssrc, seq)| !track.resend(&mut wire, *ssrc, *seq));
+            self.wanted
+                .retain(|(ssrc, seq)| wire.slab.is_full() || !track.resend(&mut wire, *ssrc, *seq));
             if !track.transmit(now, &mut wire) {
                 return false;
             }
+        }
+        if slab.is_full() {
+            return false;
         }
         self.wanted.clear();
         true
@@ -244,8 +248,10 @@ impl Link {
         let Ok(at) = self.rtx.binary_search_by_key(&view.ssrc, |(rtx, _)| *rtx) else { return };
         let media = self.rtx.get(at).map(|(_, media)| *media);
         let inbound = self.inbound.iter_mut().find(|inbound| Some(inbound.ssrc()) == media);
-        if let (Some(inbound), Some((seq, payload))) = (inbound, original_seq(view.payload)) {
-            inbound.handle_recovered(now, seq, payload.len());
+        if let (Some(inbound), Some((seq, payload))) = (inbound, original_seq(view.payload))
+            && let Some(arrival) = inbound.handle_recovered(now, seq, payload, arrivals.epoch)
+        {
+            arrivals.count(payload.len(), arrival.latency);
         }
     }
 

@@ -11,7 +11,7 @@ use hearth_rtp::{RtpHeader, write_header};
 use hearth_shard::SendSlab;
 use hearth_signal::Rng;
 
-use crate::description::Send;
+use crate::description::AgreedTrack;
 
 /// Payloads kept; 2 s of the highest encoding.
 const KEPT: usize = 512;
@@ -24,7 +24,7 @@ pub(crate) struct Wire<'a> {
     pub(crate) slab: &'a mut SendSlab,
     /// Transport-wide sequence number of the next packet, wraps.
     pub(crate) transport_seq: &'a mut u16,
-    pub(crate) agreed: &'a Send,
+    pub(crate) agreed: &'a AgreedTrack,
 }
 
 /// A packet before it has a number.

@@ -41,12 +41,12 @@ pub(crate) struct Track {
 }
 
 enum Source {
-    Video(Vec<Layer>),
+    Video(Vec<Encoding>),
     Audio { clip: Arc<AudioClip>, out: Box<Outbound> },
 }
 
 /// One encoding of a video.
-struct Layer {
+struct Encoding {
     clip: VideoClip,
     out: Outbound,
     enabled: bool,
@@ -67,17 +67,19 @@ impl Track {
         rng: &mut Rng,
     ) -> Self {
         let simulcast = clips.len() > 1;
-        let layers =
-            clips.into_iter().zip(&published.ssrcs).zip(RIDS).map(|((clip, ssrcs), rid)| Layer {
-                clip,
-                out: Outbound::new(*ssrcs, simulcast.then_some(rid), None, rng),
-                enabled: true,
-                cursor: 0,
-                picture: Picture { id: rng.next_u64() as u16 & 0x7fff, ..Picture::default() },
-                waiting: VecDeque::new(),
-                next_send: now,
+        let encodings =
+            clips.into_iter().zip(&published.ssrcs).zip(RIDS).map(|((clip, ssrcs), rid)| {
+                Encoding {
+                    clip,
+                    out: Outbound::new(*ssrcs, simulcast.then_some(rid), None, rng),
+                    enabled: true,
+                    cursor: 0,
+                    picture: Picture { id: rng.next_u64() as u16 & 0x7fff, ..Picture::default() },
+                    waiting: VecDeque::new(),
+                    next_send: now,
+                }
             });
-        let source = Source::Video(layers.collect());
+        let source = Source::Video(encodings.collect());
         Self::new(published, stamps_from, source, rng)
     }
 
@@ -117,30 +119,31 @@ impl Track {
 
     /// Sends only these encodings, bit 0 the lowest.
     pub(crate) fn set_encodings(&mut self, wanted: u8) {
-        let Source::Video(layers) = &mut self.source else { return };
-        for (n, layer) in layers.iter_mut().enumerate() {
+        let Source::Video(encodings) = &mut self.source else { return };
+        for (n, encoding) in encodings.iter_mut().enumerate() {
             let enabled = wanted & (1 << n) != 0;
-            if enabled && !layer.enabled {
-                layer.cursor = 0;
+            if enabled && !encoding.enabled {
+                encoding.cursor = 0;
             }
-            layer.enabled = enabled;
+            encoding.enabled = enabled;
         }
     }
 
     /// The next frame of the stream starts anew.
     pub(crate) fn request_keyframe(&mut self, ssrc: u32) {
-        let Source::Video(layers) = &mut self.source else { return };
-        for layer in layers.iter_mut().filter(|layer| layer.out.ssrc() == ssrc) {
-            layer.cursor = 0;
+        let Source::Video(encodings) = &mut self.source else { return };
+        for encoding in encodings.iter_mut().filter(|encoding| encoding.out.ssrc() == ssrc) {
+            encoding.cursor = 0;
         }
     }
 
     /// Whether the stream is one of its, which then sends packet `seq` again.
     pub(crate) fn resend(&mut self, wire: &mut Wire<'_>, ssrc: u32, seq: u16) -> bool {
         let out = match &mut self.source {
-            Source::Video(layers) => {
-                layers.iter_mut().map(|layer| &mut layer.out).find(|out| out.ssrc() == ssrc)
-            }
+            Source::Video(encodings) => encodings
+                .iter_mut()
+                .map(|encoding| &mut encoding.out)
+                .find(|out| out.ssrc() == ssrc),
             Source::Audio { out, .. } => Some(&mut **out).filter(|out| out.ssrc() == ssrc),
         };
         let Some(out) = out else { return false };
@@ -152,7 +155,9 @@ impl Track {
     pub(crate) fn transmit(&mut self, now: Instant, wire: &mut Wire<'_>) -> bool {
         self.encode(now);
         match &mut self.source {
-            Source::Video(layers) => layers.iter_mut().all(|layer| layer.transmit(now, wire)),
+            Source::Video(encodings) => {
+                encodings.iter_mut().all(|encoding| encoding.transmit(now, wire))
+            }
             Source::Audio { clip, out } => {
                 // One packet at a time; what is late comes with the next call.
                 let Some(began) = self.began else { return true };
@@ -180,10 +185,10 @@ impl Track {
         let began = self.began?;
         let frame = began + self.interval() * u32::try_from(self.next_frame).ok()?;
         let waiting = match &self.source {
-            Source::Video(layers) => layers
+            Source::Video(encodings) => encodings
                 .iter()
-                .filter(|layer| !layer.waiting.is_empty())
-                .map(|layer| layer.next_send)
+                .filter(|encoding| !encoding.waiting.is_empty())
+                .map(|encoding| encoding.next_send)
                 .min(),
             Source::Audio { .. } => None,
         };
@@ -200,9 +205,9 @@ impl Track {
         let Some(began) = self.began else { return Vec::new() };
         let rtp_time = self.timestamp(now - began);
         match &self.source {
-            Source::Video(layers) => {
-                let active = layers.iter().filter(|layer| layer.enabled);
-                active.filter_map(|layer| layer.out.report(ntp, rtp_time)).collect()
+            Source::Video(encodings) => {
+                let active = encodings.iter().filter(|encoding| encoding.enabled);
+                active.filter_map(|encoding| encoding.out.report(ntp, rtp_time)).collect()
             }
             Source::Audio { out, .. } => out.report(ntp, rtp_time).into_iter().collect(),
         }
@@ -227,18 +232,18 @@ impl Track {
         if self.next_frame > due {
             return;
         }
-        let timestamp = self.timestamp(interval * self.next_frame as u32);
-        let Source::Video(layers) = &mut self.source else { return };
+        let timestamp = self.timestamp(interval * due as u32);
+        let Source::Video(encodings) = &mut self.source else { return };
         // After a stall the frames in between are lost, as a camera's are.
         self.next_frame = due + 1;
-        for layer in layers.iter_mut().filter(|layer| layer.enabled) {
+        for encoding in encodings.iter_mut().filter(|encoding| encoding.enabled) {
             let stamp = self.stamps_from.map(|from| micros_since(from, now));
-            layer.encode(timestamp, stamp);
+            encoding.encode(timestamp, stamp);
         }
     }
 }
 
-impl Layer {
+impl Encoding {
     fn encode(&mut self, timestamp: u32, stamp: Option<[u8; stamp::LEN]>) {
         let Some(frame) = self.clip.frames.get(self.cursor) else { return };
         let key = self.cursor == 0;

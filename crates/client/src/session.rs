@@ -31,6 +31,9 @@ const PROTOCOL: i32 = 16;
 /// Sections that a client has in its first offer to receive each kind, as livekit-client does.
 const FIRST_SECTIONS: usize = 3;
 
+/// A server that asks for more gets no more: 500 participants with a camera and a microphone.
+const MAX_SECTIONS: usize = 1_000;
+
 /// Something that the rest of the client must know.
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
@@ -144,14 +147,20 @@ impl Session {
                 }
             }
             Some(Message::MediaSectionsRequirement(more)) => {
-                self.description.receive(MediaKind::Audio, more.num_audios as usize);
-                self.description.receive(MediaKind::Video, more.num_videos as usize);
+                for (kind, count) in
+                    [(MediaKind::Audio, more.num_audios), (MediaKind::Video, more.num_videos)]
+                {
+                    let room = MAX_SECTIONS.saturating_sub(self.description.sections());
+                    self.description.receive(kind, room.min(count as usize));
+                }
                 self.needs_offer = true;
                 self.offer_again();
             }
             Some(Message::TrackPublished(published)) => {
                 let sid = published.track.map(|track| track.sid).unwrap_or_default();
-                self.sids.push((published.cid, sid));
+                if self.sids.len() < self.published.len() {
+                    self.sids.push((published.cid, sid));
+                }
             }
             Some(Message::SubscribedQualityUpdate(update)) => self.handle_qualities(&update),
             Some(Message::Leave(leave)) => {
@@ -285,7 +294,8 @@ impl Session {
     }
 }
 
-fn why_left(leave: &LeaveRequest) -> String {
+/// In words.
+pub(crate) fn why_left(leave: &LeaveRequest) -> String {
     let reason =
         DisconnectReason::try_from(leave.reason).unwrap_or(DisconnectReason::UnknownReason);
     format!("the server ended the call: {}", reason.as_str_name())

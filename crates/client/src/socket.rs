@@ -14,8 +14,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hearth_signal::frame::{decode_response, encode_request};
-use hearth_signal::proto::wrapped_join_request;
-use hearth_signal::proto::{JoinRequest, SignalRequest, SignalResponse, WrappedJoinRequest};
+use hearth_signal::proto::{
+    JoinRequest, SignalRequest, SignalResponse, WrappedJoinRequest, signal_response,
+    wrapped_join_request,
+};
 use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -24,6 +26,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header::AUTHORIZATI
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::session::why_left;
 use crate::thread::{Handle, Input};
 
 /// From the first byte to the server's first message.
@@ -163,7 +166,12 @@ async fn connect(
     while let Some(frame) = socket.next().await {
         if let Message::Binary(frame) = frame.map_err(|error| broken(&error))? {
             let first = decode_response(&frame).map_err(|error| broken(&error))?;
-            return Ok((socket, first));
+            return match &first.message {
+                Some(signal_response::Message::Leave(leave)) => {
+                    Err(JoinError::Broken(why_left(leave)))
+                }
+                Some(_) | None => Ok((socket, first)),
+            };
         }
     }
     Err(JoinError::Broken("closed before the first message".to_owned()))

@@ -7,7 +7,7 @@
 //! * **Invariant:** it waits nowhere but in the poller, at most one [`TICK`].
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -21,6 +21,8 @@ use tracing::warn;
 use crate::client::{Client, Newcomer, Summary};
 use crate::inbound::{latencies, record};
 
+/// Messages of servers that wait for the thread; beyond that their senders wait.
+const MAX_INPUTS: usize = 16_384;
 /// Timers are looked at on this beat: the resolution of pacing.
 const TICK: Duration = Duration::from_millis(5);
 /// Datagrams of one participant in one system call.
@@ -135,14 +137,14 @@ impl Arrivals {
 /// How the rest of the program reaches the thread.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    inputs: Sender<Input>,
+    inputs: SyncSender<Input>,
     waker: Waker,
     /// What stamps count from.
     pub(crate) epoch: Instant,
 }
 
 impl Handle {
-    /// False if the thread has ended.
+    /// False if the thread has ended. Waits while the thread is far behind: so do the servers.
     pub(crate) fn send(&self, input: Input) -> bool {
         let sent = self.inputs.send(input).is_ok();
         self.waker.wake();
@@ -176,7 +178,7 @@ struct MediaThread {
 
 /// Starts the thread. It sends a [`Second`] each second, and ends with [`Input::Finish`].
 pub(crate) fn start(seconds: mpsc::UnboundedSender<Second>) -> io::Result<Handle> {
-    let (sender, inputs) = channel();
+    let (sender, inputs) = sync_channel(MAX_INPUTS);
     let poller = Poller::new()?;
     let epoch = WallClock::now();
     let handle = Handle { inputs: sender, waker: poller.waker(), epoch };
@@ -288,7 +290,8 @@ impl MediaThread {
             self.next_speaker = Some(now + SPEAKER_TURN);
             self.speakers += 1;
             let turn = self.speakers;
-            let mut slots: Vec<&mut Slot> = self.slots.iter_mut().flatten().collect();
+            let publishers = self.slots.iter_mut().flatten().filter(|slot| slot.client.publishes());
+            let mut slots: Vec<&mut Slot> = publishers.collect();
             let count = slots.len().max(1);
             if let Some(slot) = slots.get_mut(turn % count) {
                 slot.client.simulate_speaker(SPEAKER_TURN.as_secs() as i32);

@@ -62,7 +62,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "URL", env = "LIVEKIT_URL", default_value = "ws://localhost:7880")]
     pub(crate) url: String,
     /// Its keys are those of `hearth --dev`
-    #[arg(long, conflicts_with_all = ["api_key", "api_secret"])]
+    #[arg(long)]
     pub(crate) dev: bool,
     /// The API key; needs --api-secret
     #[arg(long, value_name = "KEY", env = "LIVEKIT_API_KEY", requires = "api_secret")]
@@ -253,7 +253,7 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = duration)]
     pub(crate) valid_for: Duration,
     /// Sign with the keys of `hearth --dev`
-    #[arg(long, conflicts_with_all = ["api_key", "api_secret"])]
+    #[arg(long)]
     pub(crate) dev: bool,
     /// The API key; needs --api-secret
     #[arg(long, value_name = "KEY", env = "LIVEKIT_API_KEY")]

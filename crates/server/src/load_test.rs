@@ -18,11 +18,14 @@ use crate::{say, token};
 
 /// Runs a test and prints its report.
 pub(crate) fn run(args: &LoadTestArgs) -> Result<(), String> {
+    let plan = plan(args)?;
+    plan.check().map_err(|error| error.to_string())?;
     for file in [&args.json, &args.html].into_iter().flatten() {
-        // Better now than after the test.
-        write(file, "")?;
+        // Better now than after the test; what is there stays until then.
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+        opened.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
-    let report = carry_out(plan(args)?)?;
+    let report = carry_out(plan)?;
     say(&format!("\n{}", report.table()));
     if let Some(file) = &args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@ use self::process::{Sample, Sampler, Server, Software};
 use self::scenario::Scenario;
 use crate::{say, tree};
 
-/// After the last join, before figures count; and before the end, after which they do not.
+/// Seconds from the last join until figures count.
 const SETTLE: f64 = 2.0;
 
 /// What one server did under one load.
@@ -28,6 +28,8 @@ const SETTLE: f64 = 2.0;
 pub(crate) struct Figures {
     /// Packets that reached subscribers within the window.
     pub(crate) packets: f64,
+    /// Length of the window in seconds.
+    pub(crate) window: f64,
     /// CPU-seconds of the server within the window, in user code and in the kernel.
     pub(crate) user: f64,
     pub(crate) system: f64,
@@ -152,6 +154,7 @@ fn figures(report: Value, before: Sample, samples: &[Sample]) -> Figures {
     let (first, last) = (at(begin), at(end));
     Figures {
         packets,
+        window: end - begin,
         user: last.user - first.user,
         system: last.system - first.system,
         whole: samples.last().map_or(0.0, |last| last.user + last.system)

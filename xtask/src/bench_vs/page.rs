@@ -24,7 +24,7 @@ pub(crate) fn line(who: &str, scenario: &Scenario, figures: &Figures) -> String 
     format!(
         "{:<11} {who:<15} {cost}, {:.0} packets/s, {:.0} KiB a participant, lost {}, join p50 {:.0} ms p99 {:.0} ms, joined {}/{}, latency p50 {:.1} p99 {:.1} ms",
         scenario.name,
-        figures.packets / 18.0,
+        figures.packets / figures.window.max(1.0),
         memory(figures),
         at(&figures.report, &["total", "lost"]),
         at(&figures.report, &["join", "p50"]),

@@ -131,7 +131,14 @@ impl<'a> Sampler<'a> {
         let began = clock();
         loop {
             let at = clock() - began;
-            self.samples.push(Sample { at, ..self.server.sample()? });
+            match self.server.sample() {
+                Ok(sample) => self.samples.push(Sample { at, ..sample }),
+                Err(error) => {
+                    let _ = tester.kill();
+                    let _ = tester.wait();
+                    return Err(error);
+                }
+            }
             match tester.try_wait() {
                 Ok(Some(_)) => break,
                 Ok(None) if at > within => {

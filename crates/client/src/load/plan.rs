@@ -78,7 +78,7 @@ pub struct Plan {
     pub simulate_speakers: bool,
     /// Media carries the time at which it was sent.
     pub stamped: bool,
-    /// Identities are this and a number.
+    /// Identities are this and a number; a participant that is alone is called just this.
     pub identity_prefix: String,
 }
 

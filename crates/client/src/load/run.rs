@@ -121,7 +121,12 @@ pub async fn run(
             }
             Some(second) = ticks.recv() => {
                 progress(&second);
+                let were_there = timeline.iter().any(|before: &Second| before.connected > 0);
+                let nobody_left = end.is_some() && were_there && second.connected == 0;
                 timeline.push(second);
+                if nobody_left {
+                    break;
+                }
             }
             () = over => break,
             () = &mut stop => break,
@@ -143,7 +148,9 @@ pub async fn run(
 async fn enter(test: Arc<Test>, key: usize, role: Role) -> Joined {
     let began = WallClock::now();
     let mut joined = Joined { key, role, error: None, answered: None, task: None };
-    let identity = format!("{}-{key}", test.plan.identity_prefix);
+    let prefix = &test.plan.identity_prefix;
+    let alone = test.plan.roles().nth(1).is_none();
+    let identity = if alone { prefix.clone() } else { format!("{prefix}-{key}") };
     let entered = async {
         let broken = |error: &dyn std::fmt::Display| JoinError::Broken(error.to_string());
         let token = TokenBuilder::new()
@@ -152,8 +159,9 @@ async fn enter(test: Arc<Test>, key: usize, role: Role) -> Joined {
             .sign(&test.plan.api_key, &test.plan.api_secret, WallClock::unix_secs(), TOKEN_LIFE)
             .map_err(|error| broken(&error))?;
         let socket = UdpSocket::bind_group(SocketAddr::new(test.local, 0), 1)
-            .map(|mut group| group.remove(0))
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| broken(&error))?
+            .pop()
+            .ok_or_else(|| broken(&"no socket"))?;
         let mut newcomer = participant(&test, (key, role), socket.local_addr(), began);
         let request = newcomer.session.join_request();
         let (signal, first) = join(&test.url, &token, &request).await?;
