@@ -76,7 +76,7 @@ fn a_server_whose_offer_is_answered_as_passive_begins_the_handshake() {
 #[test]
 fn a_handshake_that_fails_as_it_begins_leaves_nothing_to_wait_for() {
     let now = epoch();
-    let (mut server, mut client) = pair_of(now, false, DtlsRole::Server);
+    let (mut server, mut client) = pair_of(now, true, DtlsRole::Server);
     server.set_remote(now, &client_remote(DtlsRole::Client));
     client.handle_timeout(now);
     let mut check = client.poll_transmit().unwrap().payload;
