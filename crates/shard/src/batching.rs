@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The longest wait. Higher saves CPU in rooms with many listeners, lower delays their sound less;
 /// a receiver's jitter buffer holds at least 20 ms.
 const MAX_WINDOW: Duration = Duration::from_millis(5);
-/// Packets a second at which waiting begins: a twentieth of a core, whatever is done.
+/// Packets a second at which waiting begins: 30 viewers of one video.
 const FROM_RATE: u64 = 5_000;
 /// Packets a second at which [`MAX_WINDOW`] is reached.
 const FULL_RATE: u64 = 30_000;
