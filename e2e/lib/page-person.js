@@ -7,11 +7,11 @@ import { readable } from './signalling.js';
 export class PagePerson {
   log = [];
 
-  static async open(identity, browser, site, { client = 'livekit-client', detour = '' } = {}) {
+  static async open(identity, browser, site, { client = 'livekit-client', detour = '', log: level = '' } = {}) {
     const person = new PagePerson();
     person.identity = identity;
     const log = (line) => person.log.push(line.slice(0, 2_000));
-    person.page = await browser.openPage(`${site.url}/?client=${client}&detour=${detour}`, log);
+    person.page = await browser.openPage(`${site.url}/?client=${client}&detour=${detour}&log=${level}`, log);
     const ready = await person.page.evaluate(() => typeof window.person === 'object');
     if (!ready) throw new Error(`${identity}: the page did not load ${client}\n${person.log.join('\n')}`);
     return person;

@@ -3,7 +3,8 @@
 
 window.person = (() => {
   const { Room, RoomEvent, createLocalTracks, setLogLevel, version } = window.LivekitClient;
-  setLogLevel('debug');
+  // The evidence of a failed test wants all of it; a measurement wants what an app's page has.
+  setLogLevel(new URLSearchParams(window.location.search).get('log') || 'debug');
 
   const events = [];
   const received = [];
