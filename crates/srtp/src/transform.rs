@@ -1,8 +1,11 @@
 //! Encryption and authentication of one packet, with everything about time and order decided.
+//!
+//! Each cipher is from the library that is faster at it: AES-GCM from ring, AES-CM and HMAC-SHA1
+//! from aws-lc (`docs/decisions/0002-aes-gcm-from-ring.md`).
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;
 use aws_lc_rs::hmac;
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::SrtpError;
 use crate::kdf::{Label, cipher, counter_mode, derive};
