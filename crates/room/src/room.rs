@@ -183,6 +183,13 @@ impl Room {
         reply
     }
 
+    /// The server stops: everybody is told so.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        if !self.timers.over {
+            self.close(now, proto::DisconnectReason::ServerShutdown);
+        }
+    }
+
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.timers.over {

@@ -31,5 +31,6 @@ mod start;
 pub use clock::WallClock;
 pub use config::{NodeConfig, StartError};
 pub use counters::{Counters, Drops};
+pub use hearth_net::host_addresses;
 pub use node::Node;
 pub use session::{SendError, Session, SessionOutput};

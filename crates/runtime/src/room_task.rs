@@ -167,7 +167,7 @@ impl RoomTask {
                 }
             }
             Input::Stop => {
-                self.turn(|room| drop(room.handle_call(now, Call::DeleteRoom))).await;
+                self.turn(|room| room.handle_shutdown(now)).await;
                 self.state = State::Over;
             }
         }

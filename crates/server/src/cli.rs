@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser as NonEmpty;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hearth_codec::Codec;
 
@@ -241,10 +242,10 @@ pub(crate) struct TokenArgs {
     #[arg(long)]
     pub(crate) list: bool,
     /// The room
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM", value_parser = NonEmpty::new())]
     pub(crate) room: Option<String>,
     /// Who the bearer is; nobody else in the room has the same identity
-    #[arg(long, value_name = "IDENTITY")]
+    #[arg(long, value_name = "IDENTITY", value_parser = NonEmpty::new())]
     pub(crate) identity: Option<String>,
     /// The name that others see
     #[arg(long, value_name = "NAME")]
@@ -332,6 +333,8 @@ mod tests {
             &["hearth", "token"],
             &["hearth", "token", "create", "--join", "--room", "r"],
             &["hearth", "token", "create", "--join", "--identity", "i"],
+            &["hearth", "token", "create", "--join", "--room", "", "--identity", "i"],
+            &["hearth", "token", "create", "--join", "--room", "r", "--identity", ""],
             &["hearth", "--bind", "localhost"],
             &["hearth", "load-test", "--video-codec", "av1"],
             &["hearth", "load-test", "--layout", "9x9"],

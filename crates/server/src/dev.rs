@@ -5,7 +5,9 @@
 //! * **Out:** a page of text on standard output: addresses, a token, commands to copy.
 //! * **Invariant:** every command in it works as printed.
 
+use std::env;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use hearth_access::{TokenBuilder, VideoGrant};
@@ -19,8 +21,35 @@ const VALID_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Prints the page; `now_unix` in seconds.
 pub(crate) fn greet(config: &Config, port: u16, now_unix: u64) {
     if let Some(key) = config.keys().first() {
-        say(&page(&reachable(config.bind(), port), key, now_unix));
+        let host = reachable(config.bind(), port);
+        say(&page(&program(), &host, &others(config, port), key, now_unix));
     }
+}
+
+/// What to type for this program: its name if a shell finds it by that, else as it was started.
+fn program() -> String {
+    let name = env!("CARGO_PKG_NAME");
+    let found = |dir: &Path| dir.join(name).is_file();
+    let on_path = env::var_os("PATH").is_some_and(|all| env::split_paths(&all).any(|p| found(&p)));
+    let started = env::args_os().next().filter(|_| !on_path);
+    started.map_or_else(|| name.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// What somebody on another machine has to know, if others can reach this one.
+fn others(config: &Config, port: u16) -> String {
+    let reach = |ip: &IpAddr| !ip.is_loopback();
+    if !config.bind().iter().any(reach) {
+        return String::new();
+    }
+    let hosts: Vec<IpAddr> = match config.bind() {
+        bind if bind.iter().any(IpAddr::is_unspecified) => hearth_runtime::host_addresses(false),
+        bind => bind.to_vec(),
+    };
+    let pages = hosts.into_iter().filter(reach).map(|ip| {
+        let host = SocketAddr::new(ip, port);
+        format!("  from elsewhere  http://{host}/?token=TOKEN   (each with a token of their own, see below)\n")
+    });
+    pages.collect()
 }
 
 /// Host and port for a browser on this machine.
@@ -32,7 +61,13 @@ fn reachable(bind: &[IpAddr], port: u16) -> String {
     }
 }
 
-fn page(host: &str, (key, secret): &(String, String), now_unix: u64) -> String {
+fn page(
+    program: &str,
+    host: &str,
+    others: &str,
+    (key, secret): &(String, String),
+    now_unix: u64,
+) -> String {
     let signer = if (key.as_str(), secret.as_str()) == DEV_KEY {
         "--dev".to_owned()
     } else {
@@ -48,10 +83,10 @@ fn page(host: &str, (key, secret): &(String, String), now_unix: u64) -> String {
         "
 Hearth is running for development: whoever can reach it can make tokens with these keys.
 
-  demo page     http://{host}/
-  server URL    ws://{host}
-  API key       {key}
-  API secret    {secret}
+  demo page       http://{host}/?room={ROOM}
+{others}  server URL      ws://{host}
+  API key         {key}
+  API secret      {secret}
 
 A token for \"guest\" in the room \"{ROOM}\", valid for 24 hours:
 
@@ -59,10 +94,10 @@ A token for \"guest\" in the room \"{ROOM}\", valid for 24 hours:
 
 More tokens, a participant who shows a test picture, the same with the LiveKit command line, a load test:
 
-  hearth token create {signer} --join --room {ROOM} --identity alice --valid-for 24h
-  hearth room join {signer} --url ws://{host} --publish-demo {ROOM}
+  {program} token create {signer} --join --room {ROOM} --identity alice --valid-for 24h
+  {program} room join {signer} --url ws://{host} --publish-demo {ROOM}
   lk room join --url ws://{host} --api-key {key} --api-secret {secret} --identity bob --publish-demo {ROOM}
-  hearth load-test {signer} --url ws://{host} --video-publishers 1 --subscribers 20 --duration 20s
+  {program} load-test {signer} --url ws://{host} --video-publishers 1 --subscribers 20 --duration 20s
 
 Ctrl-C stops the server.
 "
@@ -78,12 +113,12 @@ mod tests {
     #[test]
     fn the_printed_token_is_good_for_the_printed_room() {
         let key = ("devkey".to_owned(), "secret".to_owned());
-        let page = page("localhost:7880", &key, 1_800_000_000);
+        let page = page("hearth", "localhost:7880", "", &key, 1_800_000_000);
         let token = page.lines().map(str::trim).find(|line| line.starts_with("ey")).unwrap();
         let keys = Keys::new([("devkey".to_owned(), "secret".to_owned())]);
         let claims = keys.verify(token, 1_800_000_000).unwrap();
         assert_eq!((claims.identity.as_str(), claims.video.room.as_str()), ("guest", ROOM));
-        assert!(page.contains("http://localhost:7880/"));
+        assert!(page.contains("http://localhost:7880/?room=demo"));
         assert!(page.contains("hearth token create --dev --join"));
     }
 

@@ -20,11 +20,18 @@ use crate::{say, token};
 pub(crate) fn run(args: &LoadTestArgs) -> Result<(), String> {
     let plan = plan(args)?;
     plan.check().map_err(|error| error.to_string())?;
+    if plan.participants() == plan.subscribers {
+        say(
+            "Nobody publishes, so nothing is measured but joins; add --video-publishers 1 or the like.",
+        );
+    }
     for file in [&args.json, &args.html].into_iter().flatten() {
         // Better now than after the test; what is there stays until then.
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
         opened.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
+    let (count, room) = (plan.participants(), &plan.room);
+    say(&format!("{count} participants, room {room}, {}. Ctrl-C ends it.", plan.url));
     let report = carry_out(plan)?;
     say(&format!("\n{}", report.table()));
     if let Some(file) = &args.json {
@@ -62,8 +69,13 @@ pub(crate) fn join(args: &JoinArgs) -> Result<(), String> {
         stamped: false,
         identity_prefix: args.identity.clone(),
     };
+    let (identity, room) = (&args.identity, &args.room);
+    let does = if args.publish_demo { "publishes a picture and a tone into" } else { "listens in" };
+    say(&format!("{identity} {does} room {room}, {}. Ctrl-C ends it.", args.server.url));
     let report = carry_out(plan)?;
-    say(&format!("\n{}", report.table()));
+    if !args.publish_demo {
+        say(&format!("\n{}", report.table()));
+    }
     match report.failures.first() {
         Some(failure) => Err(failure.reason.clone()),
         None => Ok(()),
@@ -132,9 +144,6 @@ fn carry_out(plan: Plan) -> Result<Report, String> {
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
-    let participants = plan.subscribers
-        + plan.video_publishers.max(plan.audio_publishers).max(plan.data_publishers);
-    say(&format!("{participants} participants, room {}, {}. Ctrl-C ends it.", plan.room, plan.url));
     let stop = async {
         // Without signals the test ends by its duration only.
         if tokio::signal::ctrl_c().await.is_err() {

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Some(Command::LoadTest(args)) => load_test::run(&args),
         Some(Command::Room { command: RoomCommand::Join(args) }) => load_test::join(&args),
         Some(Command::GenerateKeys) => token::generate_keys()
-            .map(|(key, secret)| say(&format!("API Key:  {key}\nAPI Secret:  {secret}")))
+            .map(|(key, secret)| say(&token::pair(&key, &secret)))
             .map_err(|error| error.to_string()),
     };
     match done {

@@ -20,6 +20,11 @@ pub(crate) enum CreateError {
          --api-secret (or LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or LIVEKIT_KEYS)"
     )]
     NoKey,
+    /// A key without what signs for it.
+    #[error(
+        "--api-key {0} (or LIVEKIT_API_KEY) has no secret: add --api-secret, or LIVEKIT_API_SECRET"
+    )]
+    NoSecret(String),
     /// A token that grants nothing is a mistake.
     #[error("the token would grant nothing: add --join, --admin, --create or --list")]
     NoGrant,
@@ -65,10 +70,12 @@ fn signer(args: &TokenArgs) -> Result<(String, String), CreateError> {
         None => Vec::new(),
     };
     match &args.api_key {
-        Some(key) => listed.into_iter().find(|(name, _)| name == key),
-        None => listed.into_iter().next(),
+        Some(key) => listed
+            .into_iter()
+            .find(|(name, _)| name == key)
+            .ok_or_else(|| CreateError::NoSecret(key.clone())),
+        None => listed.into_iter().next().ok_or(CreateError::NoKey),
     }
-    .ok_or(CreateError::NoKey)
 }
 
 /// The system has no randomness.
@@ -79,6 +86,11 @@ pub(crate) struct NoRandomness;
 /// Makes an API key and its secret: base62, the secret with more than 256 bits.
 pub(crate) fn generate_keys() -> Result<(String, String), NoRandomness> {
     Ok((format!("API{}", base62(12)?), base62(44)?))
+}
+
+/// A line for `keys:` in the configuration, `--keys`, `LIVEKIT_KEYS` or a key file.
+pub(crate) fn pair(key: &str, secret: &str) -> String {
+    format!("{key}: {secret}")
 }
 
 /// A random number for what need not be secret.
@@ -146,6 +158,7 @@ mod tests {
             assert_eq!(keys.verify(&token, NOW).unwrap().api_key, key, "{arguments}");
         }
         assert!(create_by("--create").unwrap_err().contains("--api-key"));
+        assert!(create_by("--create --api-key b").unwrap_err().contains("add --api-secret"));
         assert!(create_by("--dev").unwrap_err().contains("--join"));
     }
 
@@ -154,5 +167,7 @@ mod tests {
         let (key, secret) = generate_keys().unwrap();
         assert!(key.starts_with("API") && key.len() == 15 && secret.len() == 44);
         assert_ne!(generate_keys().unwrap().1, secret);
+        let pasted = parse_keys("LIVEKIT_KEYS", &pair(&key, &secret)).unwrap();
+        assert_eq!(pasted, [(key, secret)]);
     }
 }

@@ -147,6 +147,11 @@ impl Plan {
         Ok(())
     }
 
+    /// How many take part.
+    pub fn participants(&self) -> usize {
+        self.roles().count()
+    }
+
     /// Everybody, publishers first.
     pub(crate) fn roles(&self) -> impl Iterator<Item = Role> {
         let Self { video_publishers, audio_publishers, data_publishers, subscribers, .. } = *self;

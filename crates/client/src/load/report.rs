@@ -217,9 +217,13 @@ impl Report {
                 latency.text()
             )?;
         }
-        let loss =
-            self.total.lost as f64 * 100.0 / (self.total.packets + self.total.lost).max(1) as f64;
-        writeln!(out, "\nloss              {loss:.4} %")?;
+        match self.total.packets + self.total.lost {
+            0 => writeln!(out, "\nloss              – (no media)")?,
+            sent => {
+                let loss = self.total.lost as f64 * 100.0 / sent as f64;
+                writeln!(out, "\nloss              {loss:.4} %")?;
+            }
+        }
         if self.data[0] > 0 {
             let [sent, expected, received] = self.data;
             writeln!(
@@ -257,7 +261,10 @@ impl Percentiles {
     }
 
     fn text(&self) -> String {
-        let Self { p50, p95, p99, max, .. } = self;
+        let Self { count, p50, p95, p99, max } = self;
+        if *count == 0 {
+            return "–".to_owned();
+        }
         format!("{p50:.1} / {p95:.1} / {p99:.1} / {max:.1}")
     }
 }

@@ -110,6 +110,12 @@ impl World {
         self.drain();
     }
 
+    /// The server stops.
+    pub(crate) fn stop(&mut self) {
+        self.room.handle_shutdown(self.now);
+        self.drain();
+    }
+
     /// Lets time pass, with a timeout whenever one is due.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;

@@ -334,6 +334,17 @@ fn administrators_list_mute_change_and_remove() {
 }
 
 #[test]
+fn a_server_that_stops_says_so() {
+    let mut world = World::new();
+    let alice = world.join_dual("alice");
+    world.stop();
+    let last = world.take(&alice).pop();
+    let Some(Message::Leave(leave)) = last else { panic!("{last:?}") };
+    assert_eq!(leave.reason(), proto::DisconnectReason::ServerShutdown);
+    assert!(world.over);
+}
+
+#[test]
 fn hostile_requests_cost_only_their_sender() {
     let mut world = World::new();
     let [alice, bob, carol] = three(&mut world);

@@ -277,7 +277,7 @@ fn nearest(path: &str) -> Option<&'static str> {
         .chain(sections())
         .map(|key| (distance(path, key), key))
         .min_by_key(|(distance, _)| *distance)?;
-    (distance <= (path.len() / 4).max(2)).then_some(key)
+    (distance <= (path.len() / 4).max(2) && distance * 2 <= path.len()).then_some(key)
 }
 
 /// Levenshtein distance by characters.
@@ -329,6 +329,7 @@ mod tests {
                 "line 1, column 9: unknown key `redis.adress`; did you mean `redis.address`?",
             ),
             ("frobnicate: 1\n", "line 1, column 1: unknown key `frobnicate`"),
+            ("foo: 1\n", "line 1, column 1: unknown key `foo`"),
         ] {
             assert_eq!(check_text(text).unwrap_err(), said);
         }

@@ -53,10 +53,14 @@ pub(crate) enum ConfigError {
     Value { key: &'static str, got: String, allowed: &'static str },
     /// Nobody could join.
     #[error(
-        "no API keys: run `hearth generate-keys` and put the result under `keys:` in the configuration \
-         file or into LIVEKIT_KEYS; or start with --dev to try things out on this machine"
+        "no API keys: run `hearth generate-keys` and put the line it prints under `keys:` in the \
+         configuration file, indented, or into LIVEKIT_KEYS; or start with --dev to try things out on \
+         this machine"
     )]
     NoKeys,
+    /// Words about a key where the key should be.
+    #[error("`{name}` is no API key, as it has a space in it; write `APIxxxxxxxxxxxx: its secret`")]
+    KeyName { name: String },
 }
 
 /// What the command line says; it wins over the file.
@@ -209,8 +213,10 @@ impl TryFrom<(Raw, Overrides)> for Config {
         let node_ips = node_ips(over.node_ip.as_deref().or(raw.rtc.node_ip.as_deref()))?;
         check_rtc(&raw.rtc, &mut warnings)?;
         let keys = api_keys(dev, &raw, &over)?;
-        for (key, secret) in &keys {
-            if !dev && secret.len() < SECRET_LEN {
+        for (key, secret) in keys.iter().filter(|_| !dev) {
+            if (key.as_str(), secret.as_str()) == DEV_KEY {
+                warnings.push(format!("the API key {key} is that of --dev: everybody knows its secret and can join and end any room; `hearth generate-keys` makes a safe one"));
+            } else if secret.len() < SECRET_LEN {
                 warnings.push(format!("the secret of API key {key} has fewer than {SECRET_LEN} characters; `hearth generate-keys` makes a safe one"));
             }
         }
@@ -385,6 +391,9 @@ fn api_keys(dev: bool, raw: &Raw, over: &Overrides) -> Result<ApiKeys, ConfigErr
     } else {
         raw.keys.clone()
     };
+    if let Some((name, _)) = keys.iter().find(|(name, _)| name.contains(char::is_whitespace)) {
+        return Err(ConfigError::KeyName { name: name.clone() });
+    }
     match keys.is_empty() {
         false => Ok(keys),
         true if dev => Ok(vec![(DEV_KEY.0.to_owned(), DEV_KEY.1.to_owned())]),
@@ -518,6 +527,18 @@ mod tests {
         let dev = Config::load(None, Overrides { dev: true, ..Overrides::default() }).unwrap();
         assert_eq!(dev.keys(), [("devkey".to_owned(), "secret".to_owned())]);
         assert_eq!(dev.bind().len(), 2);
+    }
+
+    #[test]
+    fn keys_that_are_labels_are_refused_and_those_that_everybody_knows_warned_of() {
+        let keys = |text: &str| {
+            let over = Overrides { keys: Some(text.to_owned()), ..Overrides::default() };
+            Config::load(None, over).map_err(|error| error.to_string())
+        };
+        let error = keys("API Key:  APIx\nAPI Secret:  hunter2").err().unwrap();
+        assert!(error.contains("`API Key` is no API key") && !error.contains("hunter2"), "{error}");
+        let warnings = keys("devkey: secret").unwrap().warnings;
+        assert!(warnings.iter().any(|w| w.contains("everybody knows")), "{warnings:?}");
     }
 
     #[test]
