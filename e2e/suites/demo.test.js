@@ -5,9 +5,13 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
+import { AccessToken } from 'livekit-server-sdk';
+
 import { Chromium } from '../lib/browsers.js';
 import { eventually } from '../lib/eventually.js';
+import { API_KEY, API_SECRET } from '../lib/server.js';
 import { OUT, studio } from '../lib/studio.js';
+import { roomService, token } from '../lib/tokens.js';
 
 const place = studio();
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
@@ -82,21 +86,64 @@ describe('The demo page', () => {
     assert.equal(await health.text(), 'OK');
   });
 
-  test('who cannot get in is told why', { timeout: 60_000 }, async () => {
+  test('a reload keeps the room', { timeout: 60_000 }, async () => {
     await withVisitors(async (visit) => {
+      const { page } = await visit('Ada', '', DESKTOP);
+      const room = await page.getByTestId('room-name').textContent();
+      assert.equal(new URL(page.url()).search, `?room=${room}`);
+      await page.reload();
+      await page.getByTestId('lobby').waitFor();
+      assert.equal(await page.getByTestId('room-input').inputValue(), room);
+    });
+  });
+
+  test('a reload keeps a token out of the address', { timeout: 60_000 }, async () => {
+    const browser = await place.browser(Chromium);
+    const { page, close } = await browser.openPage(`http://localhost:${place.server.port}/?token=${await token('ada', 'hut')}`);
+    try {
+      await page.getByTestId('join').click();
+      await page.getByTestId('call').waitFor();
+      assert.equal(new URL(page.url()).search, '?room=hut');
+      await page.reload();
+      await page.getByTestId('join').click();
+      await page.getByTestId('call').waitFor();
+      assert.equal(await page.getByTestId('room-name').textContent(), 'hut');
+    } finally {
+      await close();
+    }
+  });
+
+  test('who cannot get in is told why, in the form', { timeout: 60_000 }, async () => {
+    const keys = { apiKey: API_KEY, apiSecret: 'not the secret of this server' };
+    const expired = new AccessToken(API_KEY, API_SECRET, { identity: 'ada', ttl: -600 });
+    const refused = [
+      ['not.a.token', /not a token/],
+      [await expired.toJwt(), /has expired/],
+      [await token('ada', 'fireside', {}, keys), /does not accept your token.*The server says: invalid authorization token.*signature is invalid/],
+    ];
+    for (const [pass, why] of refused) {
       const browser = await place.browser(Chromium);
-      const { page, close } = await browser.openPage(`http://localhost:${place.server.port}/?token=not.a.token`);
+      const { page, close } = await browser.openPage(`http://localhost:${place.server.port}/?token=${pass}`);
       try {
-        await page.getByTestId('lobby').waitFor();
         await page.getByTestId('join').click();
-        const said = () => page.getByTestId('problem').or(page.getByTestId('toast')).first().textContent();
-        await eventually(async () => (await said()).trim().length > 10, { what: 'an explanation' });
+        const problem = page.getByTestId('lobby').locator('form').getByTestId('problem');
+        await eventually(async () => why.test(await problem.textContent()), { what: `the form says ${why}` });
+        assert.ok(await problem.isVisible());
+        assert.equal(await page.getByTestId('toast').count(), 0, 'the reason is said once');
         assert.equal(await page.getByTestId('call').count(), 0);
       } finally {
         await close();
       }
-      const ada = await visit('Ada', 'fireside', DESKTOP);
-      await showsPictures(ada, 1);
+    }
+  });
+
+  test('who is thrown out is told so in the form', { timeout: 60_000 }, async () => {
+    await withVisitors(async (visit) => {
+      const { page } = await visit('Ada', 'closing', DESKTOP);
+      await roomService(place.server).deleteRoom('closing');
+      await page.getByTestId('lobby').waitFor();
+      assert.equal(await page.getByTestId('problem').textContent(), 'The call was ended.');
+      assert.equal(await page.getByTestId('toast').count(), 0, 'the reason is said once');
     });
   });
 });

@@ -8,8 +8,8 @@ import { icon } from "./icons.ts";
 import { People } from "./people.ts";
 import { Settings } from "./settings.ts";
 import { Tiles } from "./tiles.ts";
-import { inviteLink } from "./token.ts";
-import { copyText, displayName, el, type Notice, toast } from "./ui.ts";
+import { inviteLink, isOnlyHere } from "./token.ts";
+import { copyLink, displayName, el, type Notice, toast } from "./ui.ts";
 
 /** A room that is not connected yet. */
 export function newRoom(media: LocalMedia, v0: boolean): Room {
@@ -51,7 +51,7 @@ export class Call {
     private readonly onend: (notice: Notice | undefined) => void,
   ) {
     const copy = (kind: string, test: string) =>
-      el("button", { type: "button", class: kind, test, onclick: () => void copyText(inviteLink(room.name, url)) }, icon("link"), el("span", {}, "Copy link"));
+      el("button", { type: "button", class: kind, test, onclick: () => void copyLink(inviteLink(room.name, url), isOnlyHere()) }, icon("link"), el("span", {}, "Copy link"));
     const alone = el("div", { class: "alone" }, el("p", {}, "You are the only one here."), copy("primary small", "copy-link-alone"));
     this.tiles = new Tiles(room, alone);
     this.chat = new Chat(room);

@@ -13,7 +13,7 @@ import {
   VideoPresets,
 } from "livekit-client";
 import { bothNotices, type Device, deviceNotice } from "./errors.ts";
-import { el, toast } from "./ui.ts";
+import { el, type Notice, toast } from "./ui.ts";
 
 const STORE = "hearth.devices";
 
@@ -34,6 +34,8 @@ export const DEVICE_OF = { audioinput: "microphone", videoinput: "camera", audio
 export class LocalMedia {
   mic: LocalAudioTrack | undefined;
   camera: LocalVideoTrack | undefined;
+  /** Why there is no picture, if not by choice. */
+  cameraNotice: Notice | undefined;
   /** Called whenever something above changed. */
   onchange = () => {};
   /** Resolves when nothing is being opened. Requests run one after the other. */
@@ -65,7 +67,9 @@ export class LocalMedia {
       }
       const mic = this.wishes.mic && !this.mic ? await this.openMic() : undefined;
       const camera = this.wishes.camera && !this.camera ? await this.openCamera() : undefined;
-      for (const notice of bothNotices(mic, camera)) toast(notice);
+      const notices = bothNotices(mic, camera);
+      this.cameraNotice = notices.camera;
+      if (notices.mic) toast(notices.mic);
     });
   }
 
@@ -83,7 +87,8 @@ export class LocalMedia {
   setCamera(on: boolean): Promise<void> {
     this.save({ camera: on });
     return this.enqueue(async () => {
-      if (on && !this.camera) say(await this.openCamera(), "camera");
+      this.cameraNotice = undefined;
+      if (on && !this.camera) this.cameraNotice = say(await this.openCamera(), "camera");
       if (!on) {
         this.camera?.stop();
         this.camera = undefined;
@@ -184,9 +189,10 @@ function load(): Wishes {
   return wishes;
 }
 
-function say(cause: unknown, device: Device): void {
+function say(cause: unknown, device: Device): Notice | undefined {
   const notice = cause === undefined ? undefined : deviceNotice(cause, device);
   if (notice) toast(notice);
+  return notice;
 }
 
 /** One select per kind of device, kept up to date while devices come and go. */

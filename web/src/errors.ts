@@ -37,15 +37,22 @@ export function deviceNotice(cause: unknown, device: Device): Notice | undefined
   }
 }
 
-/** Both at once, as when the browser's question was answered with no: said once. */
-export function bothNotices(mic: unknown, camera: unknown): Notice[] {
-  const denied = (cause: unknown) =>
-    cause instanceof Error && MediaDeviceFailure.getFailure(cause) === MediaDeviceFailure.PermissionDenied;
-  if (denied(mic) && denied(camera)) {
-    return [warning("The browser blocks your camera and microphone. Allow them with the icon next to the address.")];
+/** Both at once, as when the browser's question was answered with no: one reason for both is said once, as the camera's. */
+export function bothNotices(mic: unknown, camera: unknown): { mic?: Notice | undefined; camera?: Notice | undefined } {
+  const both = (failure: MediaDeviceFailure) =>
+    [mic, camera].every((cause) => cause instanceof Error && MediaDeviceFailure.getFailure(cause) === failure);
+  const notices = {
+    mic: mic === undefined ? undefined : deviceNotice(mic, "microphone"),
+    camera: camera === undefined ? undefined : deviceNotice(camera, "camera"),
+  };
+  if (notices.mic?.text === notices.camera?.text) return { camera: notices.camera };
+  if (both(MediaDeviceFailure.PermissionDenied)) {
+    return { camera: warning("The browser blocks your camera and microphone. Allow them with the icon next to the address.") };
   }
-  const notices = [mic && deviceNotice(mic, "microphone"), camera && deviceNotice(camera, "camera")];
-  return notices.filter((notice): notice is Notice => Boolean(notice));
+  if (both(MediaDeviceFailure.NotFound)) {
+    return { camera: warning("No camera or microphone was found. Plug one in, or join without them.") };
+  }
+  return notices;
 }
 
 /** Something was captured, but the server did not take it. */
@@ -99,7 +106,9 @@ function refusedNotice(message: string, status: number | undefined, signedHere: 
   if (status === 404 || /does not exist/i.test(message)) return error("There is no such room. Ask for a new link.");
   if (/permission/i.test(message)) return error("Your token does not allow you to enter this room.");
   if (/limit|full/i.test(message)) return error("The room is full.");
-  return error("The server does not accept your token. Ask for a new link.");
+  // The client library puts its own words in front of the server's.
+  const detail = message.replace("could not establish signal connection: ", "").trim();
+  return { ...error("The server does not accept your token. Ask for a new link."), detail };
 }
 
 /** The call is over. Nothing, if the person left on purpose. */

@@ -2,7 +2,7 @@
 import { DevicePicker, type LocalMedia, MicMeter } from "./devices.ts";
 import { icon } from "./icons.ts";
 import * as token from "./token.ts";
-import { clearToasts, el, iconButton, type Notice, setIconButton, setOn, showAvatar, toast, videoElement } from "./ui.ts";
+import { clearToasts, el, iconButton, type Notice, setIconButton, setOn, showAvatar, videoElement } from "./ui.ts";
 
 /** What is needed to enter. */
 export interface Ticket {
@@ -29,7 +29,7 @@ export class Lobby {
   private readonly more: HTMLDetailsElement;
   private readonly video = videoElement({ class: "mirrored", "aria-label": "Your camera preview" });
   private readonly avatar = el("div", { class: "avatar", "aria-hidden": "true" });
-  private readonly placeholder = el("p", { class: "preview-hint" });
+  private readonly placeholder = el("p", { class: "preview-hint", test: "preview-hint", role: "status" });
   private readonly preview: HTMLElement;
   private readonly micButton = iconButton("mic", "", "lobby-mute", () => void this.media.setMic(!this.media.mic), "device");
   private readonly cameraButton = iconButton("camera", "", "lobby-camera", () => void this.media.setCamera(!this.media.camera), "device");
@@ -74,9 +74,11 @@ export class Lobby {
 
   /** Says why there is no call, next to the button that starts one. */
   say(notice: Notice | undefined): void {
-    this.problem.textContent = notice?.text ?? "";
+    const detail = notice?.detail && el("small", {}, `The server says: ${notice.detail}`);
+    this.problem.replaceChildren(notice?.text ?? "", detail || "");
     this.problem.hidden = !notice;
     this.problem.dataset.kind = notice?.kind ?? "";
+    this.problem.scrollIntoView({ block: "nearest" });
   }
 
   /** Presses Join. */
@@ -147,7 +149,7 @@ export class Lobby {
       const pass = token.readPass(pasted);
       if (!pass) return refuse("That is not a token. A token has three parts with dots between them.", this.pass);
       if (token.isExpired(pass)) {
-        toast({ text: "Your token has expired. Ask for a new link.", kind: "error" });
+        this.say({ text: "Your token has expired. Ask for a new link.", kind: "error" });
         return undefined;
       }
       return { url, token: pasted, room: pass.room, signedHere: false };
@@ -174,7 +176,7 @@ export class Lobby {
       lines.push(el("p", {}, icon("info"), el("span", {}, "This call is on ", el("strong", {}, new URL(url).host), ".")));
     }
     if (pass) {
-      lines.push(el("p", {}, icon("check"), el("span", {}, "Your link brought a token: it says who you are and which room you may enter.")));
+      lines.push(el("p", {}, icon("check"), el("span", {}, "Your token says who you are and which room you may enter.")));
     } else if (token.canSign()) {
       const words = "This page runs on your own machine, so it signs your token itself. Anyone can do that: never use this key on a public server.";
       lines.push(el("p", { test: "dev-key" }, icon("warning"), el("span", {}, el("strong", {}, "Development key. "), words)));
@@ -194,7 +196,8 @@ export class Lobby {
     setIconButton(this.cameraButton, camera ? "camera" : "cameraOff", camera ? "Turn off camera" : "Turn on camera");
     setOn(this.cameraButton, camera !== undefined);
     this.preview.classList.toggle("live", camera !== undefined);
-    this.placeholder.textContent = "Your camera is off";
+    const words = this.media.cameraNotice?.text ?? "Your camera is off";
+    if (this.placeholder.textContent !== words) this.placeholder.textContent = words;
     const stream = camera ? camera.mediaStreamTrack : undefined;
     const shown = (this.video.srcObject as MediaStream | null)?.getVideoTracks()[0];
     if (shown !== stream) this.video.srcObject = stream ? new MediaStream([stream]) : null;

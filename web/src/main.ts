@@ -10,8 +10,8 @@ import { Call, newRoom } from "./call.ts";
 import { LocalMedia } from "./devices.ts";
 import { joinNotice } from "./errors.ts";
 import { Lobby, type Ticket } from "./lobby.ts";
-import { forgetJoin, mayEnterAtOnce, serverUrl, takeParams } from "./token.ts";
-import { type Notice, toast } from "./ui.ts";
+import { forgetJoin, keepCall, mayEnterAtOnce, serverUrl, takeParams } from "./token.ts";
+import type { Notice } from "./ui.ts";
 
 declare global {
   interface Window {
@@ -44,13 +44,14 @@ async function enter(lobby: Lobby, ticket: Ticket): Promise<void> {
   } catch (cause) {
     console.warn("joining failed", cause);
     window.hearth.room = undefined;
-    const notice = joinNotice(cause, ticket.signedHere);
-    if (notice) toast(notice);
+    lobby.say(joinNotice(cause, ticket.signedHere));
     return;
   }
   lobby.close();
   params.room = room.name || ticket.room;
   params.url = ticket.url;
+  params.token = ticket.signedHere ? "" : ticket.token;
+  keepCall(params);
   document.title = `${params.room} · Hearth`;
   const call = new Call(room, media, ticket.url, leave);
   app.replaceChildren(call.element);
@@ -61,8 +62,7 @@ async function enter(lobby: Lobby, ticket: Ticket): Promise<void> {
 function leave(notice: Notice | undefined): void {
   window.hearth.room = undefined;
   forgetJoin();
-  if (notice) toast(notice);
-  showLobby(notice ? undefined : { text: "You left the call.", kind: "info" });
+  showLobby(notice ?? { text: "You left the call.", kind: "info" });
 }
 
 const lobby = showLobby();

@@ -41,7 +41,7 @@ class Tile {
     return this.source === Track.Source.ScreenShare;
   }
 
-  draw(pinned: boolean): void {
+  draw(pinned: boolean, only: boolean): void {
     const person = this.participant;
     const publication = person.getTrackPublication(this.source);
     const name = displayName(person);
@@ -63,6 +63,8 @@ class Tile {
     this.element.setAttribute("aria-label", [title, micOff && "microphone off", quality].filter(Boolean).join(", "));
     setIconButton(this.pin, "pin", pinned ? `Back to the grid` : `Make ${title} larger`);
     this.pin.dataset.on = String(pinned);
+    // What is alone cannot be larger.
+    this.pin.hidden = only;
   }
 
   place(rect: Rect | undefined): void {
@@ -164,8 +166,9 @@ export class Tiles {
       const me = [...this.tiles.values()].find((other) => other.participant.isLocal && other !== tile);
       this.element.insertBefore(tile.element, tile.participant.isLocal ? null : (me?.element ?? null));
     }
+    if (this.tiles.size === 1) this.pinned = undefined;
     const large = this.large();
-    for (const [key, tile] of this.tiles) tile.draw(key === large);
+    for (const [key, tile] of this.tiles) tile.draw(key === large, this.tiles.size === 1);
   }
 
   /** Others in the order they came, then oneself. */

@@ -53,6 +53,15 @@ export function takeParams(): Params {
   };
 }
 
+/** Once somebody is in: a reload finds the room again. The token stays out of the address. */
+export function keepCall({ room, url, token }: Params): void {
+  const query = new URLSearchParams(location.search);
+  query.set("room", room);
+  if (isHome(url)) query.delete("url");
+  else query.set("url", url);
+  replaceQuery(query, token);
+}
+
 /** After somebody left: a reload must not throw them back into the call. */
 export function forgetJoin(): void {
   const query = new URLSearchParams(location.search);
@@ -96,7 +105,7 @@ export function isHome(url: string): boolean {
 
 /** Whether a link may enter without a click: not to a stranger's server with this page's camera. */
 export function mayEnterAtOnce(url: string): boolean {
-  return isHome(url) || (isLoopback(location.hostname) && isLoopback(new URL(url).hostname));
+  return isHome(url) || (isOnlyHere() && isLoopback(new URL(url).hostname));
 }
 
 /** Whether a browser would refuse to reach this server from here, whatever it is. */
@@ -108,9 +117,14 @@ function isLoopback(host: string): boolean {
   return host === "localhost" || host.endsWith(".localhost") || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
+/** Whether the page was opened at an address that no other machine can use. */
+export function isOnlyHere(): boolean {
+  return isLoopback(location.hostname);
+}
+
 /** Whether the page may sign a pass itself: only on this machine. */
 export function canSign(): boolean {
-  return isLoopback(location.hostname) && globalThis.crypto?.subtle !== undefined;
+  return isOnlyHere() && globalThis.crypto?.subtle !== undefined;
 }
 
 /** Reads a pass without verifying it; nothing if it is none. */

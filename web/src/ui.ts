@@ -59,6 +59,8 @@ export function setOn(button: HTMLButtonElement, on: boolean): void {
 export interface Notice {
   text: string;
   kind: "info" | "good" | "warning" | "error";
+  /** For who looks into it; toasts leave it out. */
+  detail?: string;
 }
 
 /** Errors stay until they are dismissed or the next attempt begins. */
@@ -127,12 +129,14 @@ export function displayName(person: { name?: string; identity: string }): string
   return person.name?.trim() || person.identity || "Guest";
 }
 
-/** Copies text; where the browser forbids it, shows it for copying by hand. */
-export async function copyText(text: string): Promise<void> {
+/** Copies a link; where the browser forbids it, shows it for copying by hand. `onlyHere`: nobody else can use it. */
+export async function copyLink(link: string, onlyHere: boolean): Promise<void> {
+  const limit = "The link works on this machine only: others need this page at an address that they can reach.";
   try {
-    await navigator.clipboard.writeText(text);
-    toast({ text: "Link copied. Send it to the people you want to meet.", kind: "good" });
+    await navigator.clipboard.writeText(link);
+    if (onlyHere) toast({ text: `Copied. ${limit}`, kind: "warning" });
+    else toast({ text: "Link copied. Send it to the people you want to meet.", kind: "good" });
   } catch {
-    window.prompt("Copy this link:", text);
+    window.prompt(onlyHere ? `${limit} Copy it:` : "Copy this link:", link);
   }
 }
