@@ -17,6 +17,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_signal::{Rng, room_sid, short_id};
 
 use crate::data_track::DataTracks;
+use crate::pace::Pace;
 use crate::participant::{Key, Participant};
 use crate::people::People;
 use crate::publication::Publication;
@@ -46,6 +47,7 @@ pub struct Room {
     /// Participants whose description changed during this input.
     pub(crate) dirty: BTreeSet<Key>,
     pub(crate) timers: Timers,
+    pace: Pace,
     ids: u32,
     out: VecDeque<Output>,
 }
@@ -105,6 +107,7 @@ impl Room {
             quality: Quality::default(),
             dirty: BTreeSet::new(),
             timers: Timers { end, tick: None, over: false },
+            pace: Pace::new(now),
             ids: 0,
             out: VecDeque::new(),
         }
@@ -198,6 +201,10 @@ impl Room {
         for key in self.people.keys() {
             self.participant_timeout(now, key);
         }
+        let waiting = self.pace.take_due(now);
+        if !waiting.is_empty() {
+            self.announce_together(&waiting);
+        }
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
             self.tell_quality();
@@ -215,7 +222,8 @@ impl Room {
             return None;
         }
         let people = self.people.iter().flat_map(Participant::deadlines);
-        [self.timers.end, self.timers.tick].into_iter().flatten().chain(people).min()
+        let own = [self.timers.end, self.timers.tick, self.pace.poll_timeout()];
+        own.into_iter().flatten().chain(people).min()
     }
 
     /// The next thing to be done; call until `None`.
@@ -284,13 +292,36 @@ impl Room {
         self.announce(key);
     }
 
-    /// Tells everybody about a participant what they do not know yet.
+    /// Tells everybody about a participant what they do not know yet: it at once, the others a
+    /// little later if much is being told.
     pub(crate) fn announce(&mut self, key: Key) {
         let Some(info) = self.info(key) else { return };
+        self.tell(key, &info);
         let hidden = self.people.get(key).is_some_and(Participant::is_hidden);
-        for recipient in self.people.keys() {
-            if recipient == key || !hidden {
-                self.tell(recipient, &info);
+        if hidden || self.pace.defer(key) {
+            return;
+        }
+        let recipients = self.people.keys();
+        self.pace.note_sent(recipients.len());
+        for recipient in recipients {
+            self.tell(recipient, &info);
+        }
+    }
+
+    /// Tells everybody about several participants, in one message each.
+    fn announce_together(&mut self, about: &BTreeSet<Key>) {
+        let infos: Vec<_> = about.iter().filter_map(|key| self.info(*key)).collect();
+        let recipients = self.people.keys();
+        self.pace.note_sent(recipients.len());
+        for recipient in recipients {
+            let Some(participant) = self.people.get_mut(recipient) else { continue };
+            if participant.session.is_none() {
+                continue;
+            }
+            let told = &mut participant.told;
+            let news: Vec<_> = infos.iter().filter(|info| told.note(info)).cloned().collect();
+            if !news.is_empty() {
+                self.send(recipient, update(news));
             }
         }
     }
@@ -366,6 +397,7 @@ impl Room {
         while let Some(key) = self.dirty.pop_first() {
             self.negotiate(now, key);
         }
+        self.pace.handle_time(now);
         if self.people.iter().any(|p| !p.is_dependent()) {
             self.timers.end = None;
         } else if self.timers.end.is_none() {

@@ -1,5 +1,7 @@
 //! Who is let in, what is refused, what is passed on.
 
+use std::time::Duration;
+
 use crate::common::{Client, MIC, World, claims, dual, kinds, microphone, updates};
 use bytes::Bytes;
 use hearth_access::{Claims, VideoGrant};
@@ -331,6 +333,40 @@ fn administrators_list_mute_change_and_remove() {
         kinds(&world.take(&alice)).iter().filter(|k| **k == "track_unpublished").count();
     assert_eq!(unpublished, 2);
     assert_eq!(kinds(&world.take(&bob)).last(), Some(&"leave"));
+}
+
+#[test]
+fn a_crowd_that_joins_is_told_of_each_other_in_few_messages() {
+    let mut world = World::new();
+    let crowd: Vec<Client> = (0..100).map(|n| world.join_dual(&format!("p{n}"))).collect();
+    world.pass(Duration::from_millis(200));
+    let mut messages = 0;
+    for client in &crowd {
+        let taken = world.take(client);
+        let mut known: Vec<String> = updates(&taken).into_iter().map(|p| p.identity).collect();
+        for message in &taken {
+            match message {
+                Message::Join(join) => {
+                    known.extend(join.other_participants.iter().map(|p| p.identity.clone()));
+                }
+                Message::Update(_) => messages += 1,
+                _ => {}
+            }
+        }
+        known.sort();
+        known.dedup();
+        assert!(known.len() >= 99, "{} of the other 99", known.len());
+    }
+    assert!(messages < 1_000, "{messages} messages where one each would have made 4,950");
+
+    let late = world.join_dual("late");
+    world.pass(Duration::from_millis(300));
+    world.take(&late);
+    world.take(&crowd[0]);
+    let later = world.join_dual("later");
+    let told = updates(&world.take(&crowd[0]));
+    assert_eq!(told.last().map(|p| p.identity.as_str()), Some("later"), "at once in a calm room");
+    assert!(!world.take(&later).is_empty());
 }
 
 #[test]
