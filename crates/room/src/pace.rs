@@ -3,7 +3,8 @@
 //! * **Owns:** how many updates were sent lately, and about whom they wait.
 //! * **In:** updates that were sent, participants to be told about, time.
 //! * **Out:** whether to wait; when the wait ends and about whom to tell then.
-//! * **Invariant:** nothing waits in a calm room, and nothing longer than [`WAIT`].
+//! * **Invariant:** nothing waits longer than [`WAIT`]; who waits is in the room.
+//! * **Not here:** departures, which are told at once.
 //! * **Why:** a thousand people who join one by one make a million updates, each with a system call
 //!   of its own; told of twenty at a time they make fifty thousand.
 //! * **livekit-server:** always waits, up to 3 s, with participants who publish nothing.
@@ -46,6 +47,11 @@ impl Pace {
             self.waiting.insert(about);
         }
         busy
+    }
+
+    /// The participant leaves; whether others were still to be told about it.
+    pub(crate) fn forget(&mut self, about: Key) -> bool {
+        self.waiting.remove(&about)
     }
 
     /// An input was worked off.

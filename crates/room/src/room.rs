@@ -47,7 +47,7 @@ pub struct Room {
     /// Participants whose description changed during this input.
     pub(crate) dirty: BTreeSet<Key>,
     pub(crate) timers: Timers,
-    pace: Pace,
+    pub(crate) pace: Pace,
     ids: u32,
     out: VecDeque<Output>,
 }
@@ -298,7 +298,9 @@ impl Room {
         let Some(info) = self.info(key) else { return };
         self.tell(key, &info);
         let hidden = self.people.get(key).is_some_and(Participant::is_hidden);
-        if hidden || self.pace.defer(key) {
+        // What is said about tracks must not come before who publishes them.
+        let publishes = !info.tracks.is_empty() || !info.data_tracks.is_empty();
+        if hidden || (!publishes && self.pace.defer(key)) {
             return;
         }
         let recipients = self.people.keys();
@@ -309,8 +311,9 @@ impl Room {
     }
 
     /// Tells everybody about several participants, in one message each.
-    fn announce_together(&mut self, about: &BTreeSet<Key>) {
-        let infos: Vec<_> = about.iter().filter_map(|key| self.info(*key)).collect();
+    pub(crate) fn announce_together(&mut self, about: &BTreeSet<Key>) {
+        let shown = |key: &&Key| self.people.get(**key).is_some_and(|p| !p.is_hidden());
+        let infos: Vec<_> = about.iter().filter(shown).filter_map(|key| self.info(*key)).collect();
         let recipients = self.people.keys();
         self.pace.note_sent(recipients.len());
         for recipient in recipients {
@@ -382,8 +385,12 @@ impl Room {
 
     /// Sends everybody away and ends the room.
     pub(crate) fn close(&mut self, now: Instant, reason: proto::DisconnectReason) {
+        // First everybody's leave: without sessions nobody is told about the others' leaving.
         for key in self.people.keys() {
-            self.dismiss(now, key, reason);
+            self.say_leave(key, reason);
+        }
+        for key in self.people.keys() {
+            self.remove(now, key, reason);
         }
         self.timers.over = true;
         self.out.push_back(Output::Closed);

@@ -345,6 +345,14 @@ impl Room {
         self.part(now, key, leave(action, reason), reason);
     }
 
+    /// Sends the client away; the participant stays.
+    pub(crate) fn say_leave(&mut self, key: Key, reason: DisconnectReason) {
+        if let Some(session) = self.people.set_session(key, None) {
+            self.send_to(session, leave(Action::Disconnect, reason));
+            self.close_session(session);
+        }
+    }
+
     /// Has the client start over.
     pub(crate) fn full_reconnect(&mut self, now: Instant, key: Key) {
         let reason = DisconnectReason::StateMismatch;
@@ -367,6 +375,10 @@ impl Room {
         self.speakers.forget(key);
         self.quality.forget(key);
         self.dirty.remove(&key);
+        if self.pace.forget(key) && self.people.get(key).is_some_and(|p| !p.is_hidden()) {
+            // Who waits for news of a successor has forgotten its predecessor.
+            self.announce_together(&[key].into());
+        }
         let Some(mut info) = self.info(key) else { return };
         let Some(gone) = self.people.remove(key) else { return };
         for link in gone.transports.links() {

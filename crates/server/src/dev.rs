@@ -41,11 +41,14 @@ fn others(config: &Config, port: u16) -> String {
     if !config.bind().iter().any(reach) {
         return String::new();
     }
-    let hosts: Vec<IpAddr> = match config.bind() {
-        bind if bind.iter().any(IpAddr::is_unspecified) => hearth_runtime::host_addresses(false),
-        bind => bind.to_vec(),
+    let heard = |ip: &IpAddr| {
+        config
+            .bind()
+            .iter()
+            .any(|bind| bind == ip || (bind.is_unspecified() && (bind.is_ipv6() || ip.is_ipv4())))
     };
-    let pages = hosts.into_iter().filter(reach).map(|ip| {
+    let hosts = hearth_runtime::host_addresses(false).into_iter().filter(heard);
+    let pages = hosts.filter(reach).map(|ip| {
         let host = SocketAddr::new(ip, port);
         format!("  from elsewhere  http://{host}/?token=TOKEN   (each with a token of their own, see below)\n")
     });

@@ -136,7 +136,7 @@ fn keys(server: &ServerArgs) -> Result<(String, String), String> {
 }
 
 fn carry_out(plan: Plan) -> Result<Report, String> {
-    // With one crypto library in the program this cannot fail; a second call changes nothing.
+    // Fails only the second time, and then changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

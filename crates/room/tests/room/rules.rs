@@ -370,6 +370,37 @@ fn a_crowd_that_joins_is_told_of_each_other_in_few_messages() {
 }
 
 #[test]
+fn a_successor_that_goes_before_it_is_shown_takes_its_predecessor_with_it() {
+    let mut world = World::new();
+    let crowd: Vec<Client> = (0..100).map(|n| world.join_dual(&format!("p{n}"))).collect();
+    world.pass(Duration::from_secs(1));
+    let watcher = &crowd[50];
+    world.take(watcher);
+    // Enough joins for updates to wait.
+    let more: Vec<Client> = (100..110).map(|n| world.join_dual(&format!("p{n}"))).collect();
+    let successor = world.join_dual("p0");
+    successor.send(&mut world, Request::Leave(proto::LeaveRequest::default()));
+    world.pass(Duration::from_secs(1));
+    let told = updates(&world.take(watcher));
+    let last = told.iter().rfind(|p| p.identity == "p0").map(proto::ParticipantInfo::state);
+    assert_eq!(last, Some(proto::participant_info::State::Disconnected));
+    assert_eq!(more.len(), 10);
+}
+
+#[test]
+fn when_a_room_ends_everybody_gets_a_leave_and_nothing_else() {
+    let mut world = World::new();
+    let crowd: Vec<Client> = (0..300).map(|n| world.join_dual(&format!("p{n}"))).collect();
+    for client in &crowd {
+        world.take(client);
+    }
+    world.stop();
+    for client in &crowd {
+        assert_eq!(kinds(&world.take(client)), ["leave"]);
+    }
+}
+
+#[test]
 fn a_server_that_stops_says_so() {
     let mut world = World::new();
     let alice = world.join_dual("alice");
