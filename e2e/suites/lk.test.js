@@ -33,14 +33,14 @@ describe('lk', () => {
     await alice.call('tone', 440);
     // The load test reads video as H.264.
     await alice.call('camera', { simulcast: true, videoCodec: 'h264' });
-    await Promise.all([seesPicture(bob, alice, { codec: 'H264' }), hearsTone(bob, alice, 440)]);
+    await Promise.all([seesPicture(bob, alice, { codec: 'H264', minWidth: 1280, timeout: 45_000 }), hearsTone(bob, alice, 440)]);
 
     const flags = ['--subscribers', `${SUBSCRIBERS}`, '--duration', '8s'];
     const load = new Lk(room.server, ['perf', 'load-test', '--room', room.room, ...flags]);
     const written = await load.finished(60_000).finally(() => load.stop());
     const tracks = tableRows(written).filter(([, , kind]) => kind === 'audio' || kind === 'video');
     const packets = (wanted) => tracks.filter(([, , kind]) => kind === wanted).map((cells) => Number(cells[3]));
-    for (const [kind, enough] of [['audio', 200], ['video', 200]]) {
+    for (const [kind, enough] of [['audio', 200], ['video', 400]]) {
       const counts = packets(kind);
       console.log(`${kind} packets: ${counts}`);
       assert.equal(counts.length, SUBSCRIBERS, `${kind} tracks\n${written}`);

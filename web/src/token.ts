@@ -53,7 +53,7 @@ export function takeParams(): Params {
   };
 }
 
-/** Once somebody is in: a reload finds the room again. The token stays out of the address. */
+/** Once somebody is in: a reload finds the room again. The token stays out of the address: it goes where that of a link is, into this tab's history. */
 export function keepCall({ room, url, token }: Params): void {
   const query = new URLSearchParams(location.search);
   query.set("room", room);

@@ -1,9 +1,11 @@
 //! How often everybody is told about everybody else.
 //!
 //! * **Owns:** how many updates were sent lately, and about whom they wait.
-//! * **In:** updates that were sent, participants to be told about, time.
-//! * **Out:** whether to wait; when the wait ends and about whom to tell then.
-//! * **Invariant:** nothing waits longer than [`WAIT`]; who waits is in the room.
+//! * **In:** updates that were sent ([`Pace::note_sent`]), participants to be told about
+//!   ([`Pace::defer`]) or who leave ([`Pace::forget`]), time.
+//! * **Out:** whether to wait; about whom to tell when the wait ends ([`Pace::take_due`]).
+//! * **Invariant:** nothing waits in a calm room, and nothing longer than [`WAIT`]; who waits is in
+//!   the room.
 //! * **Not here:** departures, which are told at once.
 //! * **Why:** a thousand people who join one by one make a million updates, each with a system call
 //!   of its own; told of twenty at a time they make fifty thousand.
@@ -64,9 +66,9 @@ impl Pace {
         }
     }
 
-    /// When [`take_due`](Self::take_due) has something.
+    /// When [`take_due`](Self::take_due) has something, or the room is calm again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.due
+        self.due.or_else(|| (self.sent >= CALM).then(|| self.slot_began + SLOT))
     }
 
     /// Those to tell about now.
@@ -76,5 +78,50 @@ impl Pace {
         }
         self.due = None;
         std::mem::take(&mut self.waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOB: Key = Key(2);
+
+    #[test]
+    fn what_waits_is_due_after_the_wait_and_only_once() {
+        let t0 = epoch();
+        let mut pace = Pace::new(t0);
+        assert!(!pace.defer(BOB), "calm");
+        pace.note_sent(CALM);
+        assert!(pace.defer(BOB));
+        pace.handle_time(t0);
+        assert_eq!((pace.poll_timeout(), pace.take_due(t0)), (Some(t0 + WAIT), BTreeSet::new()));
+        assert_eq!(pace.take_due(t0 + WAIT), [BOB].into());
+        assert_eq!(pace.take_due(t0 + WAIT), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_room_is_calm_again_without_an_input() {
+        let t0 = epoch();
+        let mut pace = Pace::new(t0);
+        pace.note_sent(CALM);
+        let end = pace.poll_timeout().unwrap();
+        pace.handle_time(end);
+        assert_eq!((end, pace.poll_timeout()), (t0 + SLOT, None));
+        assert!(!pace.defer(BOB));
+    }
+
+    #[test]
+    fn who_leaves_does_not_wait() {
+        let t0 = epoch();
+        let mut pace = Pace::new(t0);
+        pace.note_sent(CALM);
+        assert!(pace.defer(BOB) && pace.forget(BOB) && !pace.forget(BOB));
+        assert_eq!(pace.take_due(t0 + WAIT), BTreeSet::new());
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin; all else is added to it")]
+    fn epoch() -> Instant {
+        Instant::now()
     }
 }

@@ -23,6 +23,7 @@ use crate::people::People;
 use crate::publication::Publication;
 use crate::quality::Quality;
 use crate::relays::Relays;
+use crate::session::leave;
 use crate::speakers::Speakers;
 use crate::subscription::Subscriptions;
 use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, SessionId};
@@ -202,9 +203,7 @@ impl Room {
             self.participant_timeout(now, key);
         }
         let waiting = self.pace.take_due(now);
-        if !waiting.is_empty() {
-            self.announce_together(&waiting);
-        }
+        self.announce_together(waiting);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
             self.tell_quality();
@@ -297,23 +296,21 @@ impl Room {
     pub(crate) fn announce(&mut self, key: Key) {
         let Some(info) = self.info(key) else { return };
         self.tell(key, &info);
-        let hidden = self.people.get(key).is_some_and(Participant::is_hidden);
         // What is said about tracks must not come before who publishes them.
         let publishes = !info.tracks.is_empty() || !info.data_tracks.is_empty();
-        if hidden || (!publishes && self.pace.defer(key)) {
-            return;
-        }
-        let recipients = self.people.keys();
-        self.pace.note_sent(recipients.len());
-        for recipient in recipients {
-            self.tell(recipient, &info);
+        if publishes || !self.pace.defer(key) {
+            self.announce_together([key]);
         }
     }
 
-    /// Tells everybody about several participants, in one message each.
-    pub(crate) fn announce_together(&mut self, about: &BTreeSet<Key>) {
-        let shown = |key: &&Key| self.people.get(**key).is_some_and(|p| !p.is_hidden());
-        let infos: Vec<_> = about.iter().filter(shown).filter_map(|key| self.info(*key)).collect();
+    /// Tells everybody about those of them who are not hidden, in one message each.
+    pub(crate) fn announce_together(&mut self, about: impl IntoIterator<Item = Key>) {
+        let shown = |key: &Key| self.people.get(*key).is_some_and(|p| !p.is_hidden());
+        let about = about.into_iter().filter(shown);
+        let infos: Vec<_> = about.filter_map(|key| self.info(key)).collect();
+        if infos.is_empty() {
+            return;
+        }
         let recipients = self.people.keys();
         self.pace.note_sent(recipients.len());
         for recipient in recipients {
@@ -387,7 +384,7 @@ impl Room {
     pub(crate) fn close(&mut self, now: Instant, reason: proto::DisconnectReason) {
         // First everybody's leave: without sessions nobody is told about the others' leaving.
         for key in self.people.keys() {
-            self.say_leave(key, reason);
+            self.say_last(key, leave(proto::leave_request::Action::Disconnect, reason));
         }
         for key in self.people.keys() {
             self.remove(now, key, reason);

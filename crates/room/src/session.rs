@@ -345,14 +345,6 @@ impl Room {
         self.part(now, key, leave(action, reason), reason);
     }
 
-    /// Sends the client away; the participant stays.
-    pub(crate) fn say_leave(&mut self, key: Key, reason: DisconnectReason) {
-        if let Some(session) = self.people.set_session(key, None) {
-            self.send_to(session, leave(Action::Disconnect, reason));
-            self.close_session(session);
-        }
-    }
-
     /// Has the client start over.
     pub(crate) fn full_reconnect(&mut self, now: Instant, key: Key) {
         let reason = DisconnectReason::StateMismatch;
@@ -360,11 +352,16 @@ impl Room {
     }
 
     fn part(&mut self, now: Instant, key: Key, message: Message, reason: DisconnectReason) {
+        self.say_last(key, message);
+        self.remove(now, key, reason);
+    }
+
+    /// Sends the client its last message; the participant stays.
+    pub(crate) fn say_last(&mut self, key: Key, message: Message) {
         if let Some(session) = self.people.set_session(key, None) {
             self.send_to(session, message);
             self.close_session(session);
         }
-        self.remove(now, key, reason);
     }
 
     /// The participant is gone: ends all it had and tells everybody.
@@ -375,9 +372,9 @@ impl Room {
         self.speakers.forget(key);
         self.quality.forget(key);
         self.dirty.remove(&key);
-        if self.pace.forget(key) && self.people.get(key).is_some_and(|p| !p.is_hidden()) {
+        if self.pace.forget(key) {
             // Who waits for news of a successor has forgotten its predecessor.
-            self.announce_together(&[key].into());
+            self.announce_together([key]);
         }
         let Some(mut info) = self.info(key) else { return };
         let Some(gone) = self.people.remove(key) else { return };

@@ -10,7 +10,7 @@ use hearth_room::{JoinError, RoomConfig};
 use hearth_runtime::{Counters, Node, NodeConfig, Session, SessionOutput};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
-    JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
+    DisconnectReason, JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
 };
 use tokio::time::{interval, timeout};
 
@@ -70,6 +70,21 @@ async fn joins_while_the_room_ends_get_a_new_room() {
     }
     node.shutdown().await;
     settle(&node, |now| now.rooms + now.tasks == 0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_tells_clients_so() {
+    let node = Node::start(config()).await.unwrap();
+    let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
+    first_response(&mut alice).await;
+    node.shutdown().await;
+    let mut reason = None;
+    while let Some(SessionOutput::Signal(response)) = alice.responses.recv().await {
+        if let Some(signal_response::Message::Leave(leave)) = response.message {
+            reason = Some(leave.reason());
+        }
+    }
+    assert_eq!(reason, Some(DisconnectReason::ServerShutdown));
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@
 
 use std::env;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use hearth_access::{TokenBuilder, VideoGrant};
@@ -22,37 +21,50 @@ const VALID_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) fn greet(config: &Config, port: u16, now_unix: u64) {
     if let Some(key) = config.keys().first() {
         let host = reachable(config.bind(), port);
-        say(&page(&program(), &host, &others(config, port), key, now_unix));
+        let others = others(config.bind(), &hearth_runtime::host_addresses(false), port);
+        say(&page(&program(), &host, &others, key, now_unix));
     }
 }
 
 /// What to type for this program: its name if a shell finds it by that, else as it was started.
 fn program() -> String {
     let name = env!("CARGO_PKG_NAME");
-    let found = |dir: &Path| dir.join(name).is_file();
-    let on_path = env::var_os("PATH").is_some_and(|all| env::split_paths(&all).any(|p| found(&p)));
-    let started = env::args_os().next().filter(|_| !on_path);
-    started.map_or_else(|| name.to_owned(), |path| path.to_string_lossy().into_owned())
+    let first = env::var_os("PATH").and_then(|path| {
+        env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    });
+    let here = env::current_exe().and_then(|exe| exe.canonicalize());
+    if first.zip(here.ok()).is_some_and(|(file, exe)| file.canonicalize().is_ok_and(|f| f == exe)) {
+        return name.to_owned();
+    }
+    let started = env::args_os().next().unwrap_or_else(|| name.into());
+    quoted(&started.to_string_lossy())
 }
 
-/// What somebody on another machine has to know, if others can reach this one.
-fn others(config: &Config, port: u16) -> String {
-    let reach = |ip: &IpAddr| !ip.is_loopback();
-    if !config.bind().iter().any(reach) {
-        return String::new();
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
-    let heard = |ip: &IpAddr| {
-        config
-            .bind()
-            .iter()
-            .any(|bind| bind == ip || (bind.is_unspecified() && (bind.is_ipv6() || ip.is_ipv4())))
+}
+
+/// What somebody on another machine has to know: at which of the machine's addresses the page is.
+fn others(bind: &[IpAddr], addresses: &[IpAddr], port: u16) -> String {
+    let heard = |ip: &&IpAddr| {
+        let takes = |bind: &IpAddr| {
+            bind == *ip || (bind.is_unspecified() && (bind.is_ipv6() || ip.is_ipv4()))
+        };
+        !ip.is_loopback() && (bind.is_empty() || bind.iter().any(takes))
     };
-    let hosts = hearth_runtime::host_addresses(false).into_iter().filter(heard);
-    let pages = hosts.filter(reach).map(|ip| {
-        let host = SocketAddr::new(ip, port);
-        format!("  from elsewhere  http://{host}/?token=TOKEN   (each with a token of their own, see below)\n")
-    });
-    pages.collect()
+    let page = |ip: &IpAddr| {
+        let host = SocketAddr::new(*ip, port);
+        format!(
+            "  from elsewhere  http://{host}/?token=TOKEN   (each with a token of their own, see below)\n"
+        )
+    };
+    addresses.iter().filter(heard).map(page).collect()
 }
 
 /// Host and port for a browser on this machine.
@@ -137,5 +149,29 @@ mod tests {
             let bind: Vec<IpAddr> = bind.iter().map(|ip| ip.parse().unwrap()).collect();
             assert_eq!(reachable(&bind, 1), host);
         }
+    }
+
+    #[test]
+    fn others_are_told_the_addresses_that_are_listened_on() {
+        let ips =
+            |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let machine = ips(&["192.0.2.7", "2001:db8::7"]);
+        for (bind, told) in [
+            (&["127.0.0.1", "::1"][..], &[][..]),
+            (&["0.0.0.0"], &["http://192.0.2.7:1/"]),
+            (&["::"], &["http://192.0.2.7:1/", "http://[2001:db8::7]:1/"]),
+            (&[], &["http://192.0.2.7:1/", "http://[2001:db8::7]:1/"]),
+            (&["2001:db8::7"], &["http://[2001:db8::7]:1/"]),
+        ] {
+            let text = others(&ips(bind), &machine, 1);
+            assert_eq!(text.lines().count(), told.len(), "{bind:?}: {text}");
+            assert!(told.iter().all(|page| text.contains(page)), "{bind:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell() {
+        assert_eq!(quoted("target/release/hearth"), "target/release/hearth");
+        assert_eq!(quoted("/my dir/it's"), "'/my dir/it'\\''s'");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * **Owns:** the progress line on the terminal.
 //! * **In:** arguments.
-//! * **Out:** a report on standard output, and in files where they are asked for.
+//! * **Out:** a report on standard output, and in files where they are asked for; of a demo
+//!   publisher nothing but why it failed.
 //! * **Invariant:** Ctrl-C ends a test early and loses nothing of its report.
 
 use std::io::{IsTerminal as _, Write as _};
@@ -70,8 +71,8 @@ pub(crate) fn join(args: &JoinArgs) -> Result<(), String> {
         identity_prefix: args.identity.clone(),
     };
     let (identity, room) = (&args.identity, &args.room);
-    let does = if args.publish_demo { "publishes a picture and a tone into" } else { "listens in" };
-    say(&format!("{identity} {does} room {room}, {}. Ctrl-C ends it.", args.server.url));
+    let what = if args.publish_demo { "publish a picture and a tone" } else { "receive" };
+    say(&format!("{identity} joins room {room} at {} to {what}. Ctrl-C ends it.", args.server.url));
     let report = carry_out(plan)?;
     if !args.publish_demo {
         say(&format!("\n{}", report.table()));

@@ -53,7 +53,7 @@ impl Server {
         let ip = lab.server();
         let body = format!(
             "port: {PORT}\nrtc:\n  udp_port: 7892\n  tcp_port: 0\n  node_ip: {ip}\n  use_external_ip: false\n\
-             keys:\n  {KEY}: {SECRET}\nlogging:\n  level: warn\n"
+             keys:\n  {KEY}: {SECRET}\nlogging:\n  level: error\n"
         );
         let (Software::Hearth(program) | Software::LiveKit(program)) = software;
         let mut command = lab.on_server_core(program);

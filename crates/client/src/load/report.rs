@@ -387,5 +387,7 @@ pub(super) mod tests {
         let table = report.table();
         assert!(table.contains("TR_a") && table.contains("2/3"), "{table}");
         assert!(table.contains("joined            6 of 7"), "{table}");
+        // Nobody of the example has connected.
+        assert!(table.contains("connected ms      – (of 0)"), "{table}");
     }
 }
