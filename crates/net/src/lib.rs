@@ -4,6 +4,7 @@
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
 //! * [`host_addresses`] lists the machine's own addresses.
+//! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs.
 //!
 //! Both platforms offer the same names, so no other crate asks which one it is.
 
@@ -19,9 +20,9 @@ mod portable;
 pub use batch::{Datagram, RecvBatch};
 pub use interfaces::host_addresses;
 #[cfg(target_os = "linux")]
-pub use linux::{Poller, UdpSocket, Waker};
+pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Poller, UdpSocket, Waker};
+pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages};
 
 /// What became of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

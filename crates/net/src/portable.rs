@@ -18,6 +18,14 @@ use crate::{RecvBatch, Sent};
 /// The longest wait for one socket. Shorter reacts sooner, longer idles cheaper.
 const NAP: Duration = Duration::from_millis(2);
 
+/// Left as the system has it; 0: unknown.
+pub fn raise_open_files() -> u64 {
+    0
+}
+
+/// Left as the system has it.
+pub fn refuse_huge_pages() {}
+
 /// A UDP socket that reads and writes in batches.
 #[derive(Debug)]
 pub struct UdpSocket {

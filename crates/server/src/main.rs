@@ -21,6 +21,8 @@ use cli::{Cli, Command, RoomCommand, TokenCommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    hearth_net::refuse_huge_pages();
+    hearth_net::raise_open_files();
     let cli = Cli::parse();
     let done = match cli.command {
         None => serve::run(cli.serve).map_err(|error| error.to_string()),

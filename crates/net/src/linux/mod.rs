@@ -2,9 +2,11 @@
 
 mod address;
 mod poller;
+mod process;
 mod receive;
 mod send;
 mod socket;
 
 pub use poller::{Poller, Waker};
+pub use process::{raise_open_files, refuse_huge_pages};
 pub use socket::UdpSocket;
