@@ -20,13 +20,15 @@ const TESTER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(crate) struct Lab {
     isolated: bool,
     cores: usize,
+    /// The tester's packets are received on the tester's core.
+    steered: bool,
 }
 
 impl Lab {
     /// Makes the namespace if that is possible.
     pub(crate) fn new() -> Result<Self, String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut lab = Self { isolated: false, cores };
+        let mut lab = Self { isolated: false, cores, steered: false };
         // What an earlier run that was killed has left.
         lab.ip("netns del", &[NAMESPACE]);
         lab.isolated = lab.ip("netns add", &[NAMESPACE])
@@ -37,6 +39,7 @@ impl Lab {
             && lab.inside(&format!("addr add {SERVER}/24 dev hb-server"))
             && lab.inside("link set hb-server up")
             && lab.inside("link set lo up");
+        lab.steer();
         Ok(lab)
     }
 
@@ -75,7 +78,15 @@ impl Lab {
             1 => "server and tester share the only core".to_owned(),
             cores => format!("the server on core 0, the tester on core 1 of {cores}"),
         };
-        format!("{place}; {cores}")
+        let steering = if self.steered { ", which also receives its packets (RPS)" } else { "" };
+        format!("{place}; {cores}{steering}")
+    }
+
+    /// Lets the tester's core do the receiving of what the tester is sent: through a veth pair it would
+    /// otherwise run on the sender's core and be billed to the server, as no network card would do.
+    fn steer(&mut self) {
+        let mask = "/sys/class/net/hb-tester/queues/rx-0/rps_cpus";
+        self.steered = self.isolated && self.cores > 1 && std::fs::write(mask, "2").is_ok();
     }
 
     fn pinned<'a>(&self, mut words: Vec<&'a str>, core: &'a str, program: &Path) -> Command {
