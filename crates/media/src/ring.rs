@@ -3,13 +3,27 @@
 //! * **Owns:** the plaintext payloads, once, however many subscribers there are.
 //! * **In:** [`PacketRing::insert`], in any order.
 //! * **Out:** [`PacketRing::packet`] by sequence number.
-//! * **Invariant:** a slot is returned only while its bytes have not been written over.
+//! * **Invariant:** a slot is returned only while its bytes have not been written over. A second is
+//!   kept as far as the buffer allows, and of the buffer no more is touched than that takes: the
+//!   kernel gives no memory for the rest.
+//!
+//! The buffer is written in laps. A lap ends when it holds a second, so that the next begins at the
+//! first byte again. If that comes to a block of the lap before that is younger (there is more to write
+//! than a lap ago), it goes on behind the end of that lap.
 
 use hearth_codec::{Codec, PayloadInfo};
 use hearth_units::{ExtSeq, MediaKind};
 
 /// Longest dependency descriptor that is kept, in bytes.
 const MAX_DESCRIPTOR: usize = 120;
+
+/// A subscriber that asks later has asked for a key frame too.
+const KEPT_SECONDS: u32 = 1;
+/// The age of what is written over is looked up by blocks of so many bytes. Smaller keeps less beyond
+/// [`KEPT_SECONDS`], larger looks less often.
+const BLOCK: usize = 4 * 1024;
+/// A lap has at least so many blocks, so that one of them is a small part of a second.
+const LAP_BLOCKS: usize = 8;
 
 /// What is decided once per packet, whoever gets it.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +61,18 @@ pub struct UpPacket<'a> {
 
 #[derive(Debug)]
 struct Slot {
-    start: u64,
+    lap: u64,
+    start: usize,
     descriptor_len: u8,
     payload_len: u16,
     meta: PacketMeta,
+}
+
+/// The newest packet that begins in a block.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    lap: u64,
+    timestamp: u32,
 }
 
 /// See the module documentation.
@@ -58,77 +80,265 @@ struct Slot {
 pub(crate) struct PacketRing {
     slots: Box<[Option<Slot>]>,
     bytes: Box<[u8]>,
-    written: u64,
+    /// By block of `bytes`.
+    marks: Box<[Mark]>,
+    /// How often writing began again at the first byte, and the RTP time of the first packet since.
+    lap: u64,
+    lap_began: Option<u32>,
+    /// Where the next packet goes.
+    offset: usize,
+    /// Where the lap before ended, and how much of it is written over.
+    before_end: usize,
+    before_gone: usize,
 }
 
 impl PacketRing {
-    /// Room for about one second: 512 packets, 384 KiB of video; 128 packets, 16 KiB of audio.
+    /// Room for 512 packets, 384 KiB of video (a second at 3 Mbps); 128 packets, 16 KiB of audio.
     pub(crate) fn new(kind: MediaKind) -> Self {
         let (packets, bytes) = match kind {
             MediaKind::Video => (512, 384 * 1024),
             MediaKind::Audio => (128, 16 * 1024),
         };
-        let slots = std::iter::repeat_with(|| None).take(packets).collect();
-        Self { slots, bytes: vec![0; bytes].into_boxed_slice(), written: 0 }
+        Self {
+            slots: std::iter::repeat_with(|| None).take(packets).collect(),
+            bytes: vec![0; bytes].into_boxed_slice(),
+            marks: vec![Mark::default(); bytes.div_ceil(BLOCK)].into_boxed_slice(),
+            lap: 1,
+            lap_began: None,
+            offset: 0,
+            before_end: 0,
+            before_gone: 0,
+        }
     }
 
     /// Stores a packet; false if it is a duplicate, or older than the one in its slot.
     pub(crate) fn insert(&mut self, meta: PacketMeta, descriptor: &[u8], payload: &[u8]) -> bool {
-        let index = self.index(meta.seq);
-        let capacity = self.bytes.len() as u64;
         let descriptor = if descriptor.len() > MAX_DESCRIPTOR { &[] } else { descriptor };
-        let len = (descriptor.len() + payload.len()) as u64;
-        let (Some(slot), true) = (self.slots.get_mut(index), len <= capacity) else {
-            return false;
-        };
-        if slot.as_ref().is_some_and(|old| old.meta.seq >= meta.seq) {
+        let len = descriptor.len() + payload.len();
+        let index = self.index(meta.seq);
+        let taken = self.slots.get(index).and_then(Option::as_ref);
+        if taken.is_some_and(|old| old.meta.seq >= meta.seq)
+            || len > self.bytes.len()
+            || payload.len() > usize::from(u16::MAX)
+        {
             return false;
         }
-        let offset = self.written % capacity;
-        if offset + len > capacity {
-            self.written += capacity - offset;
+        let start = self.place(&meta, len);
+        let room = self.bytes.get_mut(start..start + len).zip(self.slots.get_mut(index));
+        let Some((bytes, slot)) = room else { return false };
+        let (for_descriptor, for_payload) = bytes.split_at_mut(descriptor.len());
+        for_descriptor.copy_from_slice(descriptor);
+        for_payload.copy_from_slice(payload);
+        self.offset = start + len;
+        if start < self.before_end {
+            self.before_gone = self.offset;
         }
-        let start = (self.written % capacity) as usize;
-        let (d_end, p_end) = (start + descriptor.len(), start + len as usize);
-        let (Some(_), true) =
-            (self.bytes.get(start..p_end), payload.len() <= usize::from(u16::MAX))
-        else {
-            return false;
-        };
-        if let Some(room) = self.bytes.get_mut(start..d_end) {
-            room.copy_from_slice(descriptor);
-        }
-        if let Some(room) = self.bytes.get_mut(d_end..p_end) {
-            room.copy_from_slice(payload);
+        self.lap_began.get_or_insert(meta.timestamp);
+        if let Some(mark) = self.marks.get_mut(start / BLOCK) {
+            *mark = Mark { lap: self.lap, timestamp: meta.timestamp };
         }
         *slot = Some(Slot {
-            start: self.written,
+            lap: self.lap,
+            start,
             descriptor_len: descriptor.len() as u8,
             payload_len: payload.len() as u16,
             meta,
         });
-        self.written += len;
         true
+    }
+
+    /// Where the next packet goes; begins a lap if it is time.
+    fn place(&mut self, meta: &PacketMeta, len: usize) -> usize {
+        let kept = meta.codec.clock_rate().saturating_mul(KEPT_SECONDS);
+        // A clock that jumped makes things old: they are of no use any more.
+        let is_old = |then: u32| meta.timestamp.wrapping_sub(then) >= kept;
+        let capacity = self.bytes.len();
+        // A quarter more: the newest packet of the first block must be old when it is written over.
+        let ended = |began: u32| meta.timestamp.wrapping_sub(began) >= kept / 4 * 5;
+        let lap_is_full = self.offset >= LAP_BLOCKS * BLOCK && self.lap_began.is_some_and(ended);
+        if self.offset + len > capacity || lap_is_full {
+            (self.before_end, self.before_gone) = (self.offset, 0);
+            (self.lap, self.offset, self.lap_began) = (self.lap + 1, 0, None);
+        }
+        let last = (self.offset + len).saturating_sub(1) / BLOCK;
+        let touched = self.marks.get(self.offset / BLOCK..=last).unwrap_or_default();
+        let is_needed = |mark: &Mark| mark.lap + 1 == self.lap && !is_old(mark.timestamp);
+        let behind = self.offset < self.before_end && self.before_end + len <= capacity;
+        if behind && touched.iter().any(is_needed) { self.before_end } else { self.offset }
     }
 
     /// The packet with this number, if it is still there.
     pub(crate) fn packet(&self, seq: ExtSeq) -> Option<UpPacket<'_>> {
         let slot = self.slots.get(self.index(seq))?.as_ref()?;
-        let fresh = self.written - slot.start <= self.bytes.len() as u64;
-        if slot.meta.seq != seq || !fresh {
+        let of_lap_before = slot.lap + 1 == self.lap && slot.start >= self.before_gone;
+        if slot.meta.seq != seq || !(slot.lap == self.lap || of_lap_before) {
             return None;
         }
-        let start = (slot.start % self.bytes.len() as u64) as usize;
-        let d_end = start + usize::from(slot.descriptor_len);
+        let d_end = slot.start + usize::from(slot.descriptor_len);
         let p_end = d_end + usize::from(slot.payload_len);
         Some(UpPacket {
             meta: &slot.meta,
-            descriptor: self.bytes.get(start..d_end)?,
+            descriptor: self.bytes.get(slot.start..d_end)?,
             payload: self.bytes.get(d_end..p_end)?,
         })
     }
 
     fn index(&self, seq: ExtSeq) -> usize {
         (seq.get() % self.slots.len() as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_units::SeqUnwrapper;
+
+    use super::*;
+
+    /// Sends `rate` packets a second of `len` bytes for some seconds; returns the ring.
+    fn filled(codec: Codec, kind: MediaKind, rate: u32, len: usize, seconds: u32) -> PacketRing {
+        let mut ring = PacketRing::new(kind);
+        for n in 0..rate * seconds {
+            send(&mut ring, codec, n, n * (codec.clock_rate() / rate), len);
+        }
+        ring
+    }
+
+    fn send(ring: &mut PacketRing, codec: Codec, n: u32, timestamp: u32, len: usize) {
+        let payload: Vec<u8> = (0..len).map(|at| (n as usize + at) as u8).collect();
+        assert!(ring.insert(meta(codec, n, timestamp), &[1, 2], &payload));
+    }
+
+    fn number(n: u32) -> ExtSeq {
+        SeqUnwrapper::default().unwrap(9).plus(u64::from(n))
+    }
+
+    fn meta(codec: Codec, seq: u32, timestamp: u32) -> PacketMeta {
+        PacketMeta {
+            seq: number(seq),
+            timestamp,
+            marker: false,
+            codec,
+            encoding: 0,
+            info: hearth_codec::inspect(Codec::Opus, &[0]),
+            audio_level: None,
+            orientation: None,
+            capture_time: None,
+        }
+    }
+
+    /// How many of the newest are there, whole.
+    fn kept(ring: &PacketRing, until: u32) -> u32 {
+        let is_whole = |n: u32, packet: UpPacket<'_>| {
+            let right = |(at, byte): (usize, &u8)| *byte == (n as usize + at) as u8;
+            packet.descriptor == [1, 2] && packet.payload.iter().enumerate().all(right)
+        };
+        let there = |n: &u32| match ring.packet(number(*n)) {
+            Some(packet) => {
+                assert!(is_whole(*n, packet), "{n} is not what was sent");
+                true
+            }
+            None => false,
+        };
+        (0..until).rev().take_while(there).count() as u32
+    }
+
+    /// Bytes of the buffer that were ever written to; payloads have few zeros.
+    fn touched(ring: &PacketRing) -> usize {
+        ring.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+    }
+
+    #[test]
+    fn a_second_is_kept_and_no_more_memory_is_touched_than_that_takes() {
+        for (codec, kind, rate, len, most) in [
+            (Codec::Vp8, MediaKind::Video, 25, 600, 33 << 10),
+            (Codec::Vp8, MediaKind::Video, 60, 1_000, 78 << 10),
+            (Codec::Vp8, MediaKind::Video, 200, 1_100, 280 << 10),
+            (Codec::Opus, MediaKind::Audio, 50, 80, 16 << 10),
+        ] {
+            let ring = filled(codec, kind, rate, len, 30);
+            let kept = kept(&ring, rate * 30);
+            assert!(kept >= rate * KEPT_SECONDS, "{kept} at {rate} a second of {len}");
+            assert!(touched(&ring) <= most, "{} at {rate} a second of {len}", touched(&ring));
+        }
+    }
+
+    #[test]
+    fn a_fast_stream_has_the_whole_buffer() {
+        let ring = filled(Codec::Vp8, MediaKind::Video, 900, 1_100, 5);
+        assert!(kept(&ring, 4_500) >= 350);
+        // The slots are the limit of small packets.
+        let ring = filled(Codec::Vp8, MediaKind::Video, 900, 100, 5);
+        assert_eq!(kept(&ring, 4_500), 512);
+    }
+
+    #[test]
+    fn a_burst_after_a_quiet_time_takes_nothing_young() {
+        for quiet in 590..620 {
+            let mut ring = filled(Codec::Vp8, MediaKind::Video, 30, 500, 1);
+            for n in 30..quiet {
+                send(&mut ring, Codec::Vp8, n, n * 3_000, 500);
+            }
+            // A slide changes: 200 KiB within a tenth of a second.
+            for n in quiet..quiet + 190 {
+                send(&mut ring, Codec::Vp8, n, quiet * 3_000 + (n - quiet) / 64 * 3_000, 1_100);
+            }
+            let kept = kept(&ring, quiet + 190);
+            assert!(kept >= 190 + 25, "{kept} after {quiet}");
+        }
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_costs_nothing_but_a_lap() {
+        let mut ring = filled(Codec::Vp8, MediaKind::Video, 30, 1_000, 20);
+        for (n, timestamp) in (600..).zip([7, 8, u32::MAX, 0, 1 << 31, 9]) {
+            send(&mut ring, Codec::Vp8, n, timestamp, 1_000);
+            assert!(kept(&ring, n + 1) >= 8);
+        }
+    }
+
+    #[test]
+    fn whatever_is_sent_a_packet_is_returned_whole_or_not_at_all() {
+        for seed in 0..40_u64 {
+            let mut rng = numbers(seed);
+            let mut ring = PacketRing::new(MediaKind::Video);
+            let (mut n, mut timestamp) = (0_u32, 0_u32);
+            for _ in 0..3_000 {
+                n += 1 + u32::from(rng() % 50 == 0) * (rng() % 5);
+                timestamp = timestamp.wrapping_add(match rng() % 100 {
+                    0 => rng(),
+                    1..=3 => rng() % 200_000,
+                    4..=30 => 3_000,
+                    _ => 0,
+                });
+                let len = if rng() % 4 == 0 { rng() % 200 } else { 1_000 + rng() % 200 };
+                send(&mut ring, Codec::Vp8, n, timestamp, len as usize);
+                assert!(ring.packet(number(n)).is_some(), "seed {seed}: the newest is not there");
+            }
+            for n in 0..=n {
+                if let Some(packet) = ring.packet(number(n)) {
+                    let right = |(at, byte): (usize, &u8)| *byte == (n as usize + at) as u8;
+                    assert!(packet.payload.iter().enumerate().all(right), "seed {seed}, {n}");
+                }
+            }
+        }
+    }
+
+    /// Numbers from a seed (xorshift).
+    fn numbers(seed: u64) -> impl FnMut() -> u32 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u32
+        }
+    }
+
+    #[test]
+    fn a_duplicate_and_what_is_older_than_its_slot_are_refused() {
+        let mut ring = filled(Codec::Vp8, MediaKind::Video, 30, 100, 20);
+        assert!(!ring.insert(meta(Codec::Vp8, 599, 0), &[], &[0]), "a duplicate");
+        assert!(!ring.insert(meta(Codec::Vp8, 0, 0), &[], &[0]), "twenty seconds old");
+        assert!(!ring.insert(meta(Codec::Vp8, 600, 0), &[], &[0; 70_000]), "too long");
     }
 }
