@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::auth::{Query, authenticate, parse_query};
 use crate::cors::{Cors, preflight};
-use crate::{AppState, answer, join, page, twirp};
+use crate::{AppState, answer, debug, join, page, twirp};
 
 /// Longest request body.
 pub(crate) const BODY_BYTES: usize = 10 << 20;
@@ -100,6 +100,7 @@ async fn route(state: &AppState, asked: Asked, body: Body) -> Response<Body> {
         "/" => page::root(&asked.parts.method, &asked.parts.headers),
         "/rtc" | "/rtc/v1" => join::connect(state, asked).await,
         "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, asked).await,
+        debug::STATE => debug::state(state, &asked),
         twirp::SERVICE => twirp::redirect(),
         path if path.starts_with(twirp::PREFIX) => twirp::call(state, asked, body).await,
         path if matches!(asked.parts.method, Method::GET | Method::HEAD) => {

@@ -12,6 +12,7 @@
 mod answer;
 mod auth;
 mod cors;
+mod debug;
 mod dispatch;
 mod guarded;
 mod join;

@@ -20,9 +20,9 @@ mod portable;
 pub use batch::{Datagram, RecvBatch};
 pub use interfaces::host_addresses;
 #[cfg(target_os = "linux")]
-pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages};
+pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages};
+pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
 
 /// What became of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

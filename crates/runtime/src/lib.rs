@@ -32,5 +32,5 @@ pub use clock::WallClock;
 pub use config::{NodeConfig, StartError};
 pub use counters::{Counters, Drops};
 pub use hearth_net::host_addresses;
-pub use node::Node;
+pub use node::{Memory, Node};
 pub use session::{SendError, Session, SessionOutput};

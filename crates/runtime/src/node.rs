@@ -47,6 +47,17 @@ struct Inner {
     next_session: AtomicU64,
     counters: Arc<ControlCounters>,
     udp_port: u16,
+    /// Bytes of memory when nobody was here.
+    resident_at_start: u64,
+}
+
+/// Memory of the process, in bytes; 0 where the system does not say.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// Resident when the node had started.
+    pub resident_at_start: u64,
 }
 
 impl Node {
@@ -67,6 +78,7 @@ impl Node {
             next_session: AtomicU64::new(1),
             counters,
             udp_port,
+            resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -204,6 +216,14 @@ impl Node {
             shard.gauges().add_to(&mut sum);
         }
         sum
+    }
+
+    /// Memory of the process. Reads a small file of the system's.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            resident: hearth_net::resident_bytes(),
+            resident_at_start: self.inner.resident_at_start,
+        }
     }
 
     /// Ends all rooms, then the shard threads. Joins after this are refused.

@@ -69,3 +69,22 @@ async fn preflights_repeat_what_was_asked() {
     assert_eq!(plain.header("access-control-allow-origin"), Some("null"));
     assert_eq!(plain.header("access-control-expose-headers"), Some("*"));
 }
+
+#[tokio::test]
+async fn what_the_server_holds_is_told_to_whoever_may_list_rooms() {
+    let server = Server::start().await;
+    let list = VideoGrant { room_list: true, ..VideoGrant::default() };
+    let may = bearer(&token("", list));
+    let may_not = bearer(&token("a", VideoGrant::join("r")));
+    for headers in [vec![], vec![may_not.as_str()]] {
+        let answer = server.get("/debug/state", &headers).await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.body.contains("roomList"), "{}", answer.body);
+    }
+    assert_eq!(server.ask("POST", "/debug/state", &[&may], b"").await.status, 405);
+    let answer = server.get("/debug/state", &[&may]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let state: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((state["participants"].as_u64(), state["shards"].as_u64()), (Some(0), Some(1)));
+    assert!(state["memory"]["resident_bytes"].as_u64().unwrap() > 0);
+}

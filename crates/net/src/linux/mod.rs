@@ -8,5 +8,5 @@ mod send;
 mod socket;
 
 pub use poller::{Poller, Waker};
-pub use process::{raise_open_files, refuse_huge_pages};
+pub use process::{raise_open_files, refuse_huge_pages, resident_bytes};
 pub use socket::UdpSocket;

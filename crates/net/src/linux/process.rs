@@ -25,6 +25,14 @@ pub fn refuse_huge_pages() {
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
+/// Bytes of memory that the process has now (`VmRSS`); 0 if the system does not say.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1_024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +44,13 @@ mod tests {
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!((words[3], words[4]), (raised.to_string().as_str(), words[3]));
+    }
+
+    #[test]
+    fn memory_that_is_written_to_is_resident() {
+        let before = resident_bytes();
+        let written = std::hint::black_box(vec![1_u8; 16 << 20]);
+        assert!(before > 0 && resident_bytes() >= before + (8 << 20), "{}", written.len());
     }
 
     #[test]
