@@ -8,8 +8,12 @@
 mod lab;
 mod page;
 mod process;
+mod scale;
 mod scenario;
 
+pub(crate) use self::scale::run as run_scale;
+
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -38,7 +42,9 @@ pub(crate) struct Figures {
     /// Bytes resident at the end of the window, less those before the load.
     pub(crate) memory: f64,
     pub(crate) participants: f64,
-    /// The tester's report.
+    /// CPU-seconds of the testers within the window.
+    pub(crate) tester: f64,
+    /// The report of the first tester.
     pub(crate) report: Value,
 }
 
@@ -46,6 +52,11 @@ impl Figures {
     /// Microseconds of CPU per delivered packet.
     pub(crate) fn micros(&self) -> f64 {
         (self.user + self.system) * 1e6 / self.packets.max(1.0)
+    }
+
+    /// Microseconds of the testers' CPU per packet they received.
+    pub(crate) fn tester_micros(&self) -> f64 {
+        self.tester * 1e6 / self.packets.max(1.0)
     }
 }
 
@@ -85,12 +96,13 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
     for scenario in scenarios {
         let mut runs = Vec::new();
         for _ in 0..rounds {
-            let ours = measure(&lab, &hearth, &Software::Hearth(hearth.clone()), &scenario)?;
+            let software = Software::Hearth(hearth.clone());
+            let ours = measure(&lab, &hearth, &Setup::of(software), &scenario)?;
             say(&page::line("hearth", &scenario, &ours));
             let theirs = match &other {
                 Some(path) => {
-                    let theirs =
-                        measure(&lab, &hearth, &Software::LiveKit(path.clone()), &scenario)?;
+                    let software = Software::LiveKit(path.clone());
+                    let theirs = measure(&lab, &hearth, &Setup::of(software), &scenario)?;
                     say(&page::line("livekit-server", &scenario, &theirs));
                     Some(theirs)
                 }
@@ -104,56 +116,83 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
     let versions: Vec<String> = versions.map(|path| process::version(path)).collect();
     let text = page::table(&lab, &versions, &outcomes);
     say(&text);
-    if names.is_empty() { page::write(&text) } else { Ok(()) }
+    if names.is_empty() { page::write("bench-vs", &text) } else { Ok(()) }
 }
 
-/// One server under one load.
+/// A server, and how many rooms get the load.
+struct Setup {
+    software: Software,
+    flags: Vec<&'static str>,
+    rooms: usize,
+}
+
+impl Setup {
+    fn of(software: Software) -> Self {
+        Self { software, flags: Vec::new(), rooms: 1 }
+    }
+}
+
+/// One server under one load, in each of the rooms at the same time.
 fn measure(
     lab: &Lab,
-    tester: &std::path::Path,
-    software: &Software,
+    tester: &Path,
+    setup: &Setup,
     scenario: &Scenario,
 ) -> Result<Figures, String> {
-    let server = Server::start(lab, software)?;
+    let server = Server::start(lab, &setup.software, &setup.flags)?;
     let before = server.sample()?;
-    let report = std::env::temp_dir().join(format!("hearth-bench-{}.json", std::process::id()));
-    let mut command = lab.on_tester_core(tester);
-    command
-        .args(["load-test", "--url", &lab.url(), "--json"])
-        .arg(&report)
-        .args(["--api-key", process::KEY, "--api-secret", process::SECRET])
-        .args(scenario.args())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    let file = |room| {
+        std::env::temp_dir().join(format!("hearth-bench-{}-{room}.json", std::process::id()))
+    };
+    let mut testers = Vec::new();
+    for room in 0..setup.rooms {
+        let mut command = lab.on_tester_core(tester);
+        command
+            .args(["load-test", "--url", &lab.url(), "--room", &format!("bench-{room}"), "--json"])
+            .arg(file(room))
+            .args(["--api-key", process::KEY, "--api-secret", process::SECRET])
+            .args(scenario.args())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = command.spawn();
+        testers.push(child.map_err(|error| format!("the tester did not start: {error}"))?);
+    }
     let mut sampler = Sampler::new(&server);
-    let child = command.spawn().map_err(|error| format!("the tester did not start: {error}"))?;
-    let output = sampler.watch(child, scenario.deadline())?;
-    let text = std::fs::read_to_string(&report)
-        .map_err(|error| format!("the tester wrote no report ({error}): {output}"))?;
-    let _ = std::fs::remove_file(&report);
-    let report: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    Ok(figures(report, before, sampler.samples()))
+    let output = sampler.watch(&mut testers, scenario.deadline())?;
+    let read = |room| {
+        let text = std::fs::read_to_string(file(room))
+            .map_err(|error| format!("the tester wrote no report ({error}): {output}"))?;
+        let _ = std::fs::remove_file(file(room));
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    };
+    let reports = (0..setup.rooms).map(read).collect::<Result<Vec<Value>, String>>()?;
+    Ok(figures(&reports, before, sampler.samples()))
 }
 
-/// Aligns what the tester saw, second by second, with what the server had used by then.
-fn figures(report: Value, before: Sample, samples: &[Sample]) -> Figures {
+/// Aligns what the testers saw, second by second, with what the server had used by then.
+fn figures(reports: &[Value], before: Sample, samples: &[Sample]) -> Figures {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_f64).unwrap_or(0.0);
-    let timeline = report.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
-    let participants = number(&report, "participants");
-    let most = timeline.iter().map(|s| number(s, "connected")).fold(0.0, f64::max);
-    let all_there = timeline.iter().find(|s| number(s, "connected") >= most);
-    let begin = all_there.map_or(0.0, |second| number(second, "at")) + SETTLE;
-    let end = timeline.last().map_or(0.0, |second| number(second, "at"));
-    let inside =
-        timeline.iter().filter(|s| number(s, "at") > begin + 0.5 && number(s, "at") <= end);
-    let packets = inside.map(|second| number(second, "packets")).sum();
+    let timeline = |report: &Value| {
+        report.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let all_there = |report: &Value| {
+        let seconds = timeline(report);
+        let most = seconds.iter().map(|s| number(s, "connected")).fold(0.0, f64::max);
+        let found = seconds.iter().find(|s| number(s, "connected") >= most);
+        found.map_or(0.0, |second| number(second, "at"))
+    };
+    let begin = reports.iter().map(all_there).fold(0.0, f64::max) + SETTLE;
+    let ends = reports.iter().map(|r| timeline(r).last().map_or(0.0, |s| number(s, "at")));
+    let end = ends.fold(f64::MAX, f64::min);
+    let inside = |s: &Value| number(s, "at") > begin + 0.5 && number(s, "at") <= end;
+    let packets = reports.iter().flat_map(timeline).filter(inside).map(|s| number(&s, "packets"));
     let at = |seconds: f64| {
         let time = Duration::from_secs_f64(seconds.max(0.0));
         samples.iter().take_while(|sample| sample.at <= time).last().copied().unwrap_or(before)
     };
     let (first, last) = (at(begin), at(end));
     Figures {
-        packets,
+        packets: packets.sum(),
         window: end - begin,
         user: last.user - first.user,
         system: last.system - first.system,
@@ -161,8 +200,9 @@ fn figures(report: Value, before: Sample, samples: &[Sample]) -> Figures {
             - before.user
             - before.system,
         memory: last.memory - before.memory,
-        participants,
-        report,
+        participants: reports.iter().map(|report| number(report, "participants")).sum(),
+        tester: last.tester - first.tester,
+        report: reports.first().cloned().unwrap_or_default(),
     }
 }
 
@@ -187,13 +227,15 @@ mod tests {
                 user: n as f64 * 0.01,
                 system: n as f64 * 0.02,
                 memory: 1_000.0 + n as f64,
+                tester: n as f64 * 0.05,
             })
             .collect();
         let before = Sample { memory: 1_000.0, ..Sample::default() };
-        let figures = figures(report, before, &samples);
+        let figures = figures(&[report.clone(), report], before, &samples);
         // All are there at 3 s; the window is from 5 s to 10 s.
-        assert_eq!((figures.packets, figures.memory), (500.0, 100.0));
+        assert_eq!((figures.packets, figures.memory), (1_000.0, 100.0));
+        assert!((figures.tester - 2.5).abs() < 1e-9);
         assert!((figures.user - 0.5).abs() < 1e-9 && (figures.system - 1.0).abs() < 1e-9);
-        assert!((figures.micros() - 3_000.0).abs() < 1e-6);
+        assert!((figures.micros() - 1_500.0).abs() < 1e-6);
     }
 }

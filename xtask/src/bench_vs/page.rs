@@ -6,7 +6,6 @@ use super::{Figures, Outcome, lab::Lab, scenario::Scenario};
 use crate::tree;
 
 const PAGE: &str = "docs/perf.md";
-const BEGIN: &str = "<!-- begin: written by `cargo xtask bench-vs` -->";
 const END: &str = "<!-- end -->";
 
 /// One run in one line.
@@ -69,16 +68,17 @@ pub(crate) fn table(lab: &Lab, versions: &[String], outcomes: &[Outcome]) -> Str
     text
 }
 
-/// Replaces what stands between the markers of the page.
-pub(crate) fn write(text: &str) -> Result<(), String> {
+/// Replaces what stands between the markers of a command on the page.
+pub(crate) fn write(command: &str, text: &str) -> Result<(), String> {
+    let begin = format!("<!-- begin: written by `cargo xtask {command}` -->");
     let path = tree::root().join(PAGE);
     let page = std::fs::read_to_string(&path).map_err(|error| format!("{PAGE}: {error}"))?;
     let parts =
-        page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+        page.split_once(&begin).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
     let Some((head, tail)) = parts else {
-        return Err(format!("{PAGE} lacks the lines `{BEGIN}` and `{END}`"));
+        return Err(format!("{PAGE} lacks the lines `{begin}` and `{END}`"));
     };
-    std::fs::write(&path, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}"))
+    std::fs::write(&path, format!("{head}{begin}\n\n{text}\n{END}{tail}"))
         .map_err(|error| format!("{PAGE}: {error}"))
 }
 
@@ -97,8 +97,8 @@ fn rows(scenario: &Scenario) -> Vec<Row> {
         ];
         return first.into_iter().chain(joins).collect();
     }
-    let cpu: [Row; 3] = if scenario.is_data() {
-        [
+    let cpu: Vec<Row> = if scenario.is_data() {
+        vec![
             ("CPU, µs a message delivered", 2, |f| {
                 f.whole * 1e6 / at(&f.report, &["data", "2"]).max(1.0)
             }),
@@ -106,10 +106,11 @@ fn rows(scenario: &Scenario) -> Vec<Row> {
             ("latency p99, ms", 1, |f| at(&f.report, &["data_latency", "p99"])),
         ]
     } else {
-        [
+        vec![
             ("CPU, µs a packet delivered", 2, Figures::micros),
             ("– of these in the kernel", 2, |f| f.system * 1e6 / f.packets.max(1.0)),
             ("packets lost", 0, |f| at(&f.report, &["total", "lost"])),
+            ("the tester's CPU, µs a packet", 2, Figures::tester_micros),
         ]
     };
     let latency: [Row; 2] = [
@@ -129,12 +130,12 @@ fn cost(scenario: &Scenario, figures: &Figures) -> f64 {
 }
 
 /// KiB for each participant.
-fn memory(figures: &Figures) -> f64 {
+pub(crate) fn memory(figures: &Figures) -> f64 {
     figures.memory / 1_024.0 / figures.participants.max(1.0)
 }
 
 /// A number in the report; a key of digits is an index.
-fn at(report: &Value, path: &[&str]) -> f64 {
+pub(crate) fn at(report: &Value, path: &[&str]) -> f64 {
     let step = |value: &'_ Value, key: &&str| match key.parse::<usize>() {
         Ok(index) => value.get(index).cloned(),
         Err(_) => value.get(*key).cloned(),
@@ -149,7 +150,7 @@ fn median(values: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-fn today() -> String {
+pub(crate) fn today() -> String {
     let output = std::process::Command::new("date").arg("+%Y-%m-%d").output();
     output.map_or_else(|_| "?".to_owned(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }

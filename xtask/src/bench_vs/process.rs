@@ -40,6 +40,8 @@ pub(crate) struct Sample {
     pub(crate) system: f64,
     /// Resident bytes.
     pub(crate) memory: f64,
+    /// CPU-seconds of the testers.
+    pub(crate) tester: f64,
 }
 
 /// A running server.
@@ -48,8 +50,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it answers.
-    pub(crate) fn start(lab: &Lab, software: &Software) -> Result<Self, String> {
+    /// Starts it with further flags and waits until it answers.
+    pub(crate) fn start(lab: &Lab, software: &Software, flags: &[&str]) -> Result<Self, String> {
         let ip = lab.server();
         let body = format!(
             "port: {PORT}\nrtc:\n  udp_port: 7892\n  tcp_port: 0\n  node_ip: {ip}\n  use_external_ip: false\n\
@@ -57,7 +59,7 @@ impl Server {
         );
         let (Software::Hearth(program) | Software::LiveKit(program)) = software;
         let mut command = lab.on_server_core(program);
-        command.args(["--config-body", &body, "--bind", &ip.to_string()]);
+        command.args(["--config-body", &body, "--bind", &ip.to_string()]).args(flags);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn();
         let child =
@@ -80,25 +82,29 @@ impl Server {
 
     /// What it has used so far.
     pub(crate) fn sample(&self) -> Result<Sample, String> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let text = std::fs::read_to_string(path).map_err(|_| "the server has ended".to_owned())?;
-        // The name in parentheses may hold spaces.
-        let fields: Vec<f64> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(|field| field.parse().unwrap_or(0.0))
-            .collect();
-        // proc(5): utime is field 14, stime 15, rss 24, of which the first two are gone here.
-        let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0.0);
-        Ok(Sample {
-            at: Duration::ZERO,
-            user: field(14) / TICKS_A_SECOND,
-            system: field(15) / TICKS_A_SECOND,
-            memory: field(24) * PAGE,
-        })
+        sample(self.child.id()).ok_or_else(|| "the server has ended".to_owned())
     }
+}
+
+/// What a process has used so far.
+fn sample(id: u32) -> Option<Sample> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name in parentheses may hold spaces.
+    let fields: Vec<f64> = text
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(|field| field.parse().unwrap_or(0.0))
+        .collect();
+    // proc(5): utime is field 14, stime 15, rss 24, of which the first two are gone here.
+    let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0.0);
+    Some(Sample {
+        user: field(14) / TICKS_A_SECOND,
+        system: field(15) / TICKS_A_SECOND,
+        memory: field(24) * PAGE,
+        ..Sample::default()
+    })
 }
 
 impl Drop for Server {
@@ -115,7 +121,7 @@ impl Drop for Server {
     }
 }
 
-/// Watches a server while the tester runs.
+/// Watches a server while testers run.
 pub(crate) struct Sampler<'a> {
     server: &'a Server,
     samples: Vec<Sample>,
@@ -126,34 +132,45 @@ impl<'a> Sampler<'a> {
         Self { server, samples: Vec::new() }
     }
 
-    /// Waits for the tester's end; returns what it wrote to standard error.
-    pub(crate) fn watch(&mut self, mut tester: Child, within: Duration) -> Result<String, String> {
+    /// Waits for the testers' end; returns what they wrote to standard error.
+    pub(crate) fn watch(
+        &mut self,
+        testers: &mut [Child],
+        within: Duration,
+    ) -> Result<String, String> {
+        let watched = self.until_all_ended(testers, within);
+        for tester in testers.iter_mut() {
+            if watched.is_err() {
+                let _ = tester.kill();
+            }
+            let _ = tester.wait();
+        }
+        watched?;
+        let mut text = String::new();
+        for stderr in testers.iter_mut().filter_map(|tester| tester.stderr.take()) {
+            let _ = { stderr }.read_to_string(&mut text);
+        }
+        Ok(text)
+    }
+
+    fn until_all_ended(&mut self, testers: &mut [Child], within: Duration) -> Result<(), String> {
         let began = clock();
         loop {
             let at = clock() - began;
-            match self.server.sample() {
-                Ok(sample) => self.samples.push(Sample { at, ..sample }),
-                Err(error) => {
-                    let _ = tester.kill();
-                    let _ = tester.wait();
-                    return Err(error);
-                }
+            let used = testers.iter().filter_map(|tester| sample(tester.id()));
+            let tester = used.map(|used| used.user + used.system).sum();
+            self.samples.push(Sample { at, tester, ..self.server.sample()? });
+            let mut running = 0;
+            for tester in testers.iter_mut() {
+                let ended = tester.try_wait().map_err(|error| error.to_string())?;
+                running += usize::from(ended.is_none());
             }
-            match tester.try_wait() {
-                Ok(Some(_)) => break,
-                Ok(None) if at > within => {
-                    let _ = tester.kill();
-                    return Err("the tester did not end in time".to_owned());
-                }
-                Ok(None) => std::thread::park_timeout(STEP),
-                Err(error) => return Err(error.to_string()),
+            match running {
+                0 => return Ok(()),
+                _ if at > within => return Err("the tester did not end in time".to_owned()),
+                _ => std::thread::park_timeout(STEP),
             }
         }
-        let mut text = String::new();
-        if let Some(mut stderr) = tester.stderr.take() {
-            let _ = stderr.read_to_string(&mut text);
-        }
-        Ok(text)
     }
 
     pub(crate) fn samples(&self) -> &[Sample] {

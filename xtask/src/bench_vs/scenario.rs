@@ -10,12 +10,12 @@ pub(crate) struct Scenario {
     /// For people.
     pub(crate) title: &'static str,
     /// Flags of the tester.
-    flags: &'static str,
+    pub(crate) flags: &'static str,
     /// All participants.
-    participants: u32,
-    joins_per_second: u32,
+    pub(crate) participants: u32,
+    pub(crate) joins_per_second: u32,
     /// After the last join.
-    seconds: u32,
+    pub(crate) seconds: u32,
 }
 
 const ALL: &[Scenario] = &[
