@@ -303,14 +303,14 @@ mod tests {
             let mut ring = PacketRing::new(MediaKind::Video);
             let (mut n, mut timestamp) = (0_u32, 0_u32);
             for _ in 0..3_000 {
-                n += 1 + u32::from(rng() % 50 == 0) * (rng() % 5);
+                n += 1 + u32::from(rng().is_multiple_of(50)) * (rng() % 5);
                 timestamp = timestamp.wrapping_add(match rng() % 100 {
                     0 => rng(),
                     1..=3 => rng() % 200_000,
                     4..=30 => 3_000,
                     _ => 0,
                 });
-                let len = if rng() % 4 == 0 { rng() % 200 } else { 1_000 + rng() % 200 };
+                let len = if rng().is_multiple_of(4) { rng() % 200 } else { 1_000 + rng() % 200 };
                 send(&mut ring, Codec::Vp8, n, timestamp, len as usize);
                 assert!(ring.packet(number(n)).is_some(), "seed {seed}: the newest is not there");
             }
