@@ -142,6 +142,12 @@ window.person = (() => {
       }
     },
 
+    /** Which encodings the sender is set to send. */
+    encodings(kind) {
+      const { encodings } = published[kind].track.sender.getParameters();
+      return encodings.map(({ rid, active }) => ({ rid, active }));
+    },
+
     /** What the sender of each encoding says, by rid. */
     async sending(kind) {
       const report = await published[kind].track.sender.getStats();

@@ -206,7 +206,7 @@ impl Answerer {
             answer.attributes.push("extmap", line);
         }
         // Also where the client has stopped sending: layers once left out stay out.
-        push_simulcast(&mut answer, &rids_of(media));
+        push_simulcast(&mut answer, media);
         if publishes {
             add_ids(&mut outcome.received, &agreed, false);
             outcome.published.push(Published {
@@ -318,11 +318,17 @@ fn is_data(media: &Media) -> bool {
         && formats.contains("webrtc-datachannel")
 }
 
-fn push_simulcast(answer: &mut Media, rids: &[&str]) {
-    for rid in rids {
+/// A paused encoding stays paused: Chromium starts every encoding that the answer does not mark.
+fn push_simulcast(answer: &mut Media, offer: &Media) {
+    let rids = rids_of(offer);
+    let paused = offer.attributes.simulcast().map(|simulcast| simulcast.paused).unwrap_or_default();
+    for rid in &rids {
         answer.attributes.push("rid", format_args!("{rid} recv"));
     }
     if !rids.is_empty() {
-        answer.attributes.push("simulcast", format_args!("recv {}", rids.join(";")));
+        let mark =
+            |rid: &&str| if paused.contains(rid) { format!("~{rid}") } else { (*rid).into() };
+        let list: Vec<String> = rids.iter().map(mark).collect();
+        answer.attributes.push("simulcast", format_args!("recv {}", list.join(";")));
     }
 }

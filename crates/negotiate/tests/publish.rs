@@ -191,6 +191,16 @@ fn encodings_are_lowest_first() {
 }
 
 #[test]
+fn an_encoding_that_the_client_has_paused_stays_paused() {
+    let mut client = publishing("a");
+    let rids = "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\n";
+    client.sections[0].extra += &format!("{rids}a=simulcast:send q;~h;~f\r\n");
+    let answer = handle(&mut publisher(), &client, &[video("a")]);
+    assert_eq!(answer.published[0].encodings.len(), 3);
+    assert!(answer.sdp.contains("a=simulcast:recv q;~h;~f\r\n"), "{}", answer.sdp);
+}
+
+#[test]
 fn extensions_and_feedback_are_those_that_both_know() {
     let answer = handle(&mut publisher(), &publishing("a"), &[video("a")]);
     let ids = answer.published[0].extensions;

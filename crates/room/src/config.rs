@@ -61,6 +61,8 @@ pub struct RoomConfig {
     pub fingerprint: Fingerprint,
     /// Sign refreshed tokens.
     pub keys: Arc<Keys>,
+    /// How long nobody watches an encoding before its publisher is told to stop it.
+    pub dynacast_pause_delay: Duration,
     /// Administrators may unmute tracks.
     pub enable_remote_unmute: bool,
 }
@@ -93,6 +95,7 @@ impl Default for RoomConfig {
             ice_lite: true,
             fingerprint: Fingerprint([0; 32]),
             keys: Arc::new(Keys::default()),
+            dynacast_pause_delay: Duration::from_secs(5),
             enable_remote_unmute: false,
         }
     }

@@ -12,6 +12,7 @@ mod config;
 mod data;
 mod data_track;
 mod negotiation;
+mod dynacast;
 mod pace;
 mod packet;
 mod participant;

@@ -64,6 +64,8 @@ impl Room {
         };
         self.send(key, Message::Answer(answer_message));
         self.trickle_out(key, SignalTarget::Publisher, &mid);
+        // The answer pauses what the offer says is paused, whatever the client was told since.
+        self.repeat_demands(key);
         self.published(now, key, answer.published);
         self.bound(now, key, &answer.bound, &answer.unbound);
         self.dirty.insert(key);

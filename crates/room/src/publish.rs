@@ -12,6 +12,7 @@ use std::time::Instant;
 use hearth_negotiate::Published;
 use hearth_plane::{Command, Source, TrackId};
 use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_response::Message};
+use hearth_units::MediaKind;
 
 use crate::Room;
 use crate::participant::Key;
@@ -102,6 +103,9 @@ impl Room {
         participant.publishing.tracks.push(id);
         let microphone = info.source() == proto::TrackSource::Microphone;
         let muted = info.muted;
+        if section.kind == MediaKind::Video {
+            self.dynacast.begin(now, id, muted);
+        }
         let spec = spec_of(section, source, microphone);
         self.track_sids.insert(info.sid.clone(), id);
         let publication = Publication {
@@ -132,6 +136,7 @@ impl Room {
         }
         track.spec = spec.clone();
         let home = track.home;
+        self.dynacast.note_track(id);
         self.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec.clone()) });
         for shard in self.relays.shards(id) {
             let mut spec = spec.clone();
@@ -184,6 +189,7 @@ impl Room {
         for shard in shards {
             self.command(shard, Command::SetUpTrackMuted { track: id, muted });
         }
+        self.dynacast.note_track(id);
         if muted {
             self.speakers.remove(id);
             self.tell_speakers();
@@ -224,6 +230,7 @@ impl Room {
         self.speakers.remove(id);
         self.tell_speakers();
         self.quality.forget_up(id);
+        self.dynacast.forget(id);
         for key in self.people.keys() {
             if let Some(participant) = self.people.get_mut(key) {
                 participant.wants.forget(&track.info.sid);

@@ -18,6 +18,7 @@ use hearth_signal::{Rng, room_sid, short_id};
 
 use crate::data_track::DataTracks;
 use crate::pace::Pace;
+use crate::dynacast::{Demand, Dynacast};
 use crate::participant::{Key, Participant};
 use crate::people::People;
 use crate::publication::Publication;
@@ -46,6 +47,7 @@ pub struct Room {
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
     /// Participants whose description changed during this input.
+    pub(crate) dynacast: Dynacast,
     pub(crate) dirty: BTreeSet<Key>,
     pub(crate) timers: Timers,
     pub(crate) pace: Pace,
@@ -96,6 +98,7 @@ impl Room {
         Self {
             id,
             config,
+        let dynacast = Dynacast::new(config.dynacast_pause_delay);
             rng,
             record,
             people: People::default(),
@@ -109,6 +112,7 @@ impl Room {
             dirty: BTreeSet::new(),
             timers: Timers { end, tick: None, over: false },
             pace: Pace::new(now),
+            dynacast,
             ids: 0,
             out: VecDeque::new(),
         }
@@ -163,7 +167,11 @@ impl Room {
                 self.encoding_started(track, encoding, ssrc);
             }
             Event::Levels { levels } => self.levels(&levels),
-            Event::Report(report) => {
+            Event::Report(mut report) => {
+                for track in &mut report.up {
+                    // Who sends nothing because nobody watches is well connected.
+                    track.idle |= self.dynacast.told(track.id) == Some(Demand::Off);
+                }
                 let (tracks, subscriptions) = (&self.tracks, &self.subscriptions);
                 let knows_up = |id| tracks.contains_key(&id);
                 let knows_down = |id| subscriptions.get(id).is_some();
@@ -210,6 +218,7 @@ impl Room {
             self.tell_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
+        self.dynacast.handle_timeout(now);
             self.close(now, proto::DisconnectReason::RoomClosed);
         }
         self.settle(now);
@@ -393,7 +402,8 @@ impl Room {
         self.out.push_back(Output::Closed);
     }
 
-    /// Negotiates with everybody whose description changed, and sees whether the room is empty.
+    /// Negotiates with everybody whose description changed, tells publishers what is watched, and
+    /// sees whether the room is empty.
     fn settle(&mut self, now: Instant) {
         if self.timers.over {
             return;
@@ -411,6 +421,7 @@ impl Room {
 }
 
 /// A `ParticipantUpdate`.
+        self.tell_demands(now);
 pub(crate) fn update(participants: Vec<proto::ParticipantInfo>) -> Message {
     Message::Update(proto::ParticipantUpdate { participants })
 }

@@ -208,6 +208,7 @@ impl Room {
         }
         self.send_reconnect(session, key);
         self.tell_everything(key);
+        self.repeat_demands(key);
         let room = Some(self.room_info());
         self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.refresh_token(now, key);

@@ -16,6 +16,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
 use crate::Room;
+use crate::dynacast::Demand;
 use crate::participant::Key;
 use crate::subscription::Subscription;
 use crate::wants::Settings;
@@ -147,6 +148,10 @@ impl Room {
     pub(crate) fn unsubscribe(&mut self, down: DownId) {
         let Some(gone) = self.subscriptions.remove(down) else { return };
         self.quality.forget_down(down);
+        if let Some(track) = self.tracks.get(&gone.track) {
+            let before = Demand::of(gone.wish, track.spec.encodings.len());
+            self.dynacast.note_wish(gone.track, before, Demand::Off);
+        }
         let Some(participant) = self.people.get_mut(gone.subscriber) else { return };
         let shard = participant.shard;
         participant.transports.remove_sender(down);
@@ -259,15 +264,18 @@ impl Room {
         let Some(track) = self.tracks.get(&id) else { return };
         let initial = Settings::initial(participant.preferences.adaptive_stream);
         let settings = participant.wants.settings(&track.info.sid).unwrap_or(initial);
-        let wish = settings.wish(&track.info, track.spec.encodings.len());
+        let encodings = track.spec.encodings.len();
+        let wish = settings.wish(&track.info, encodings);
         let found = self.subscriptions.find(subscriber, id);
         let Some(subscription) = found.and_then(|down| self.subscriptions.get_mut(down)) else {
             return;
         };
-        if subscription.spec.is_none() || subscription.wish.replace(wish) == Some(wish) {
+        if subscription.spec.is_none() || subscription.wish == Some(wish) {
             return;
         }
+        let before = Demand::of(subscription.wish.replace(wish), encodings);
         let down = subscription.down;
+        self.dynacast.note_wish(id, before, Demand::of(Some(wish), encodings));
         self.command_for(subscriber, Command::SetWish { down, wish });
     }
 

@@ -91,6 +91,8 @@ pub struct Rid<'a> {
 pub struct Simulcast<'a> {
     /// What the writer sends, in its order; the first of alternatives, pause marks removed.
     pub send: Vec<&'a str>,
+    /// What of that it does not send at present (`~`).
+    pub paused: Vec<&'a str>,
     /// What it receives.
     pub recv: Vec<&'a str>,
 }
@@ -276,28 +278,32 @@ impl Attributes {
         let mut simulcast = Simulcast::default();
         let mut fields = self.value("simulcast")?.split_ascii_whitespace();
         while let (Some(direction), Some(list)) = (fields.next(), fields.next()) {
-            let list = match direction {
-                "send" => (&mut simulcast.send, list),
-                "recv" => (&mut simulcast.recv, list),
+            match direction {
+                "send" => (simulcast.send, simulcast.paused) = rid_list(list),
+                "recv" => (simulcast.recv, _) = rid_list(list),
                 _ => return None,
-            };
-            *list.0 = rid_list(list.1);
+            }
         }
         Some(simulcast)
     }
 }
 
-/// At most 16 different ids.
-fn rid_list(list: &str) -> Vec<&str> {
+/// At most 16 different ids, and those of them that are marked as paused.
+fn rid_list(list: &str) -> (Vec<&str>, Vec<&str>) {
     let mut seen = BTreeSet::new();
-    list.strip_prefix("rid=")
+    let mut paused = Vec::new();
+    let rids = list
+        .strip_prefix("rid=")
         .unwrap_or(list)
         .split(';')
         .filter_map(|stream| stream.split(',').next())
-        .map(|rid| rid.trim_start_matches('~'))
-        .filter(|rid| is_rid(rid) && seen.insert(*rid))
+        .map(|mark| (mark.trim_start_matches('~'), mark))
+        .filter(|(rid, _)| is_rid(rid) && seen.insert(*rid))
         .take(16)
-        .collect()
+        .inspect(|(rid, mark)| paused.extend(mark.starts_with('~').then_some(*rid)))
+        .map(|(rid, _)| rid)
+        .collect();
+    (rids, paused)
 }
 
 fn is_rid(id: &str) -> bool {
@@ -339,16 +345,17 @@ mod tests {
     #[test]
     fn simulcast_lists_are_read_in_every_form() {
         let cases = [
-            ("send q;h;f", vec!["q", "h", "f"], vec![]),
-            ("send q;~h;f,g recv x", vec!["q", "h", "f"], vec!["x"]),
-            ("recv a send b;b", vec!["b"], vec!["a"]),
-            ("send rid=2;1;0", vec!["2", "1", "0"], vec![]),
-            ("send", vec![], vec![]),
+            ("send q;h;f", vec!["q", "h", "f"], vec![], vec![]),
+            ("send q;~h;f,g recv x", vec!["q", "h", "f"], vec!["h"], vec!["x"]),
+            ("recv ~a send b;b", vec!["b"], vec![], vec!["a"]),
+            ("send ~b;b;~", vec!["b"], vec!["b"], vec![]),
+            ("send rid=2;1;0", vec!["2", "1", "0"], vec![], vec![]),
+            ("send", vec![], vec![], vec![]),
         ];
-        for (text, send, recv) in cases {
+        for (text, send, paused, recv) in cases {
             let attributes = attributes("simulcast", text);
             let got = attributes.simulcast().unwrap();
-            assert_eq!((got.send, got.recv), (send, recv), "{text}");
+            assert_eq!((got.send, got.paused, got.recv), (send, paused, recv), "{text}");
         }
     }
 

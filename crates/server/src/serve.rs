@@ -204,6 +204,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         empty_timeout: limits.empty_timeout,
         departure_timeout: limits.departure_timeout,
         max_participants: limits.max_participants,
+        dynacast_pause_delay: limits.dynacast_pause_delay,
         server: identity,
         ice_lite: config.ice_lite(),
         keys: keys.clone(),

@@ -110,6 +110,48 @@ fn when_an_encoding_stops_a_lower_one_takes_over_until_it_returns() {
 }
 
 #[test]
+fn what_nobody_watched_and_was_not_sent_is_seen_soon_after_it_returns() {
+    for (highest, sent) in [(0, [true, false, false]), (1, [true, true, false])] {
+        let mut world = World::call(1, &[0], CLEAN);
+        world.wish(1, true, highest);
+        world.run_for(3 * SECOND);
+        world.publisher().enabled = sent;
+        world.run_for(60 * SECOND);
+        world.wish(1, true, 2);
+        let now = world.now;
+        world.viewer(1).reset_freeze(now);
+        world.run_for(SECOND / 5);
+        assert_eq!(world.report(1).current, Some(highest), "more is not there yet");
+        world.publisher().enabled = [true; 3];
+        let asked = world.publisher().plis;
+        let higher = |world: &mut World| world.report(1).current == Some(2);
+        assert!(world.run_until(SECOND / 2, higher), "{:?}", world.report(1));
+        world.run_for(3 * SECOND);
+        let (report, plis) = (world.report(1), world.publisher().plis);
+        assert!(report.longest_freeze < SECOND / 5, "{report:?}");
+        let faults = (report.jumps, report.picture_jumps, report.time_backwards);
+        assert_eq!((faults, report.undecodable), ((0, 0, 0), 0), "{report:?}");
+        assert!(plis[2] - asked[2] <= 2, "{plis:?} after {asked:?}");
+    }
+}
+
+#[test]
+fn a_camera_that_was_not_sent_at_all_is_seen_soon_after_it_returns() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.wish(1, false, 2);
+    world.run_for(3 * SECOND);
+    world.publisher().enabled = [false; 3];
+    world.run_for(60 * SECOND);
+    world.wish(1, true, 2);
+    world.run_for(SECOND / 5);
+    world.publisher().enabled = [true; 3];
+    let highest = |world: &mut World| world.report(1).current == Some(2);
+    assert!(world.run_until(SECOND / 2, highest), "{:?}", world.report(1));
+    let report = world.report(1);
+    assert_eq!((report.jumps, report.time_backwards, report.undecodable), (0, 0, 0), "{report:?}");
+}
+
+#[test]
 fn a_viewer_who_looks_away_gets_nothing_and_continues_with_a_key_frame() {
     let mut world = World::call(1, &[0, 0], CLEAN);
     world.run_for(3 * SECOND);

@@ -96,7 +96,8 @@ fn a_published_track_reaches_a_dual_subscriber() {
     let down = world.down_tracks();
     assert_eq!(down.len(), 2);
     assert!(down.iter().all(|spec| spec.peer == bob.primary && !spec.codecs.is_empty()));
-    assert_eq!(kinds(&world.take(&alice)), ["track_subscribed", "track_subscribed"]);
+    let told = kinds(&world.take(&alice));
+    assert_eq!(told, ["track_subscribed", "track_subscribed", "demand"], "the camera's");
     let wishes = world.commands.iter().filter(|(_, c)| matches!(c, Command::SetWish { .. }));
     assert_eq!(wishes.count(), 2);
 }

@@ -156,7 +156,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Reads the join response; leaves it in the world's list.
-    fn new(world: &World, session: SessionId, single: bool) -> Self {
+    pub(crate) fn new(world: &World, session: SessionId, single: bool) -> Self {
         let Some(Message::Join(join)) = world.signals[&session].first() else {
             panic!("the first message is not a join")
         };
@@ -318,6 +318,7 @@ pub(crate) fn kinds(messages: &[Message]) -> Vec<&'static str> {
             Message::PublishDataTrackResponse(_) => "data_track_published",
             Message::UnpublishDataTrackResponse(_) => "data_track_unpublished",
             Message::DataTrackSubscriberHandles(_) => "data_track_handles",
+            Message::SubscribedQualityUpdate(_) => "demand",
             Message::Pong(_) | Message::PongResp(_) => "pong",
             _ => "other",
         })

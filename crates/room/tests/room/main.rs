@@ -9,4 +9,6 @@ mod calls;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod dynacast;
+#[cfg(test)]
 mod rules;

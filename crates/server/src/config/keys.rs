@@ -30,6 +30,7 @@ const SUPPORTED: &[&str] = &[
     "room.departure_timeout",
     "room.max_participants",
     "room.enabled_codecs",
+    "video.dynacast_pause_delay",
 ];
 
 /// Keys of the reference server that are read and reported, and otherwise ignored.
@@ -112,7 +113,6 @@ const NOT_YET: &[&str] = &[
     "audio.smooth_intervals",
     "audio.active_red_encoding",
     "audio.enable_loss_proxying",
-    "video.dynacast_pause_delay",
     "video.codec_regression_threshold",
     "video.stream_tracker_manager.*",
     "room.enable_remote_unmute",

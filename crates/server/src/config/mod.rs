@@ -112,6 +112,8 @@ pub(crate) struct RoomLimits {
     pub(crate) max_participants: u32,
     /// MIME types; empty: all that are known.
     pub(crate) enabled_codecs: Vec<String>,
+    /// How long nobody watches an encoding before its publisher is told to stop it.
+    pub(crate) dynacast_pause_delay: Duration,
 }
 
 impl Config {
@@ -231,7 +233,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             region: raw.region.unwrap_or_default(),
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
-            room: room(raw.room)?,
+            room: room(raw.room, &raw.video)?,
             warnings,
         })
     }
@@ -359,7 +361,7 @@ fn log(dev: bool, level: Option<&str>, json: Option<bool>) -> Result<LogConfig, 
     Ok(LogConfig { level, json: json.unwrap_or(false) })
 }
 
-fn room(raw: raw::RawRoom) -> Result<RoomLimits, ConfigError> {
+fn room(raw: raw::RawRoom, video: &raw::RawVideo) -> Result<RoomLimits, ConfigError> {
     const SECONDS: &str = "0..=31536000 seconds";
     let seconds = |key, value, default| {
         ranged::<u64>(key, value, 0..=31_536_000, default, SECONDS).map(Duration::from_secs)
@@ -377,7 +379,19 @@ fn room(raw: raw::RawRoom) -> Result<RoomLimits, ConfigError> {
             "0..=4294967295, 0 for no limit",
         )?,
         enabled_codecs: raw.enabled_codecs.unwrap_or_default(),
+        dynacast_pause_delay: dynacast_pause_delay(video.dynacast_pause_delay)?,
     })
+}
+
+fn dynacast_pause_delay(value: Option<Duration>) -> Result<Duration, ConfigError> {
+    match value.unwrap_or(Duration::from_secs(5)) {
+        delay if delay <= Duration::from_secs(3_600) => Ok(delay),
+        delay => Err(ConfigError::Value {
+            key: "video.dynacast_pause_delay",
+            got: format!("{delay:?}"),
+            allowed: "0s..=1h",
+        }),
+    }
 }
 
 /// The first source that is present wins: `--keys`, `--key-file`, `key_file`, `keys`.
@@ -441,9 +455,28 @@ mod tests {
         assert_eq!((config.http_port(), config.udp_port()), (7880, 7882));
         assert_eq!(config.room().empty_timeout, Duration::from_secs(300));
         assert_eq!(config.room().departure_timeout, Duration::from_secs(20));
+        assert_eq!(config.room().dynacast_pause_delay, Duration::from_secs(5));
         assert!(
             config.room().auto_create && config.bind().is_empty() && config.warnings().is_empty()
         );
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        let delay = |text: &str| {
+            let config = load(&format!("video: {{dynacast_pause_delay: {text}}}"))?;
+            assert!(config.warnings().is_empty());
+            Ok::<_, String>(config.room().dynacast_pause_delay)
+        };
+        for (text, millis) in
+            [("5s", 5_000), ("500ms", 500), ("1m30s", 90_000), ("1.5s", 1_500), ("0", 0)]
+        {
+            assert_eq!(delay(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["5", "s", "5 s", "5x", "-5s", "1.5", "[5s]", "5s3", "''", "é", "1e9s"] {
+            let error = delay(text).unwrap_err();
+            assert!(error.contains("must be a duration such as 5s"), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -451,6 +484,10 @@ mod tests {
         for (yaml, said) in [
             ("port: 70000", "`port` is 70000; allowed: 0..=65535"),
             ("port: -1", "`port` is -1; allowed: 0..=65535"),
+            (
+                "video: {dynacast_pause_delay: 2h}",
+                "`video.dynacast_pause_delay` is 7200s; allowed: 0s..=1h",
+            ),
             ("port: abc", "c.yaml, line 2, column 7: `port` must be a whole number"),
             ("room: [1]", "c.yaml, line 2, column 7: `room` must be a section with keys below it"),
             (

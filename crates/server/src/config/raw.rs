@@ -5,6 +5,8 @@
 //! * **Out:** [`Raw`], or the first value of the wrong type, by key, place and expected type.
 //! * **Invariant:** a value is never quoted: it may be a secret in the wrong place.
 
+use std::time::Duration;
+
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
 
@@ -29,6 +31,7 @@ pub(crate) struct Raw {
     pub(crate) rtc: RawRtc,
     pub(crate) logging: RawLogging,
     pub(crate) room: RawRoom,
+    pub(crate) video: RawVideo,
 }
 
 /// `rtc`.
@@ -58,6 +61,12 @@ pub(crate) struct RawRoom {
     pub(crate) departure_timeout: Option<i128>,
     pub(crate) max_participants: Option<i128>,
     pub(crate) enabled_codecs: Option<Vec<String>>,
+}
+
+/// `video`.
+#[derive(Default)]
+pub(crate) struct RawVideo {
+    pub(crate) dynacast_pause_delay: Option<Duration>,
 }
 
 impl Raw {
@@ -90,6 +99,7 @@ impl Raw {
                 max_participants: whole(root, "room.max_participants")?,
                 enabled_codecs: codecs(root)?,
             },
+            video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
         })
     }
 }
@@ -164,6 +174,36 @@ fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongT
             None
         }
     })
+}
+
+fn duration(root: &Placed, key: &'static str) -> Result<Option<Duration>, WrongType> {
+    read(root, key, "a duration such as 5s, 500ms or 1m30s", |tree| {
+        as_text(tree).and_then(|text| duration_of(&text))
+    })
+}
+
+/// Numbers, each with its unit, as Go writes durations; a bare 0 has none.
+fn duration_of(text: &str) -> Option<Duration> {
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut total = Duration::ZERO;
+    let mut rest = if text == "0" { "0s" } else { text };
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c| !is_number(c))?);
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
+        let seconds = match unit {
+            "h" => 3_600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
 }
 
 /// `room.enabled_codecs`: a list of `{mime, fmtp_line}`; only the MIME type is used.
