@@ -6,13 +6,14 @@
 //! * **Invariant:** no input panics; everything a client can make grow has a bound.
 //! * **Not here:** SDP (`negotiate`), packets (`shard`), sockets (`runtime`, `http`).
 
+mod agenda;
 mod api;
 mod calls;
 mod config;
 mod data;
 mod data_track;
-mod negotiation;
 mod dynacast;
+mod negotiation;
 mod pace;
 mod packet;
 mod participant;

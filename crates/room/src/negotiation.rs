@@ -148,6 +148,7 @@ impl Room {
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
         subscriber.pending = Some(PendingOffer { id, since: now });
+        self.agenda.watch(key, now + ANSWER_TIMEOUT);
         if let Some(command) = added {
             self.command(shard, command);
         }

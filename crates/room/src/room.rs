@@ -16,9 +16,10 @@ use hearth_plane::{Command, DownId, Event, PeerId, RoomId, ShardId, TrackId};
 use hearth_signal::proto::{self, signal_response::Message};
 use hearth_signal::{Rng, room_sid, short_id};
 
+use crate::agenda::Agenda;
 use crate::data_track::DataTracks;
-use crate::pace::Pace;
 use crate::dynacast::{Demand, Dynacast};
+use crate::pace::Pace;
 use crate::participant::{Key, Participant};
 use crate::people::People;
 use crate::publication::Publication;
@@ -46,10 +47,12 @@ pub struct Room {
     pub(crate) data_tracks: DataTracks,
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
-    /// Participants whose description changed during this input.
     pub(crate) dynacast: Dynacast,
+    /// Participants whose description changed during this input.
     pub(crate) dirty: BTreeSet<Key>,
     pub(crate) timers: Timers,
+    /// Deadlines of participants.
+    pub(crate) agenda: Agenda,
     pub(crate) pace: Pace,
     ids: u32,
     out: VecDeque<Output>,
@@ -95,10 +98,10 @@ impl Room {
             told: (0, 0),
         };
         let end = Some(now + config.empty_timeout);
+        let dynacast = Dynacast::new(config.dynacast_pause_delay);
         Self {
             id,
             config,
-        let dynacast = Dynacast::new(config.dynacast_pause_delay);
             rng,
             record,
             people: People::default(),
@@ -109,10 +112,11 @@ impl Room {
             data_tracks: DataTracks::default(),
             speakers: Speakers::default(),
             quality: Quality::default(),
+            dynacast,
             dirty: BTreeSet::new(),
             timers: Timers { end, tick: None, over: false },
+            agenda: Agenda::default(),
             pace: Pace::new(now),
-            dynacast,
             ids: 0,
             out: VecDeque::new(),
         }
@@ -207,9 +211,14 @@ impl Room {
         if self.timers.over {
             return;
         }
-        for key in self.people.keys() {
+        for key in self.agenda.take_due(now) {
             self.participant_timeout(now, key);
+            let deadlines = self.people.get(key).and_then(|p| p.deadlines().min());
+            if let Some(at) = deadlines {
+                self.agenda.watch(key, at);
+            }
         }
+        self.dynacast.handle_timeout(now);
         let waiting = self.pace.take_due(now);
         self.announce_together(waiting);
         if self.timers.tick.is_some_and(|at| at <= now) {
@@ -218,7 +227,6 @@ impl Room {
             self.tell_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
-        self.dynacast.handle_timeout(now);
             self.close(now, proto::DisconnectReason::RoomClosed);
         }
         self.settle(now);
@@ -229,9 +237,10 @@ impl Room {
         if self.timers.over {
             return None;
         }
-        let people = self.people.iter().flat_map(Participant::deadlines);
-        let own = [self.timers.end, self.timers.tick, self.pace.poll_timeout()];
-        own.into_iter().flatten().chain(people).min()
+        let parts =
+            [self.agenda.poll_timeout(), self.pace.poll_timeout(), self.dynacast.poll_timeout()];
+        let own = [self.timers.end, self.timers.tick].into_iter().chain(parts);
+        own.flatten().min()
     }
 
     /// The next thing to be done; call until `None`.
@@ -304,7 +313,7 @@ impl Room {
     /// little later if much is being told.
     pub(crate) fn announce(&mut self, key: Key) {
         let Some(info) = self.info(key) else { return };
-        self.tell(key, &info);
+        self.tell(key, key, &info);
         // What is said about tracks must not come before who publishes them.
         let publishes = !info.tracks.is_empty() || !info.data_tracks.is_empty();
         if publishes || !self.pace.defer(key) {
@@ -316,7 +325,7 @@ impl Room {
     pub(crate) fn announce_together(&mut self, about: impl IntoIterator<Item = Key>) {
         let shown = |key: &Key| self.people.get(*key).is_some_and(|p| !p.is_hidden());
         let about = about.into_iter().filter(shown);
-        let infos: Vec<_> = about.filter_map(|key| self.info(key)).collect();
+        let infos: Vec<_> = about.filter_map(|key| Some((key, self.info(key)?))).collect();
         if infos.is_empty() {
             return;
         }
@@ -328,7 +337,8 @@ impl Room {
                 continue;
             }
             let told = &mut participant.told;
-            let news: Vec<_> = infos.iter().filter(|info| told.note(info)).cloned().collect();
+            let news = infos.iter().filter(|(about, info)| told.note(*about, info));
+            let news: Vec<_> = news.map(|(_, info)| info.clone()).collect();
             if !news.is_empty() {
                 self.send(recipient, update(news));
             }
@@ -336,9 +346,9 @@ impl Room {
     }
 
     /// Tells one participant about another, unless it knows.
-    pub(crate) fn tell(&mut self, recipient: Key, info: &proto::ParticipantInfo) {
+    pub(crate) fn tell(&mut self, recipient: Key, about: Key, info: &proto::ParticipantInfo) {
         let Some(participant) = self.people.get_mut(recipient) else { return };
-        if participant.session.is_some() && participant.told.note(info) {
+        if participant.session.is_some() && participant.told.note(about, info) {
             self.send(recipient, update(vec![info.clone()]));
         }
     }
@@ -411,6 +421,7 @@ impl Room {
         while let Some(key) = self.dirty.pop_first() {
             self.negotiate(now, key);
         }
+        self.tell_demands(now);
         self.pace.handle_time(now);
         if self.people.iter().any(|p| !p.is_dependent()) {
             self.timers.end = None;
@@ -421,7 +432,6 @@ impl Room {
 }
 
 /// A `ParticipantUpdate`.
-        self.tell_demands(now);
 pub(crate) fn update(participants: Vec<proto::ParticipantInfo>) -> Message {
     Message::Update(proto::ParticipantUpdate { participants })
 }

@@ -23,6 +23,7 @@ use crate::participant::{
 use crate::publication::Publishing;
 use crate::room::update;
 use crate::transport::{Shape, Transports, credentials};
+use crate::updates::as_left;
 use crate::{Join, JoinError, Room, SessionId, authorize};
 
 /// Whoever is not active by then is removed.
@@ -66,7 +67,7 @@ impl Room {
         }
         let info = self.info(key);
         if let (Some(participant), Some(info)) = (self.people.get_mut(key), info) {
-            participant.told.note(&info);
+            participant.told.note(key, &info);
         }
         self.announce(key);
     }
@@ -137,26 +138,22 @@ impl Room {
                 remove: None,
             },
         });
+        self.agenda.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
         key
     }
 
     fn send_join(&mut self, session: SessionId, key: Key) {
-        let others: Vec<_> = self
-            .people
-            .iter()
-            .filter(|p| p.key != key && !p.is_hidden())
-            .map(|p| p.info(&self.tracks, &self.data_tracks))
-            .collect();
+        let others = self.seen_by(key, |other| other != key);
         let Some(info) = self.info(key) else { return };
         let room = self.room_info();
         let Some(participant) = self.people.get_mut(key) else { return };
-        for other in &others {
-            participant.told.note(other);
+        for (other, info) in &others {
+            participant.told.note(*other, info);
         }
-        participant.told.note(&info);
+        participant.told.note(key, &info);
         let response = proto::JoinResponse {
             room: Some(room),
-            other_participants: others,
+            other_participants: others.into_iter().map(|(_, info)| info).collect(),
             server_version: self.config.server.version.clone(),
             server_region: self.config.server.region.clone(),
             ice_servers: self.config.ice_servers(),
@@ -208,10 +205,10 @@ impl Room {
         }
         self.send_reconnect(session, key);
         self.tell_everything(key);
-        self.repeat_demands(key);
         let room = Some(self.room_info());
         self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.refresh_token(now, key);
+        self.repeat_demands(key);
         self.restart_subscriber(now, key);
     }
 
@@ -228,22 +225,26 @@ impl Room {
 
     /// Who left, and everybody who is here, whatever the client knew.
     fn tell_everything(&mut self, key: Key) {
-        let infos: Vec<_> = self
-            .people
-            .iter()
-            .filter(|p| p.key == key || !p.is_hidden())
-            .map(|p| p.info(&self.tracks, &self.data_tracks))
-            .collect();
-        let is_here = |sid: &str| infos.iter().any(|info| info.sid == sid);
+        let seen = self.seen_by(key, |_| true);
         let Some(participant) = self.people.get_mut(key) else { return };
-        let left = participant.told.take_left(is_here);
-        for info in &infos {
-            participant.told.note(info);
+        let mut left = participant.told.take_missed();
+        let is_seen = |key: Key| seen.binary_search_by_key(&key, |(key, _)| *key).is_ok();
+        let unseen = participant.told.take_unseen(is_seen);
+        for (about, info) in &seen {
+            participant.told.note(*about, info);
         }
+        left.extend(unseen.into_iter().filter_map(|key| Some(as_left(&self.info(key)?))));
         if !left.is_empty() {
             self.send(key, update(left));
         }
-        self.send(key, update(infos));
+        self.send(key, update(seen.into_iter().map(|(_, info)| info).collect()));
+    }
+
+    /// Those of them whom `viewer` may know, itself included, in the order of their keys.
+    fn seen_by(&self, viewer: Key, of: impl Fn(Key) -> bool) -> Vec<(Key, proto::ParticipantInfo)> {
+        let shown = self.people.iter().filter(|p| p.key == viewer || !p.is_hidden());
+        let shown = shown.filter(|p| of(p.key));
+        shown.map(|p| (p.key, p.info(&self.tracks, &self.data_tracks))).collect()
     }
 
     /// Dual: offers anew with new credentials, since the client may have missed anything.
@@ -299,6 +300,7 @@ impl Room {
                 self.close_session(session);
                 if let Some(participant) = self.people.get_mut(key) {
                     participant.deadlines.remove = Some(now + GRACE);
+                    self.agenda.watch(key, now + GRACE);
                 }
             }
             None => self.remove(now, key, DisconnectReason::ConnectionTimeout),
@@ -327,6 +329,7 @@ impl Room {
         let unix = self.unix(now);
         let Some(participant) = self.people.get_mut(key) else { return };
         participant.deadlines.refresh = now + REFRESH;
+        self.agenda.watch(key, now + REFRESH);
         let mut claims = participant.claims.clone();
         if participant.permission != permission_of(&claims.video) {
             apply_permission(&mut claims.video, &participant.permission);
@@ -372,6 +375,7 @@ impl Room {
         self.remove_data_tracks(key);
         self.speakers.forget(key);
         self.quality.forget(key);
+        self.agenda.forget(key);
         self.dirty.remove(&key);
         if self.pace.forget(key) {
             // Who waits for news of a successor has forgotten its predecessor.
@@ -391,16 +395,18 @@ impl Room {
         for recipient in self.people.keys() {
             let Some(participant) = self.people.get_mut(recipient) else { continue };
             if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
-                participant.told.forget(&info.sid);
+                participant.told.forget(key);
+            } else if participant.session.is_none() {
+                participant.told.miss(key, &info);
             } else {
-                self.tell(recipient, &info);
+                self.tell(recipient, key, &info);
             }
         }
     }
 }
 
 impl Participant {
-    /// Everything that becomes due by itself.
+    /// Everything that becomes due by itself. Who sets one of them tells the room's agenda.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let offer = self.transports.subscriber.as_ref().and_then(|s| s.pending);
         let answer = offer

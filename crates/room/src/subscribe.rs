@@ -101,7 +101,7 @@ impl Room {
         let muted = track.info.muted;
         let Some(info) = self.info(publisher) else { return };
         let stream_id = format!("{}|{sid}", info.sid);
-        self.tell(subscriber, &info);
+        self.tell(subscriber, publisher, &info);
         let ssrc = self.next_ssrc();
         let rtx_ssrc = (kind == MediaKind::Video).then(|| self.next_ssrc());
         let Some(participant) = self.people.get_mut(subscriber) else { return };

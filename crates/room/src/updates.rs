@@ -1,66 +1,72 @@
 //! Who was told what about whom.
 //!
-//! * **Owns:** for one recipient, the sid, identity and version of everybody it knows.
-//! * **In:** what is about to be sent; who is here.
-//! * **Out:** whether it is news; who left while the recipient was away.
-//! * **Invariant:** versions told about one sid never go down. As large as the room, since whoever
-//!   leaves is forgotten when the recipient is told.
+//! * **Owns:** for one recipient, the version of everybody it knows, and who left while it was away.
+//! * **In:** what is about to be sent; who leaves; who is here.
+//! * **Out:** whether it is news; who is gone.
+//! * **Invariant:** versions told about one participant never go down. As large as the room, since
+//!   whoever leaves is forgotten when the recipient is told; eight bytes for each, because in a room of a
+//!   thousand there are a million of them.
 //! * **livekit-server:** `pkg/rtc/participant_signal.go`.
 
 use std::collections::BTreeMap;
 
 use hearth_signal::proto::{ParticipantInfo, participant_info::State};
 
+use crate::participant::Key;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    known: BTreeMap<String, Seen>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    identity: String,
-    version: u32,
+    known: BTreeMap<Key, u32>,
+    missed: Vec<ParticipantInfo>,
 }
 
 impl Told {
     /// Notes that `info` is about to be sent; false if the recipient knows it already.
-    pub(crate) fn note(&mut self, info: &ParticipantInfo) -> bool {
+    pub(crate) fn note(&mut self, about: Key, info: &ParticipantInfo) -> bool {
         if info.state() == State::Disconnected {
-            return self.known.remove(&info.sid).is_some();
+            return self.known.remove(&about).is_some();
         }
-        if let Some(seen) = self.known.get_mut(&info.sid) {
-            let news = info.version > seen.version;
-            seen.version = seen.version.max(info.version);
-            return news;
-        }
-        let seen = Seen { identity: info.identity.clone(), version: info.version };
-        self.known.insert(info.sid.clone(), seen);
-        true
+        let Some(version) = self.known.get_mut(&about) else {
+            self.known.insert(about, info.version);
+            return true;
+        };
+        let news = info.version > *version;
+        *version = info.version.max(*version);
+        news
     }
 
-    /// Forgets a sid that the recipient sees replaced by another of the same identity.
-    pub(crate) fn forget(&mut self, sid: &str) {
-        self.known.remove(sid);
+    /// Forgets one that the recipient sees replaced by another of the same identity.
+    pub(crate) fn forget(&mut self, about: Key) {
+        self.known.remove(&about);
     }
 
-    /// Those the recipient believes to be here and who are not, as it shall be told.
-    pub(crate) fn take_left(&mut self, is_here: impl Fn(&str) -> bool) -> Vec<ParticipantInfo> {
-        let mut left = Vec::new();
-        self.known.retain(|sid, seen| {
-            let here = is_here(sid);
-            if !here {
-                left.push(ParticipantInfo {
-                    sid: sid.clone(),
-                    identity: seen.identity.clone(),
-                    state: State::Disconnected.into(),
-                    version: seen.version.saturating_add(1),
-                    ..ParticipantInfo::default()
-                });
-            }
-            here
-        });
-        left
+    /// Notes who left while the recipient is away.
+    pub(crate) fn miss(&mut self, about: Key, info: &ParticipantInfo) {
+        if self.known.remove(&about).is_some() {
+            self.missed.push(as_left(info));
+        }
+    }
+
+    /// Who left while the recipient was away, as it shall be told.
+    pub(crate) fn take_missed(&mut self) -> Vec<ParticipantInfo> {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// Forgets those the recipient knows and may see no longer.
+    pub(crate) fn take_unseen(&mut self, is_seen: impl Fn(Key) -> bool) -> Vec<Key> {
+        self.known.extract_if(.., |key, _| !is_seen(*key)).map(|(key, _)| key).collect()
+    }
+}
+
+/// No more of one who left than who it was.
+pub(crate) fn as_left(info: &ParticipantInfo) -> ParticipantInfo {
+    ParticipantInfo {
+        sid: info.sid.clone(),
+        identity: info.identity.clone(),
+        state: State::Disconnected.into(),
+        version: info.version.saturating_add(1),
+        ..ParticipantInfo::default()
     }
 }
 
@@ -68,30 +74,44 @@ impl Told {
 mod tests {
     use super::*;
 
+    const A: Key = Key(1);
+
     #[test]
     fn only_a_higher_version_is_news() {
         let mut told = Told::default();
-        let sent: Vec<bool> = [1, 1, 3, 2, 4].map(|version| told.note(&info(version))).to_vec();
+        let sent: Vec<bool> = [1, 1, 3, 2, 4].map(|version| told.note(A, &info(version))).to_vec();
         assert_eq!(sent, [true, false, true, false, true]);
+        assert!(told.note(Key(2), &info(1)), "another participant");
     }
 
     #[test]
     fn leaving_is_told_once_and_only_to_those_who_knew() {
         let mut told = Told::default();
         let gone = ParticipantInfo { state: State::Disconnected.into(), ..info(9) };
-        assert!(!told.note(&gone));
-        assert!(told.note(&info(1)));
-        assert!(told.note(&gone));
-        assert!(!told.note(&gone));
+        assert!(!told.note(A, &gone));
+        assert!(told.note(A, &info(1)));
+        assert!(told.note(A, &gone));
+        assert!(!told.note(A, &gone));
     }
 
     #[test]
-    fn who_left_during_an_absence_is_listed_once() {
+    fn who_left_during_an_absence_is_listed_once_and_only_if_known() {
         let mut told = Told::default();
-        assert!(told.note(&info(3)));
-        let left = told.take_left(|_| false);
+        assert!(told.note(A, &info(3)));
+        told.miss(A, &info(3));
+        told.miss(Key(2), &info(7));
+        let left = told.take_missed();
         assert_eq!((left.len(), left[0].identity.as_str(), left[0].version), (1, "a", 4));
-        assert_eq!(told.take_left(|_| false), []);
+        assert_eq!((told.take_missed(), told.take_unseen(|_| false)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn who_is_seen_no_longer_is_listed_once() {
+        let mut told = Told::default();
+        told.note(A, &info(3));
+        told.note(Key(2), &info(3));
+        assert_eq!(told.take_unseen(|key| key == A), [Key(2)]);
+        assert_eq!(told.take_unseen(|key| key == A), []);
     }
 
     fn info(version: u32) -> ParticipantInfo {
