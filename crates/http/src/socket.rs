@@ -63,7 +63,7 @@ impl Connection {
         first: Box<SignalResponse>,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let end = match self.send(&first).await {
+        let end = match self.begin(first).await {
             Ok(()) => self.serve(&mut stopping).await,
             Err(end) => end,
         };
@@ -72,6 +72,12 @@ impl Connection {
         // The room learns of the end before the client has answered the close frame.
         drop(session);
         close(socket, end, left).await;
+    }
+
+    /// Takes the message, because in a large room it is hundreds of kilobytes and a connection lasts
+    /// for hours.
+    async fn begin(&mut self, first: Box<SignalResponse>) -> Result<(), End> {
+        self.send(&first).await
     }
 
     async fn serve(&mut self, stopping: &mut watch::Receiver<bool>) -> End {
