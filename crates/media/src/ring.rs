@@ -150,11 +150,15 @@ impl PacketRing {
     /// Where the next packet goes; begins a lap if it is time.
     fn place(&mut self, meta: &PacketMeta, len: usize) -> usize {
         let kept = meta.codec.clock_rate().saturating_mul(KEPT_SECONDS);
-        // A clock that jumped makes things old: they are of no use any more.
-        let is_old = |then: u32| meta.timestamp.wrapping_sub(then) >= kept;
+        // A packet may be late by a second; a clock that jumps further makes things old.
+        let age = |then: u32| match meta.timestamp.wrapping_sub(then) {
+            late if late > u32::MAX - kept => 0,
+            age => age,
+        };
+        let is_old = |then: u32| age(then) >= kept;
         let capacity = self.bytes.len();
         // A quarter more: the newest packet of the first block must be old when it is written over.
-        let ended = |began: u32| meta.timestamp.wrapping_sub(began) >= kept / 4 * 5;
+        let ended = |began: u32| age(began) >= kept / 4 * 5;
         let lap_is_full = self.offset >= LAP_BLOCKS * BLOCK && self.lap_began.is_some_and(ended);
         if self.offset + len > capacity || lap_is_full {
             (self.before_end, self.before_gone) = (self.offset, 0);
@@ -163,7 +167,9 @@ impl PacketRing {
         let last = (self.offset + len).saturating_sub(1) / BLOCK;
         let touched = self.marks.get(self.offset / BLOCK..=last).unwrap_or_default();
         let is_needed = |mark: &Mark| mark.lap + 1 == self.lap && !is_old(mark.timestamp);
-        let behind = self.offset < self.before_end && self.before_end + len <= capacity;
+        // Only if the room behind is worth what a lap that soon ends there would cost.
+        let saved = self.before_end.saturating_sub(self.offset);
+        let behind = saved > 0 && capacity - self.before_end >= saved.max(len);
         if behind && touched.iter().any(is_needed) { self.before_end } else { self.offset }
     }
 
@@ -284,6 +290,38 @@ mod tests {
             }
             let kept = kept(&ring, quiet + 190);
             assert!(kept >= 190 + 25, "{kept} after {quiet}");
+        }
+    }
+
+    #[test]
+    fn a_fast_stream_of_packets_of_any_size_keeps_half_the_buffer() {
+        for rate in [300, 700, 900] {
+            let mut ring = PacketRing::new(MediaKind::Video);
+            for n in 0..rate * 6 {
+                let len = 200 + (n * 7_919) % 1_000;
+                send(&mut ring, Codec::Vp8, n, n * (90_000 / rate), len as usize);
+                if n > rate * 2 && n % 37 == 0 {
+                    let bytes: u32 =
+                        (n - kept(&ring, n + 1)..n).map(|n| 200 + (n * 7_919) % 1_000).sum();
+                    assert!(bytes >= 150 << 10, "{bytes} at packet {n} of {rate} a second");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_packet_costs_nothing() {
+        for late_by in [10, 40, 90] {
+            let mut ring = PacketRing::new(MediaKind::Video);
+            for n in 0..1_500 {
+                if n % 200 != 7 {
+                    send(&mut ring, Codec::Vp8, n, n * 500, 1_100);
+                }
+                if n > 400 && n % 200 == 7 + late_by {
+                    send(&mut ring, Codec::Vp8, n - late_by, (n - late_by) * 500, 1_100);
+                    assert!(kept(&ring, n + 1) >= 180, "{} after {n}", kept(&ring, n + 1));
+                }
+            }
         }
     }
 

@@ -174,7 +174,8 @@ impl Room {
             Event::Report(mut report) => {
                 for track in &mut report.up {
                     // Who sends nothing because nobody watches is well connected.
-                    track.idle |= self.dynacast.told(track.id) == Some(Demand::Off);
+                    track.idle |=
+                        track.expected == 0 && self.dynacast.told(track.id) == Some(Demand::Off);
                 }
                 let (tracks, subscriptions) = (&self.tracks, &self.subscriptions);
                 let knows_up = |id| tracks.contains_key(&id);

@@ -394,10 +394,10 @@ impl Room {
         let replaced = reason == DisconnectReason::DuplicateIdentity;
         for recipient in self.people.keys() {
             let Some(participant) = self.people.get_mut(recipient) else { continue };
-            if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
-                participant.told.forget(key);
-            } else if participant.session.is_none() {
+            if participant.session.is_none() {
                 participant.told.miss(key, &info);
+            } else if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
+                participant.told.forget(key);
             } else {
                 self.tell(recipient, key, &info);
             }
