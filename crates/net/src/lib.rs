@@ -4,7 +4,8 @@
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
 //! * [`host_addresses`] lists the machine's own addresses.
-//! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs.
+//! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
+//!   [`resident_bytes`] is what it has.
 //!
 //! Both platforms offer the same names, so no other crate asks which one it is.
 
