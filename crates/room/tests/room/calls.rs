@@ -268,6 +268,24 @@ fn a_resume_keeps_the_participant_and_restarts_ice() {
 }
 
 #[test]
+fn who_was_replaced_and_left_during_an_absence_is_told_as_gone() {
+    let mut world = World::new();
+    let (alice, bob) = two(&mut world, World::join_dual);
+    world.room.handle_session_closed(world.now, bob.session);
+    let again = world.join_dual("alice");
+    again.send(&mut world, Request::Leave(proto::LeaveRequest::default()));
+
+    let session = world.try_join(claims("bob"), proto_resume(&bob), 0).unwrap();
+    let seen = updates(&world.signals.remove(&session).unwrap());
+    let gone: Vec<&str> = seen
+        .iter()
+        .filter(|info| info.state() == State::Disconnected)
+        .map(|info| info.sid.as_str())
+        .collect();
+    assert_eq!(gone, [alice.sid.as_str()]);
+}
+
+#[test]
 fn an_unknown_session_is_told_to_start_over() {
     let mut world = World::new();
     let alice = world.join_dual("alice");
