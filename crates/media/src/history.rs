@@ -107,9 +107,18 @@ impl History {
         newest.minus(u64::from(behind))
     }
 
+    /// Brings the place of the next record into the cache.
+    pub(crate) fn warm(&self) -> bool {
+        self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.valid)
+    }
+
     fn slot(&mut self, index: u64) -> Option<&mut Record> {
-        let at = (index % self.records.len() as u64) as usize;
+        let at = self.place(index);
         self.records.get_mut(at)
+    }
+
+    fn place(&self, index: u64) -> usize {
+        (index % self.records.len() as u64) as usize
     }
 
     fn millis(&self, now: Instant) -> u16 {

@@ -52,6 +52,9 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
+        for down in peer.dirty.iter().filter_map(|key| self.downs.get(*key)) {
+            down.down.warm();
+        }
         while let Some(&down_key) = peer.dirty.last() {
             if let Some(down) = self.downs.get_mut(down_key) {
                 if let Some(track) = self.tracks.get(down.track) {

@@ -96,18 +96,19 @@ pub(crate) struct QualityWindow {
 }
 
 /// A subscription.
+#[repr(C)] // What every packet reads comes first.
 pub(crate) struct DownEntry {
-    pub(crate) id: DownId,
     /// Key of the subscriber.
     pub(crate) peer: usize,
     /// Key of the track.
     pub(crate) track: usize,
-    pub(crate) down: DownTrack,
     /// Position in the track's packets, counted as `flushed + pending`.
     pub(crate) cursor: u64,
     pub(crate) queued: bool,
     /// Packets that overtook the start of the key frame that was switched to.
     pub(crate) catch_up: Option<CatchUp>,
+    pub(crate) down: DownTrack,
+    pub(crate) id: DownId,
     pub(crate) next_sender_report: Instant,
     /// Cumulative loss by the subscriber's reports.
     pub(crate) lost: i32,
