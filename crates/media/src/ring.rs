@@ -25,6 +25,9 @@ const BLOCK: usize = 4 * 1024;
 /// A lap has at least so many blocks, so that one of them is a small part of a second.
 const LAP_BLOCKS: usize = 8;
 
+/// Slots of a ring that is new.
+const FIRST_SLOTS: usize = 64;
+
 /// What is decided once per packet, whoever gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketMeta {
@@ -61,8 +64,8 @@ pub struct UpPacket<'a> {
 
 #[derive(Debug)]
 struct Slot {
-    lap: u64,
-    start: usize,
+    lap: u32,
+    start: u32,
     descriptor_len: u8,
     payload_len: u16,
     meta: PacketMeta,
@@ -71,19 +74,23 @@ struct Slot {
 /// The newest packet that begins in a block.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
-    lap: u64,
+    lap: u32,
     timestamp: u32,
 }
 
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct PacketRing {
-    slots: Box<[Option<Slot>]>,
+    /// By sequence number, modulo their count: as many as a second takes. Grows by doubling, within its
+    /// capacity.
+    slots: Vec<Option<Slot>>,
+    /// The newest that may have been written over before the slots grew.
+    forgotten: Option<ExtSeq>,
     bytes: Box<[u8]>,
     /// By block of `bytes`.
     marks: Box<[Mark]>,
     /// How often writing began again at the first byte, and the RTP time of the first packet since.
-    lap: u64,
+    lap: u32,
     lap_began: Option<u32>,
     /// Where the next packet goes.
     offset: usize,
@@ -99,8 +106,11 @@ impl PacketRing {
             MediaKind::Video => (512, 384 * 1024),
             MediaKind::Audio => (128, 16 * 1024),
         };
+        let mut slots = Vec::with_capacity(packets);
+        slots.resize_with(FIRST_SLOTS, || None);
         Self {
-            slots: std::iter::repeat_with(|| None).take(packets).collect(),
+            slots,
+            forgotten: None,
             bytes: vec![0; bytes].into_boxed_slice(),
             marks: vec![Mark::default(); bytes.div_ceil(BLOCK)].into_boxed_slice(),
             lap: 1,
@@ -111,18 +121,24 @@ impl PacketRing {
         }
     }
 
-    /// Stores a packet; false if it is a duplicate, or older than the one in its slot.
+    /// Stores a packet; false if it is a duplicate, or so old that it may be one.
     pub(crate) fn insert(&mut self, meta: PacketMeta, descriptor: &[u8], payload: &[u8]) -> bool {
         let descriptor = if descriptor.len() > MAX_DESCRIPTOR { &[] } else { descriptor };
         let len = descriptor.len() + payload.len();
-        let index = self.index(meta.seq);
-        let taken = self.slots.get(index).and_then(Option::as_ref);
+        let taken = self.slot(meta.seq);
         if taken.is_some_and(|old| old.meta.seq >= meta.seq)
+            || self.forgotten.is_some_and(|forgotten| meta.seq <= forgotten)
             || len > self.bytes.len()
             || payload.len() > usize::from(u16::MAX)
         {
             return false;
         }
+        while self.slot(meta.seq).is_some_and(|old| !is_old(&meta, old.meta.timestamp)) {
+            if !self.grow() {
+                break;
+            }
+        }
+        let index = self.index(meta.seq);
         let start = self.place(&meta, len);
         let room = self.bytes.get_mut(start..start + len).zip(self.slots.get_mut(index));
         let Some((bytes, slot)) = room else { return false };
@@ -139,7 +155,7 @@ impl PacketRing {
         }
         *slot = Some(Slot {
             lap: self.lap,
-            start,
+            start: start as u32,
             descriptor_len: descriptor.len() as u8,
             payload_len: payload.len() as u16,
             meta,
@@ -149,24 +165,18 @@ impl PacketRing {
 
     /// Where the next packet goes; begins a lap if it is time.
     fn place(&mut self, meta: &PacketMeta, len: usize) -> usize {
-        let kept = meta.codec.clock_rate().saturating_mul(KEPT_SECONDS);
-        // A packet may be late by a second; a clock that jumps further makes things old.
-        let age = |then: u32| match meta.timestamp.wrapping_sub(then) {
-            late if late > u32::MAX - kept => 0,
-            age => age,
-        };
-        let is_old = |then: u32| age(then) >= kept;
         let capacity = self.bytes.len();
         // A quarter more: the newest packet of the first block must be old when it is written over.
-        let ended = |began: u32| age(began) >= kept / 4 * 5;
+        let ended = |began: u32| age(meta, began) >= kept(meta) / 4 * 5;
         let lap_is_full = self.offset >= LAP_BLOCKS * BLOCK && self.lap_began.is_some_and(ended);
         if self.offset + len > capacity || lap_is_full {
             (self.before_end, self.before_gone) = (self.offset, 0);
-            (self.lap, self.offset, self.lap_began) = (self.lap + 1, 0, None);
+            (self.lap, self.offset, self.lap_began) = (self.lap.wrapping_add(1), 0, None);
         }
         let last = (self.offset + len).saturating_sub(1) / BLOCK;
         let touched = self.marks.get(self.offset / BLOCK..=last).unwrap_or_default();
-        let is_needed = |mark: &Mark| mark.lap + 1 == self.lap && !is_old(mark.timestamp);
+        let is_needed =
+            |mark: &Mark| mark.lap.wrapping_add(1) == self.lap && !is_old(meta, mark.timestamp);
         // Only if the room behind is worth what a lap that soon ends there would cost.
         let saved = self.before_end.saturating_sub(self.offset);
         let behind = saved > 0 && capacity - self.before_end >= saved.max(len);
@@ -175,23 +185,66 @@ impl PacketRing {
 
     /// The packet with this number, if it is still there.
     pub(crate) fn packet(&self, seq: ExtSeq) -> Option<UpPacket<'_>> {
-        let slot = self.slots.get(self.index(seq))?.as_ref()?;
-        let of_lap_before = slot.lap + 1 == self.lap && slot.start >= self.before_gone;
+        let slot = self.slot(seq)?;
+        let start = slot.start as usize;
+        let of_lap_before = slot.lap.wrapping_add(1) == self.lap && start >= self.before_gone;
         if slot.meta.seq != seq || !(slot.lap == self.lap || of_lap_before) {
             return None;
         }
-        let d_end = slot.start + usize::from(slot.descriptor_len);
+        let d_end = start + usize::from(slot.descriptor_len);
         let p_end = d_end + usize::from(slot.payload_len);
         Some(UpPacket {
             meta: &slot.meta,
-            descriptor: self.bytes.get(slot.start..d_end)?,
+            descriptor: self.bytes.get(start..d_end)?,
             payload: self.bytes.get(d_end..p_end)?,
         })
+    }
+
+    /// Twice the slots; false if there is no room for that.
+    fn grow(&mut self) -> bool {
+        let count = self.slots.len();
+        if 2 * count > self.slots.capacity() {
+            return false;
+        }
+        let newest = self.slots.iter().flatten().map(|slot| slot.meta.seq).max();
+        self.slots.resize_with(2 * count, || None);
+        for at in 0..count {
+            let moves = |slot: &mut Slot| slot.meta.seq.get() % (2 * count as u64) != at as u64;
+            let slot = self.slots.get_mut(at).and_then(|slot| slot.take_if(moves));
+            if let (Some(slot), Some(to)) = (slot, self.slots.get_mut(at + count)) {
+                *to = Some(slot);
+            }
+        }
+        let forgotten = newest.and_then(|newest| newest.minus(count as u64));
+        self.forgotten = self.forgotten.max(forgotten);
+        true
+    }
+
+    fn slot(&self, seq: ExtSeq) -> Option<&Slot> {
+        self.slots.get(self.index(seq))?.as_ref()
     }
 
     fn index(&self, seq: ExtSeq) -> usize {
         (seq.get() % self.slots.len() as u64) as usize
     }
+}
+
+/// How long a packet is kept, in units of its clock.
+fn kept(meta: &PacketMeta) -> u32 {
+    meta.codec.clock_rate().saturating_mul(KEPT_SECONDS)
+}
+
+/// How old what has the RTP time `then` is beside a packet that has just come. A packet may be late by
+/// a second; a clock that jumps further makes things old.
+fn age(meta: &PacketMeta, then: u32) -> u32 {
+    match meta.timestamp.wrapping_sub(then) {
+        late if late > u32::MAX - kept(meta) => 0,
+        age => age,
+    }
+}
+
+fn is_old(meta: &PacketMeta, then: u32) -> bool {
+    age(meta, then) >= kept(meta)
 }
 
 #[cfg(test)]
@@ -275,6 +328,36 @@ mod tests {
         // The slots are the limit of small packets.
         let ring = filled(Codec::Vp8, MediaKind::Video, 900, 100, 5);
         assert_eq!(kept(&ring, 4_500), 512);
+    }
+
+    #[test]
+    fn there_are_as_many_slots_as_a_second_takes() {
+        for (rate, slots) in [(30, 64), (60, 64), (100, 128), (200, 256), (900, 512)] {
+            let ring = filled(Codec::Vp8, MediaKind::Video, rate, 100, 5);
+            assert_eq!(ring.slots.len(), slots, "at {rate} a second");
+            assert!(kept(&ring, rate * 5) >= rate.min(512), "at {rate} a second");
+        }
+    }
+
+    #[test]
+    fn nothing_is_stored_twice_while_the_slots_grow() {
+        for lost_every in [2, 3, 7, 71] {
+            let mut ring = PacketRing::new(MediaKind::Video);
+            let was_sent = |n: u32| n % lost_every != 1;
+            for n in 0..900 {
+                // The second of each three comes after the third.
+                let n = [n, n + 1, n - n.min(1)][n as usize % 3];
+                // First 30 a second, so that slots are used again, then a burst.
+                let time = |n: u32| n.min(300) * 3_000;
+                if was_sent(n) {
+                    send(&mut ring, Codec::Vp8, n, time(n), 50);
+                }
+                for again in (0..n.saturating_sub(3)).filter(|n| was_sent(*n)) {
+                    let meta = meta(Codec::Vp8, again, time(again));
+                    assert!(!ring.insert(meta, &[], &[1]), "{again} after {n}");
+                }
+            }
+        }
     }
 
     #[test]
