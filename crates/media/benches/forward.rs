@@ -25,7 +25,9 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
     let room = RoomId(1);
     let peer = PeerId { room, n: 1 };
     let track = TrackId { room, n: 1 };
-    let mut up = UpTrack::new(&UpTrackSpec {
+    #[expect(clippy::disallowed_methods, reason = "a bench starts somewhere")]
+    let now = Instant::now();
+    let spec = UpTrackSpec {
         source: Source::Local(peer),
         kind: MediaKind::Video,
         mid: "0".to_owned(),
@@ -34,9 +36,9 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
         encodings: vec![EncodingSpec::default()],
         nack: true,
         measure_level: false,
-    });
-    #[expect(clippy::disallowed_methods, reason = "a bench starts somewhere")]
-    let now = Instant::now();
+    };
+    let mut up = UpTrack::new(now, &spec);
+    up.set_watched(now, 1);
     let mut downs: Vec<DownTrack> = (0..subscribers)
         .map(|n| {
             let spec = DownTrackSpec {
@@ -72,7 +74,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
         let Ok(view) = RtpView::parse(&packet) else {
             return;
         };
-        let Ingest::Stored { seq, .. } = up.ingest(now, 0, &view) else {
+        let Ingest::Accepted { stored: Some(seq), .. } = up.ingest(now, 0, &view) else {
             return;
         };
         let (Some(pkt), clocks) = (up.packet(0, seq), up.clocks()) else {

@@ -136,6 +136,12 @@ impl DownTrack {
         self.current
     }
 
+    /// The encodings whose packets it may get, now or from a key frame on: bit i for encoding i.
+    pub fn watched(&self) -> u8 {
+        let may_get = |i: &u8| self.current == Some(*i) || self.accepts(*i);
+        (0..8).filter(|i| self.wish.enabled && may_get(i)).fold(0, |bits, i| bits | (1 << i))
+    }
+
     /// Nothing is sent because the subscriber wants nothing.
     pub fn is_idle(&self) -> bool {
         !self.wish.enabled

@@ -1,10 +1,11 @@
 //! The receiving side of one published track.
 //!
 //! * **Owns:** for each encoding its packets, its key frame requests and its clock; the loudness.
-//! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::handle_sender_report`],
-//!   [`UpTrack::request_keyframe`].
+//! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_watched`] (whether anybody gets
+//!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
 //! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
-//! * **Invariant:** a packet is ingested once, however often it arrives.
+//! * **Invariant:** a packet is stored once, however often it arrives, and only if its encoding is
+//!   watched.
 //! * **Not here:** who gets it (`shard`), loss recovery (`peer`).
 
 use std::time::{Duration, Instant};
@@ -24,16 +25,18 @@ use crate::timeline::SourceClock;
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
 /// Without a packet for this long, an encoding counts as switched off by the publisher.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+/// For this long after nobody watches an encoding any more, what was sent of it is still sent again.
+const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
 /// Simulcast has three encodings at most.
 const MAX_ENCODINGS: usize = 3;
 
 /// What became of a received packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ingest {
-    /// Stored under this number; `first` if it is the encoding's first.
-    Stored {
-        /// Position in the publisher's stream.
-        seq: ExtSeq,
+    /// It is a packet of the track.
+    Accepted {
+        /// The number it is stored under; `None` if nobody watches the encoding.
+        stored: Option<ExtSeq>,
         /// The encoding starts with it.
         first: bool,
         /// Its codec.
@@ -45,7 +48,10 @@ pub enum Ingest {
 
 #[derive(Debug)]
 struct Encoding {
-    ring: PacketRing,
+    watched: bool,
+    /// While it is watched, and for [`KEPT_UNWATCHED`] after.
+    ring: Option<PacketRing>,
+    unwatched_at: Instant,
     unwrapper: SeqUnwrapper,
     newest: Option<ExtSeq>,
     keyframes: KeyframeRequests,
@@ -66,10 +72,12 @@ pub struct UpTrack {
 }
 
 impl UpTrack {
-    /// Starts with no packets. Allocates its rings.
-    pub fn new(spec: &UpTrackSpec) -> Self {
+    /// Starts with no packets, and nobody watches.
+    pub fn new(now: Instant, spec: &UpTrackSpec) -> Self {
         let encodings = (0..spec.encodings.len().clamp(1, MAX_ENCODINGS)).map(|_| Encoding {
-            ring: PacketRing::new(spec.kind),
+            watched: false,
+            ring: None,
+            unwatched_at: now,
             unwrapper: SeqUnwrapper::default(),
             newest: None,
             keyframes: KeyframeRequests::new(PLI_INTERVAL),
@@ -108,9 +116,33 @@ impl UpTrack {
         self.muted
     }
 
-    /// Stores a packet of `encoding`; payload type already that of the media (not of RTX).
+    /// Says which encodings somebody may get packets of: bit i for encoding i.
     ///
-    /// **Cost:** O(1), one copy of the payload, no allocation.
+    /// Allocates the room for one that was not watched before.
+    pub fn set_watched(&mut self, now: Instant, watched: u8) {
+        for (i, enc) in self.encodings.iter_mut().enumerate() {
+            let before = std::mem::replace(&mut enc.watched, watched & (1 << i) != 0);
+            if enc.watched {
+                enc.ring.get_or_insert_with(|| PacketRing::new(self.kind));
+            } else if before {
+                enc.unwatched_at = now;
+            }
+        }
+    }
+
+    /// Frees the room of encodings that nobody watches any more.
+    pub fn release_unwatched(&mut self, now: Instant) {
+        for enc in &mut self.encodings {
+            let unwatched_for = now.saturating_duration_since(enc.unwatched_at);
+            if !enc.watched && enc.ring.is_some() && unwatched_for >= KEPT_UNWATCHED {
+                enc.ring = None;
+            }
+        }
+    }
+
+    /// Takes a packet of `encoding`; payload type already that of the media (not of RTX).
+    ///
+    /// **Cost:** O(1), one copy of the payload if the encoding is watched, no allocation.
     pub fn ingest(&mut self, now: Instant, encoding: u8, view: &RtpView<'_>) -> Ingest {
         let Some(codec) = self.codecs.iter().find(|c| c.pt == view.payload_type).map(|c| c.codec)
         else {
@@ -134,9 +166,12 @@ impl UpTrack {
             capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
         };
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
-        if !enc.ring.insert(meta, descriptor, view.payload) {
-            return Ingest::Ignored;
-        }
+        let ring = enc.ring.as_mut().filter(|_| enc.watched);
+        let stored = match ring.map(|ring| ring.insert(meta, descriptor, view.payload)) {
+            Some(false) => return Ingest::Ignored,
+            Some(true) => Some(seq),
+            None => None,
+        };
         enc.octets += view.payload.len() as u64;
         enc.last_packet = Some(now);
         let first = enc.newest.is_none();
@@ -149,12 +184,12 @@ impl UpTrack {
         {
             speaker.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
         }
-        Ingest::Stored { seq, first, codec }
+        Ingest::Accepted { stored, first, codec }
     }
 
     /// A stored packet.
     pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
-        self.encodings.get(usize::from(encoding))?.ring.packet(seq)
+        self.encodings.get(usize::from(encoding))?.ring.as_ref()?.packet(seq)
     }
 
     /// Newest number of an encoding.
@@ -227,5 +262,71 @@ impl UpTrack {
     /// Payload bytes received over all encodings.
     pub fn octets(&self) -> u64 {
         self.encodings.iter().map(|enc| enc.octets).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_plane::{EncodingSpec, PeerId, RoomId, Source};
+    use hearth_rtp::{RtpHeader, write_header};
+
+    use super::*;
+
+    struct Scene {
+        up: UpTrack,
+        now: Instant,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let spec = UpTrackSpec {
+                source: Source::Local(PeerId { room: RoomId(1), n: 1 }),
+                kind: MediaKind::Video,
+                mid: "0".to_owned(),
+                codecs: vec![ReceiveCodec { codec: Codec::H264, pt: 96, rtx_pt: None }],
+                extensions: ExtensionIds::default(),
+                encodings: vec![EncodingSpec::default(); 2],
+                nack: true,
+                measure_level: false,
+            };
+            #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+            let now = Instant::now();
+            Self { up: UpTrack::new(now, &spec), now }
+        }
+
+        /// The number it is stored under.
+        fn ingest(&mut self, encoding: u8, seq: u16) -> Option<ExtSeq> {
+            let mut packet = [0; 100];
+            let timestamp = u32::from(seq) * 3_000;
+            let header = RtpHeader { marker: true, payload_type: 96, seq, timestamp, ssrc: 5 };
+            write_header(&mut packet, &header, &[]).unwrap();
+            match self.up.ingest(self.now, encoding, &RtpView::parse(&packet).unwrap()) {
+                Ingest::Accepted { stored, .. } => stored,
+                Ingest::Ignored => panic!("ignored"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_watches_is_not_stored_but_known_to_be_alive() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b10);
+        assert_eq!(scene.ingest(0, 7), None);
+        assert!(scene.ingest(1, 7).is_some());
+        assert_eq!(scene.up.live(scene.now), 0b11);
+        scene.up.set_watched(scene.now, 0b11);
+        assert!(scene.ingest(0, 8).is_some());
+    }
+
+    #[test]
+    fn what_was_sent_is_sent_again_for_a_while_after_nobody_watches() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b01);
+        let seq = scene.ingest(0, 7).unwrap();
+        scene.up.set_watched(scene.now, 0);
+        for (after, there) in [(0, true), (1_999, true), (2_000, false)] {
+            scene.up.release_unwatched(scene.now + Duration::from_millis(after));
+            assert_eq!(scene.up.packet(0, seq).is_some(), there, "after {after} ms");
+        }
     }
 }

@@ -39,7 +39,9 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
     let room = RoomId(1);
     let codec = Codec::Vp8;
     let (peer, track) = (PeerId { room, n: 1 }, TrackId { room, n: 1 });
-    let mut up = UpTrack::new(&UpTrackSpec {
+    #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+    let now = Instant::now();
+    let spec = UpTrackSpec {
         source: Source::Local(peer),
         kind: MediaKind::Video,
         mid: "0".to_owned(),
@@ -48,9 +50,9 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         encodings: vec![EncodingSpec::default()],
         nack: true,
         measure_level: false,
-    });
-    #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
-    let now = Instant::now();
+    };
+    let mut up = UpTrack::new(now, &spec);
+    up.set_watched(now, 1);
     let spec = DownTrackSpec {
         down: DownId { room, n: 1 },
         peer,
@@ -71,7 +73,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
     for seq in 0..2_000_u16 {
         let (packet, len) = vp8_packet(seq);
         let view = RtpView::parse(&packet[..len]).unwrap();
-        let Ingest::Stored { seq, .. } = up.ingest(now, 0, &view) else {
+        let Ingest::Accepted { stored: Some(seq), .. } = up.ingest(now, 0, &view) else {
             panic!("not stored");
         };
         let pkt = up.packet(0, seq).unwrap();

@@ -43,7 +43,7 @@ impl Shard {
                 self.with_peer(peer, |entry| entry.peer.add_remote_candidate(now, &candidate));
             }
             Command::RemovePeer { peer } => self.remove_peer(peer),
-            Command::SetUpTrack { track, spec } => self.set_up_track(track, *spec),
+            Command::SetUpTrack { track, spec } => self.set_up_track(now, track, *spec),
             Command::SetUpTrackMuted { track, muted } => {
                 self.with_track(track, |entry| entry.track.set_muted(muted));
             }
@@ -127,7 +127,7 @@ impl Shard {
         self.drain_peer(key);
     }
 
-    fn set_up_track(&mut self, id: TrackId, spec: UpTrackSpec) {
+    fn set_up_track(&mut self, now: Instant, id: TrackId, spec: UpTrackSpec) {
         if let Source::Local(peer) = spec.source {
             self.with_peer(peer, |entry| {
                 entry.extensions = entry.extensions.union(spec.extensions);
@@ -138,7 +138,7 @@ impl Shard {
             entry.spec = spec;
             return;
         }
-        let track = UpTrack::new(&spec);
+        let track = UpTrack::new(now, &spec);
         let entry = TrackEntry {
             id,
             spec,
@@ -233,6 +233,7 @@ impl Shard {
         self.down_keys.remove(&entry.id);
         if let Some(track) = self.tracks.get_mut(entry.track) {
             track.downs.retain(|down| *down != key);
+            track.unsettled = true;
         }
         if let Some(peer) = self.peers.get_mut(entry.peer) {
             peer.downs.retain(|down| *down != key);

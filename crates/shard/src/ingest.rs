@@ -6,7 +6,7 @@ use hearth_media::{Ingest, SourceClock};
 use hearth_peer::{NackTracker, Reception};
 use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
-use hearth_units::{MediaKind, SeqUnwrapper};
+use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
 use crate::entry::{PeerEntry, Stream, StreamRole};
 use crate::{Parcel, ParcelKind, Shard};
@@ -93,34 +93,23 @@ impl Shard {
         if view.payload.is_empty() {
             return;
         }
-        let Ingest::Stored { seq, first, codec } = entry.track.ingest(now, encoding, &view) else {
+        let Ingest::Accepted { stored, first, codec } = entry.track.ingest(now, encoding, &view)
+        else {
             return;
         };
         self.counters.packets_in += 1;
         entry.quality.packets += 1;
-        let completes = entry.spec.kind == MediaKind::Video && view.marker;
-        self.batching.handle_packet(now, completes);
         if first {
             let (track, ssrc) = (entry.id, view.ssrc);
             self.events.push_back(Event::EncodingStarted { track, encoding, ssrc, codec });
         }
-        if entry.pending.is_empty() {
-            self.dirty_tracks.push(track);
-            for i in 0..entry.downs.len() {
-                let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
-                if let Some(down) = down {
-                    self.queue_down(down);
-                }
-            }
+        if let Some(seq) = stored {
+            let completes = entry.spec.kind == MediaKind::Video && view.marker;
+            self.queue_packet(now, track, (encoding, seq), completes);
         }
-        let Some(entry) = self.tracks.get_mut(track) else {
+        let Some(entry) = self.tracks.get(track) else {
             return;
         };
-        if entry.pending.len() < MAX_PENDING {
-            entry.pending.push((encoding, seq));
-        } else {
-            self.counters.dropped_full += 1;
-        }
         let (id, kind) = (entry.id, |track| ParcelKind::Packet { track, encoding });
         for i in 0..entry.relays.len() {
             let to = self.tracks.get(track).and_then(|entry| entry.relays.get(i).copied());
@@ -130,6 +119,29 @@ impl Shard {
         }
         if first {
             self.retarget(now, track);
+        }
+    }
+
+    /// A packet of a track waits for those who get it; `completes` a frame.
+    fn queue_packet(&mut self, now: Instant, track: usize, packet: (u8, ExtSeq), completes: bool) {
+        self.batching.handle_packet(now, completes);
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let begins = entry.pending.is_empty();
+        if entry.pending.len() < MAX_PENDING {
+            entry.pending.push(packet);
+        } else {
+            self.counters.dropped_full += 1;
+        }
+        if begins {
+            self.dirty_tracks.push(track);
+            for i in 0..entry.downs.len() {
+                let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
+                if let Some(down) = down {
+                    self.queue_down(down);
+                }
+            }
         }
     }
 
@@ -171,13 +183,15 @@ impl Shard {
         }
     }
 
-    /// Aims every subscription of a track at what is alive, and asks for the key frames they need.
+    /// Aims every subscription of a track at what is alive, asks for the key frames they need, and
+    /// stores what they watch.
     pub(crate) fn retarget(&mut self, now: Instant, track: usize) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
         let live = entry.track.live(now);
         (entry.live, entry.unsettled) = (live, false);
+        let mut watched = 0;
         for down in &entry.downs {
             let Some(down) = self.downs.get_mut(*down) else {
                 continue;
@@ -189,7 +203,9 @@ impl Shard {
                 entry.unsettled = true;
                 entry.track.need_keyframe(now, encoding);
             }
+            watched |= down.down.watched();
         }
+        entry.track.set_watched(now, watched);
         self.send_keyframe_requests(now, track);
     }
 

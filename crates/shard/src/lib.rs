@@ -210,6 +210,9 @@ impl Shard {
             if self.tracks.get(key).is_some_and(|entry| entry.wants_retarget(now)) {
                 self.retarget(now, key);
             }
+            if let Some(entry) = self.tracks.get_mut(key) {
+                entry.track.release_unwatched(now);
+            }
         }
         self.tell_levels(now);
     }

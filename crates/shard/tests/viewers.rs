@@ -85,6 +85,25 @@ fn a_viewer_of_the_lowest_encoding_gets_pictures_that_were_lost_as_a_whole() {
 }
 
 #[test]
+fn what_nobody_watched_for_long_is_seen_soon_after_it_is_wanted() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.wish(1, true, 0);
+    assert!(world.run_until(SECOND, |w| w.connected() == 2));
+    for wanted in [2, 0, 1, 2] {
+        world.run_for(5 * SECOND);
+        world.wish(1, true, wanted);
+        assert!(
+            world.run_until(SECOND, |w| w.report(1).current == Some(wanted)),
+            "{wanted}: {:?}",
+            world.report(1)
+        );
+    }
+    let report = world.report(1);
+    assert!(report.longest_freeze < SECOND / 10, "{report:?}");
+    assert_eq!((report.contradictions, report.time_backwards, report.jumps), (0, 0, 0));
+}
+
+#[test]
 fn when_an_encoding_stops_a_lower_one_takes_over_until_it_returns() {
     let mut world = World::call(1, &[0, 0], CLEAN);
     world.run_for(3 * SECOND);
