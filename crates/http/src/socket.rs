@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::guarded::WRITE_DEADLINE;
 
-/// The distance of control pings, which keep proxies from closing the connection.
+/// A connection that was silent for so long gets a control ping, which keeps proxies from closing it.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// A client whose WebSocket does not even answer pings for this long is gone. Higher forgives
 /// longer outages, lower frees its session sooner.
@@ -93,6 +93,7 @@ impl Connection {
                 },
                 received = self.socket.recv() => {
                     silent_at = Instant::now() + SILENCE;
+                    pings.reset();
                     match received {
                         Some(Ok(message)) => self.receive(message),
                         Some(Err(error)) => Err(refused(&error)),
