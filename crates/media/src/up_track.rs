@@ -74,7 +74,25 @@ pub struct UpTrack {
 impl UpTrack {
     /// Starts with no packets, and nobody watches.
     pub fn new(now: Instant, spec: &UpTrackSpec) -> Self {
-        let encodings = (0..spec.encodings.len().clamp(1, MAX_ENCODINGS)).map(|_| Encoding {
+        let mut track = Self {
+            kind: spec.kind,
+            codecs: spec.codecs.clone(),
+            extensions: spec.extensions,
+            encodings: Vec::new(),
+            speaker: spec.measure_level.then(Speaker::default),
+            muted: false,
+        };
+        track.update(now, spec);
+        track
+    }
+
+    /// Takes over what a renegotiation may change; packets stay. Encodings may be added: those that are
+    /// gone fall silent.
+    pub fn update(&mut self, now: Instant, spec: &UpTrackSpec) {
+        self.codecs.clone_from(&spec.codecs);
+        self.extensions = spec.extensions;
+        let count = spec.encodings.len().clamp(1, MAX_ENCODINGS).max(self.encodings.len());
+        self.encodings.resize_with(count, || Encoding {
             watched: false,
             ring: None,
             unwatched_at: now,
@@ -85,20 +103,6 @@ impl UpTrack {
             clock: None,
             octets: 0,
         });
-        Self {
-            kind: spec.kind,
-            codecs: spec.codecs.clone(),
-            extensions: spec.extensions,
-            encodings: encodings.collect(),
-            speaker: spec.measure_level.then(Speaker::default),
-            muted: false,
-        }
-    }
-
-    /// Takes over what a renegotiation may change; packets stay.
-    pub fn update(&mut self, spec: &UpTrackSpec) {
-        self.codecs.clone_from(&spec.codecs);
-        self.extensions = spec.extensions;
     }
 
     /// Audio or video.

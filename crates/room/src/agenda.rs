@@ -1,26 +1,31 @@
-//! Which participant has to be looked at when, so that a message of one does not look at all.
+//! Which of many (participants, tracks) has to be looked at when, so that a message of one does not
+//! look at all.
 //!
-//! * **Owns:** one time for each participant, not later than its first deadline.
-//! * **In:** deadlines that are set; participants that go.
+//! * **Owns:** one time for each, not later than its first deadline.
+//! * **In:** deadlines that are set; keys of what is gone.
 //! * **Out:** [`Agenda::poll_timeout`], [`Agenda::take_due`].
-//! * **Invariant:** a participant is looked at when a deadline of it comes. It may be looked at for
-//!   nothing: a deadline that was met is not taken back.
+//! * **Invariant:** each is looked at when a deadline of it comes. It may be looked at for nothing: a
+//!   deadline that was met is not taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::participant::Key;
-
 /// See the module documentation.
-#[derive(Debug, Default)]
-pub(crate) struct Agenda {
-    times: BTreeSet<(Instant, Key)>,
-    by_key: BTreeMap<Key, Instant>,
+#[derive(Debug)]
+pub(crate) struct Agenda<K> {
+    times: BTreeSet<(Instant, K)>,
+    by_key: BTreeMap<K, Instant>,
 }
 
-impl Agenda {
-    /// A deadline of a participant was set.
-    pub(crate) fn watch(&mut self, key: Key, at: Instant) {
+impl<K> Default for Agenda<K> {
+    fn default() -> Self {
+        Self { times: BTreeSet::new(), by_key: BTreeMap::new() }
+    }
+}
+
+impl<K: Copy + Ord> Agenda<K> {
+    /// A deadline was set.
+    pub(crate) fn watch(&mut self, key: K, at: Instant) {
         match self.by_key.get(&key) {
             Some(earlier) if *earlier <= at => return,
             Some(later) => drop(self.times.remove(&(*later, key))),
@@ -30,16 +35,16 @@ impl Agenda {
         self.times.insert((at, key));
     }
 
-    /// A participant is gone.
-    pub(crate) fn forget(&mut self, key: Key) {
+    /// Nothing is left to look at.
+    pub(crate) fn forget(&mut self, key: K) {
         if let Some(at) = self.by_key.remove(&key) {
             self.times.remove(&(at, key));
         }
     }
 
-    /// Who has to be looked at now. What is due of them later must be said again.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Key> {
-        let due: Vec<Key> =
+    /// What has to be looked at now. What is due of it later must be said again.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<K> {
+        let due: Vec<K> =
             self.times.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| *key).collect();
         for key in &due {
             self.forget(*key);
@@ -47,7 +52,7 @@ impl Agenda {
         due
     }
 
-    /// When somebody has to be looked at.
+    /// When something has to be looked at.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.times.first().map(|(at, _)| *at)
     }
@@ -58,6 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::participant::Key;
 
     #[test]
     fn each_is_due_once_at_its_first_deadline() {

@@ -20,6 +20,7 @@ use hearth_plane::{TrackId, Wish};
 use hearth_signal::proto::{self, VideoQuality, signal_response::Message};
 
 use crate::Room;
+use crate::agenda::Agenda;
 use crate::participant::Key;
 
 /// How long a track may stay without a subscriber before its publisher is told to stop. Longer
@@ -53,13 +54,15 @@ impl Demand {
 pub(crate) struct Dynacast {
     pause_delay: Duration,
     tracks: BTreeMap<TrackId, State>,
-    /// Tracks whose demand is to be looked at.
+    /// Tracks whose demand is to be looked at: now, and when time has passed.
     changed: BTreeSet<TrackId>,
+    agenda: Agenda<TrackId>,
 }
 
 impl Dynacast {
     pub(crate) fn new(pause_delay: Duration) -> Self {
-        Self { pause_delay, tracks: BTreeMap::new(), changed: BTreeSet::new() }
+        let (tracks, changed) = (BTreeMap::new(), BTreeSet::new());
+        Self { pause_delay, tracks, changed, agenda: Agenda::default() }
     }
 
     /// A video track is published; its publisher sends everything until it is told otherwise.
@@ -69,13 +72,14 @@ impl Dynacast {
         } else {
             State::Untold { off_at: now + FIRST_REPORT }
         };
-        self.tracks.insert(track, state);
+        self.set(track, state);
     }
 
     /// The track ended.
     pub(crate) fn forget(&mut self, track: TrackId) {
         self.tracks.remove(&track);
         self.changed.remove(&track);
+        self.agenda.forget(track);
     }
 
     /// What one subscriber wants changed.
@@ -96,14 +100,12 @@ impl Dynacast {
 
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        let is_due = |state: &State| state.due().is_some_and(|at| at <= now);
-        let due = self.tracks.iter().filter(|(_, state)| is_due(state)).map(|(track, _)| *track);
-        self.changed.extend(due);
+        self.changed.extend(self.agenda.take_due(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.tracks.values().filter_map(State::due).min()
+        self.agenda.poll_timeout()
     }
 
     /// A track whose demand is to be looked at. Call until `None`.
@@ -120,10 +122,17 @@ impl Dynacast {
         track: TrackId,
         demand: Option<Demand>,
     ) -> Option<Demand> {
-        let state = self.tracks.get_mut(&track)?;
-        let (next, tell) = state.next(now, self.pause_delay, demand);
-        *state = next;
+        let (next, tell) = self.tracks.get(&track)?.next(now, self.pause_delay, demand);
+        self.set(track, next);
         tell
+    }
+
+    fn set(&mut self, track: TrackId, state: State) {
+        self.agenda.forget(track);
+        if let Some(at) = state.due() {
+            self.agenda.watch(track, at);
+        }
+        self.tracks.insert(track, state);
     }
 
     /// What the publisher goes by; `None` if it was told nothing, or the track is muted.

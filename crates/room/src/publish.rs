@@ -134,6 +134,7 @@ impl Room {
         if spec == track.spec {
             return visible;
         }
+        let encodings_before = track.spec.encodings.len();
         track.spec = spec.clone();
         let home = track.home;
         self.dynacast.note_track(id);
@@ -142,6 +143,9 @@ impl Room {
             let mut spec = spec.clone();
             spec.source = Source::Shard(home);
             self.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+        }
+        if spec.encodings.len() != encodings_before {
+            self.renew_wishes(id);
         }
         visible
     }

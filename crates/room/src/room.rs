@@ -52,7 +52,7 @@ pub struct Room {
     pub(crate) dirty: BTreeSet<Key>,
     pub(crate) timers: Timers,
     /// Deadlines of participants.
-    pub(crate) agenda: Agenda,
+    pub(crate) agenda: Agenda<Key>,
     pub(crate) pace: Pace,
     ids: u32,
     out: VecDeque<Output>,

@@ -223,7 +223,8 @@ impl Room {
         self.send_to(session, Message::Reconnect(response));
     }
 
-    /// Who left, and everybody who is here, whatever the client knew.
+    /// Who left while there was no connection, and everybody who is here, whatever the client knew.
+    /// What a connection that was already dead was told is not known to be missed.
     fn tell_everything(&mut self, key: Key) {
         let seen = self.seen_by(key, |_| true);
         let Some(participant) = self.people.get_mut(key) else { return };

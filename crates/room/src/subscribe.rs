@@ -279,6 +279,15 @@ impl Room {
         self.command_for(subscriber, Command::SetWish { down, wish });
     }
 
+    /// What is wanted of a track in qualities is another encoding now.
+    pub(crate) fn renew_wishes(&mut self, id: TrackId) {
+        let subscribers: Vec<Key> =
+            self.subscriptions.of_track(id).map(|subscription| subscription.subscriber).collect();
+        for subscriber in subscribers {
+            self.apply_settings(subscriber, id);
+        }
+    }
+
     /// `UpdateSubscription`: what is said about each track is remembered, also of later ones.
     pub(crate) fn update_subscription(
         &mut self,

@@ -134,7 +134,8 @@ impl Shard {
             });
         }
         if let Some(entry) = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key)) {
-            entry.track.update(&spec);
+            entry.track.update(now, &spec);
+            entry.unsettled = true;
             entry.spec = spec;
             return;
         }

@@ -1,20 +1,19 @@
 //! What the kernel grants this process as a whole.
+//!
+//! * **Owns:** nothing; limits and settings are the kernel's.
+//! * **Invariant:** what the kernel refuses is left as it was, and the server goes on.
 #![expect(unsafe_code, reason = "limits and memory settings that std does not offer")]
 
 /// Lets the process open as many files as the system allows it: a session takes one, the usual
-/// limit is 1,024. Returns the limit that holds now.
-pub fn raise_open_files() -> u64 {
+/// limit is 1,024.
+pub fn raise_open_files() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return 0;
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is a valid limit; the call keeps no pointer.
+        let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    // SAFETY: `raised` is a valid limit; the call keeps no pointer.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
-        return raised.rlim_cur;
-    }
-    limit.rlim_cur
 }
 
 /// Keeps memory in small pages: with transparent huge pages a server that holds little for each of
@@ -39,11 +38,11 @@ mod tests {
 
     #[test]
     fn the_limit_on_open_files_is_the_highest_allowed() {
-        let raised = raise_open_files();
+        raise_open_files();
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!((words[3], words[4]), (raised.to_string().as_str(), words[3]));
+        assert_eq!(words[3], words[4], "{line}");
     }
 
     #[test]

@@ -169,13 +169,35 @@ fn who_sends_nothing_because_nobody_watches_is_well_connected() {
     };
     let before = qualities(scene.world.take(&scene.alice));
     assert_eq!(before, [proto::ConnectionQuality::Excellent]);
-    let (id, bitrate) = (scene.up_track(), Bitrate::from_bps(0));
-    let silent = TrackReport { id, expected: 0, lost: 0, bitrate, idle: false };
-    let peer = scene.alice.primary;
-    let report = PeerReport { peer, rtt: None, up: vec![silent], down: Vec::new() };
-    scene.world.event(Event::Report(Box::new(report)));
-    scene.world.pass(Duration::from_secs(5));
-    assert_eq!(qualities(scene.world.take(&scene.alice)), [], "as before");
+    let (id, bitrate, peer) = (scene.up_track(), Bitrate::from_bps(0), scene.alice.primary);
+    let mut report = |expected, lost| {
+        let up = vec![TrackReport { id, expected, lost, bitrate, idle: false }];
+        let report = PeerReport { peer, rtt: None, up, down: Vec::new() };
+        scene.world.event(Event::Report(Box::new(report)));
+        scene.world.pass(Duration::from_secs(5));
+        qualities(scene.world.take(&scene.alice))
+    };
+    assert_eq!(report(0, 0), [], "as before");
+    assert_eq!(report(100, 60), [proto::ConnectionQuality::Good], "it sent, and much was lost");
+}
+
+#[test]
+fn what_viewers_want_is_aimed_anew_when_the_number_of_encodings_changes() {
+    let mut scene = Scene::new(&["bob"]);
+    scene.answer(0);
+    let is_simulcast = |line: &&str| line.starts_with("a=rid:") || line.starts_with("a=simulcast:");
+    let lines = DUAL_BOTH.lines().filter(|line| !is_simulcast(line));
+    let one_encoding: String = lines.flat_map(|line| [line, "\r\n"]).collect();
+    for (id, offer, best) in [(2, one_encoding.as_str(), 0), (3, DUAL_BOTH, 2)] {
+        scene.world.commands.clear();
+        scene.alice.offer(&mut scene.world, offer, id);
+        let wish = |(_, command): &(_, Command)| match command {
+            Command::SetWish { wish, .. } => Some(wish.max_encoding),
+            _ => None,
+        };
+        let wishes: Vec<u8> = scene.world.commands.iter().filter_map(wish).collect();
+        assert_eq!(wishes, [best], "after offer {id}");
+    }
 }
 
 /// Alice's simulcast camera and those who may watch it.
