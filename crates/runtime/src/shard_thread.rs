@@ -260,7 +260,15 @@ impl ShardThread {
         let mut rest: &[Entry] = slab.entries();
         while let Some(first) = rest.first() {
             let route = self.paths.route(first.to);
-            let same = |entry: &&Entry| entry.to == first.to || self.paths.route(entry.to) == route;
+            // Datagrams to one address follow each other.
+            let mut looked_up = first.to;
+            let same = |entry: &&Entry| {
+                if entry.to != looked_up {
+                    looked_up = entry.to;
+                    return self.paths.route(entry.to) == route;
+                }
+                true
+            };
             let (run, later) = rest.split_at(rest.iter().take_while(same).count().max(1));
             rest = later;
             let socket = route.and_then(|route| self.sockets.get_mut(route.socket));
