@@ -37,7 +37,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
         nack: true,
         measure_level: false,
     };
-    let mut up = UpTrack::new(now, &spec);
+    let mut up = UpTrack::new(&spec);
     up.set_watched(now, 1);
     let mut downs: Vec<DownTrack> = (0..subscribers)
         .map(|n| {

@@ -246,7 +246,7 @@ impl DownTrack {
         let rtx = codec.rtx_pt.zip(self.spec.rtx_ssrc);
         let (payload_type, ssrc, index) = match rtx {
             Some((pt, ssrc)) => (pt, ssrc, self.next_rtx),
-            None => (codec.pt, self.spec.ssrc, resend.index),
+            None => (codec.pt, self.ssrc, resend.index),
         };
         let header = RtpHeader {
             marker: pkt.meta.marker,

@@ -107,7 +107,7 @@ impl History {
         newest.minus(u64::from(behind))
     }
 
-    /// Brings the place of the next record into the cache.
+    /// Reads where the next record most likely goes.
     pub(crate) fn warm(&self) -> bool {
         self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.valid)
     }

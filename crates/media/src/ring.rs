@@ -25,7 +25,7 @@ const BLOCK: usize = 4 * 1024;
 /// A lap has at least so many blocks, so that one of them is a small part of a second.
 const LAP_BLOCKS: usize = 8;
 
-/// Slots of a ring that is new.
+/// Slots of a ring that is new. More is memory that a slow stream does not need, fewer grow more often.
 const FIRST_SLOTS: usize = 64;
 
 /// What is decided once per packet, whoever gets it.
@@ -84,7 +84,7 @@ pub(crate) struct PacketRing {
     /// By sequence number, modulo their count: as many as a second takes. Grows by doubling, within its
     /// capacity.
     slots: Vec<Option<Slot>>,
-    /// The newest that may have been written over before the slots grew.
+    /// The newest that was written over.
     forgotten: Option<ExtSeq>,
     bytes: Box<[u8]>,
     /// By block of `bytes`.
@@ -133,11 +133,8 @@ impl PacketRing {
         {
             return false;
         }
-        while self.slot(meta.seq).is_some_and(|old| !is_old(&meta, old.meta.timestamp)) {
-            if !self.grow() {
-                break;
-            }
-        }
+        let is_needed = |slot: &Slot| !is_old(&meta, slot.meta.timestamp);
+        while self.slot(meta.seq).is_some_and(is_needed) && self.grow() {}
         let index = self.index(meta.seq);
         let start = self.place(&meta, len);
         let room = self.bytes.get_mut(start..start + len).zip(self.slots.get_mut(index));
@@ -153,6 +150,7 @@ impl PacketRing {
         if let Some(mark) = self.marks.get_mut(start / BLOCK) {
             *mark = Mark { lap: self.lap, timestamp: meta.timestamp };
         }
+        self.forgotten = self.forgotten.max(slot.as_ref().map(|old| old.meta.seq));
         *slot = Some(Slot {
             lap: self.lap,
             start: start as u32,
@@ -206,7 +204,6 @@ impl PacketRing {
         if 2 * count > self.slots.capacity() {
             return false;
         }
-        let newest = self.slots.iter().flatten().map(|slot| slot.meta.seq).max();
         self.slots.resize_with(2 * count, || None);
         for at in 0..count {
             let moves = |slot: &mut Slot| slot.meta.seq.get() % (2 * count as u64) != at as u64;
@@ -215,8 +212,6 @@ impl PacketRing {
                 *to = Some(slot);
             }
         }
-        let forgotten = newest.and_then(|newest| newest.minus(count as u64));
-        self.forgotten = self.forgotten.max(forgotten);
         true
     }
 
@@ -356,6 +351,23 @@ mod tests {
                     let meta = meta(Codec::Vp8, again, time(again));
                     assert!(!ring.insert(meta, &[], &[1]), "{again} after {n}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_head_of_a_burst_is_taken_when_it_is_repeated() {
+        for (rate, lost, repeated_after) in
+            [(30, 1, 64), (30, 3, 70), (30, 3, 190), (100, 3, 140), (5, 3, 100)]
+        {
+            let mut ring = filled(Codec::Vp8, MediaKind::Video, rate, 500, 5);
+            let first = rate * 5;
+            let time = first * (90_000 / rate) + 3 * 90_000;
+            for n in first + lost..first + repeated_after {
+                send(&mut ring, Codec::Vp8, n, time, 1_100);
+            }
+            for n in first..first + lost {
+                send(&mut ring, Codec::Vp8, n, time, 1_100);
             }
         }
     }

@@ -4,8 +4,8 @@
 //! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_watched`] (whether anybody gets
 //!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
 //! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
-//! * **Invariant:** a packet is stored once, however often it arrives, and only if its encoding is
-//!   watched.
+//! * **Invariant:** a packet is stored once, however often it arrives, and only if somebody watched
+//!   its encoding before.
 //! * **Not here:** who gets it (`shard`), loss recovery (`peer`).
 
 use std::time::{Duration, Instant};
@@ -25,7 +25,8 @@ use crate::timeline::SourceClock;
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
 /// Without a packet for this long, an encoding counts as switched off by the publisher.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
-/// For this long after nobody watches an encoding any more, what was sent of it is still sent again.
+/// For so long after the last one stops to watch an encoding, its packets are still sent again.
+/// Shorter repairs less of what was under way, longer holds memory for nobody; a ring keeps a second.
 const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
 /// Simulcast has three encodings at most.
 const MAX_ENCODINGS: usize = 3;
@@ -42,16 +43,34 @@ pub enum Ingest {
         /// Its codec.
         codec: Codec,
     },
-    /// Seen before, padding only, too old, or of a payload type that was not negotiated.
+    /// Stored before, too old, or of a payload type that was not negotiated.
     Ignored,
+}
+
+/// Where the packets of an encoding are.
+#[derive(Debug)]
+enum Store {
+    /// Nowhere: nobody watches.
+    Nothing,
+    /// Somebody may get those that come after `after`. Those before came while nobody watched, or were
+    /// here and are forgotten.
+    Watched { ring: PacketRing, after: Option<ExtSeq> },
+    /// Nobody watches any more; what was sent may be asked for again until then.
+    Kept { ring: PacketRing, until: Instant },
+}
+
+impl Store {
+    fn ring(&self) -> Option<&PacketRing> {
+        match self {
+            Self::Watched { ring, .. } | Self::Kept { ring, .. } => Some(ring),
+            Self::Nothing => None,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Encoding {
-    watched: bool,
-    /// While it is watched, and for [`KEPT_UNWATCHED`] after.
-    ring: Option<PacketRing>,
-    unwatched_at: Instant,
+    store: Store,
     unwrapper: SeqUnwrapper,
     newest: Option<ExtSeq>,
     keyframes: KeyframeRequests,
@@ -73,7 +92,7 @@ pub struct UpTrack {
 
 impl UpTrack {
     /// Starts with no packets, and nobody watches.
-    pub fn new(now: Instant, spec: &UpTrackSpec) -> Self {
+    pub fn new(spec: &UpTrackSpec) -> Self {
         let mut track = Self {
             kind: spec.kind,
             codecs: spec.codecs.clone(),
@@ -82,20 +101,18 @@ impl UpTrack {
             speaker: spec.measure_level.then(Speaker::default),
             muted: false,
         };
-        track.update(now, spec);
+        track.update(spec);
         track
     }
 
     /// Takes over what a renegotiation may change; packets stay. Encodings may be added: those that are
     /// gone fall silent.
-    pub fn update(&mut self, now: Instant, spec: &UpTrackSpec) {
+    pub fn update(&mut self, spec: &UpTrackSpec) {
         self.codecs.clone_from(&spec.codecs);
         self.extensions = spec.extensions;
         let count = spec.encodings.len().clamp(1, MAX_ENCODINGS).max(self.encodings.len());
         self.encodings.resize_with(count, || Encoding {
-            watched: false,
-            ring: None,
-            unwatched_at: now,
+            store: Store::Nothing,
             unwrapper: SeqUnwrapper::default(),
             newest: None,
             keyframes: KeyframeRequests::new(PLI_INTERVAL),
@@ -120,26 +137,32 @@ impl UpTrack {
         self.muted
     }
 
-    /// Says which encodings somebody may get packets of: bit i for encoding i.
+    /// Says which encodings somebody may get packets of: bit i for encoding i. One that has not begun
+    /// counts as watched by whoever watches any: its first packet may begin its only key frame.
     ///
     /// Allocates the room for one that was not watched before.
     pub fn set_watched(&mut self, now: Instant, watched: u8) {
         for (i, enc) in self.encodings.iter_mut().enumerate() {
-            let before = std::mem::replace(&mut enc.watched, watched & (1 << i) != 0);
-            if enc.watched {
-                enc.ring.get_or_insert_with(|| PacketRing::new(self.kind));
-            } else if before {
-                enc.unwatched_at = now;
-            }
+            let wanted = watched & (1 << i) != 0 || (enc.newest.is_none() && watched != 0);
+            let after = enc.newest;
+            enc.store = match (std::mem::replace(&mut enc.store, Store::Nothing), wanted) {
+                (Store::Nothing, true) => {
+                    Store::Watched { ring: PacketRing::new(self.kind), after }
+                }
+                (Store::Kept { ring, .. }, true) => Store::Watched { ring, after },
+                (Store::Watched { ring, .. }, false) => {
+                    Store::Kept { ring, until: now + KEPT_UNWATCHED }
+                }
+                (as_before, _) => as_before,
+            };
         }
     }
 
     /// Frees the room of encodings that nobody watches any more.
     pub fn release_unwatched(&mut self, now: Instant) {
         for enc in &mut self.encodings {
-            let unwatched_for = now.saturating_duration_since(enc.unwatched_at);
-            if !enc.watched && enc.ring.is_some() && unwatched_for >= KEPT_UNWATCHED {
-                enc.ring = None;
+            if matches!(enc.store, Store::Kept { until, .. } if until <= now) {
+                enc.store = Store::Nothing;
             }
         }
     }
@@ -170,14 +193,20 @@ impl UpTrack {
             capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
         };
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
-        let ring = enc.ring.as_mut().filter(|_| enc.watched);
-        let stored = match ring.map(|ring| ring.insert(meta, descriptor, view.payload)) {
-            Some(false) => return Ingest::Ignored,
-            Some(true) => Some(seq),
-            None => None,
+        let stored = match &mut enc.store {
+            Store::Watched { ring, after } if Some(seq) > *after => {
+                if !ring.insert(meta, descriptor, view.payload) {
+                    return Ingest::Ignored;
+                }
+                Some(seq)
+            }
+            _ => None,
         };
-        enc.octets += view.payload.len() as u64;
-        enc.last_packet = Some(now);
+        // What is not stored may be here for the second time.
+        if stored.is_some() || Some(seq) > enc.newest {
+            enc.octets += view.payload.len() as u64;
+            enc.last_packet = Some(now);
+        }
         let first = enc.newest.is_none();
         enc.newest = enc.newest.max(Some(seq));
         if info.keyframe {
@@ -193,7 +222,7 @@ impl UpTrack {
 
     /// A stored packet.
     pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
-        self.encodings.get(usize::from(encoding))?.ring.as_ref()?.packet(seq)
+        self.encodings.get(usize::from(encoding))?.store.ring()?.packet(seq)
     }
 
     /// Newest number of an encoding.
@@ -295,7 +324,7 @@ mod tests {
             };
             #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
             let now = Instant::now();
-            Self { up: UpTrack::new(now, &spec), now }
+            Self { up: UpTrack::new(&spec), now }
         }
 
         /// The number it is stored under.
@@ -315,6 +344,9 @@ mod tests {
     fn what_nobody_watches_is_not_stored_but_known_to_be_alive() {
         let mut scene = Scene::new();
         scene.up.set_watched(scene.now, 0b10);
+        assert!(scene.ingest(0, 6).is_some(), "it may begin its only key frame");
+        scene.up.set_watched(scene.now, 0b10);
+        scene.now += 2 * SILENT_AFTER;
         assert_eq!(scene.ingest(0, 7), None);
         assert!(scene.ingest(1, 7).is_some());
         assert_eq!(scene.up.live(scene.now), 0b11);
@@ -332,5 +364,23 @@ mod tests {
             scene.up.release_unwatched(scene.now + Duration::from_millis(after));
             assert_eq!(scene.up.packet(0, seq).is_some(), there, "after {after} ms");
         }
+    }
+
+    #[test]
+    fn what_came_before_somebody_watches_is_not_stored_when_it_comes_again() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b01);
+        assert!(scene.ingest(0, 5).is_some());
+        scene.up.set_watched(scene.now, 0);
+        assert_eq!(scene.ingest(0, 6), None);
+        scene.now += KEPT_UNWATCHED;
+        scene.up.release_unwatched(scene.now);
+        scene.up.set_watched(scene.now, 0b01);
+        for again in [5, 6] {
+            assert_eq!(scene.ingest(0, again), None);
+        }
+        assert_eq!(scene.up.live(scene.now), 0, "old packets do not make it alive");
+        assert_eq!(scene.up.octets(), 2 * 88);
+        assert!(scene.ingest(0, 7).is_some());
     }
 }

@@ -51,7 +51,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         nack: true,
         measure_level: false,
     };
-    let mut up = UpTrack::new(now, &spec);
+    let mut up = UpTrack::new(&spec);
     up.set_watched(now, 1);
     let spec = DownTrackSpec {
         down: DownId { room, n: 1 },

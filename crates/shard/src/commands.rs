@@ -43,7 +43,7 @@ impl Shard {
                 self.with_peer(peer, |entry| entry.peer.add_remote_candidate(now, &candidate));
             }
             Command::RemovePeer { peer } => self.remove_peer(peer),
-            Command::SetUpTrack { track, spec } => self.set_up_track(now, track, *spec),
+            Command::SetUpTrack { track, spec } => self.set_up_track(track, *spec),
             Command::SetUpTrackMuted { track, muted } => {
                 self.with_track(track, |entry| entry.track.set_muted(muted));
             }
@@ -127,19 +127,19 @@ impl Shard {
         self.drain_peer(key);
     }
 
-    fn set_up_track(&mut self, now: Instant, id: TrackId, spec: UpTrackSpec) {
+    fn set_up_track(&mut self, id: TrackId, spec: UpTrackSpec) {
         if let Source::Local(peer) = spec.source {
             self.with_peer(peer, |entry| {
                 entry.extensions = entry.extensions.union(spec.extensions);
             });
         }
         if let Some(entry) = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key)) {
-            entry.track.update(now, &spec);
+            entry.track.update(&spec);
             entry.unsettled = true;
             entry.spec = spec;
             return;
         }
-        let track = UpTrack::new(now, &spec);
+        let track = UpTrack::new(&spec);
         let entry = TrackEntry {
             id,
             spec,

@@ -85,6 +85,20 @@ fn a_viewer_of_the_lowest_encoding_gets_pictures_that_were_lost_as_a_whole() {
 }
 
 #[test]
+fn the_first_key_frame_of_each_encoding_is_shown() {
+    for delay in [5, 50, 100].map(Duration::from_millis) {
+        for homes in [[0, 0], [0, 1]] {
+            let mut world = World::call(1, &homes, CLEAN);
+            world.set_links(LinkConfig { delay, ..CLEAN });
+            let limit = 8 * delay + Duration::from_millis(10);
+            let at_best = world.run_until(limit, |w| w.report(2).current == Some(2));
+            let (plis, report) = (world.publisher().plis, world.report(2));
+            assert!(at_best, "{delay:?}, {homes:?}: {report:?}, asked {plis:?}");
+        }
+    }
+}
+
+#[test]
 fn what_nobody_watched_for_long_is_seen_soon_after_it_is_wanted() {
     let mut world = World::call(1, &[0], CLEAN);
     world.wish(1, true, 0);
