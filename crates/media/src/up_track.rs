@@ -193,15 +193,15 @@ impl UpTrack {
             capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
         };
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
-        let stored = match &mut enc.store {
-            Store::Watched { ring, after } if Some(seq) > *after => {
-                if !ring.insert(meta, descriptor, view.payload) {
-                    return Ingest::Ignored;
-                }
-                Some(seq)
+        let mut stored = None;
+        if let Store::Watched { ring, after } = &mut enc.store
+            && Some(seq) > *after
+        {
+            if !ring.insert(meta, descriptor, view.payload) {
+                return Ingest::Ignored;
             }
-            _ => None,
-        };
+            stored = Some(seq);
+        }
         // What is not stored may be here for the second time.
         if stored.is_some() || Some(seq) > enc.newest {
             enc.octets += view.payload.len() as u64;
