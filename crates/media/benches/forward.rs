@@ -74,7 +74,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
         let Ok(view) = RtpView::parse(&packet) else {
             return;
         };
-        let Ingest::Accepted { stored: Some(seq), .. } = up.ingest(now, 0, &view) else {
+        let Ingest::Accepted { wanted: Some(seq), .. } = up.ingest(now, 0, &view) else {
             return;
         };
         let (Some(pkt), clocks) = (up.packet(0, seq), up.clocks()) else {

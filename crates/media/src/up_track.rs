@@ -36,8 +36,8 @@ const MAX_ENCODINGS: usize = 3;
 pub enum Ingest {
     /// It is a packet of the track.
     Accepted {
-        /// The number it is stored under; `None` if nobody watches the encoding.
-        stored: Option<ExtSeq>,
+        /// The number it is stored under if somebody may get it.
+        wanted: Option<ExtSeq>,
         /// The encoding starts with it.
         first: bool,
         /// Its codec.
@@ -52,17 +52,31 @@ pub enum Ingest {
 enum Store {
     /// Nowhere: nobody watches.
     Nothing,
-    /// Somebody may get those that come after `after`. Those before came while nobody watched, or were
-    /// here and are forgotten.
-    Watched { ring: PacketRing, after: Option<ExtSeq> },
-    /// Nobody watches any more; what was sent may be asked for again until then.
-    Kept { ring: PacketRing, until: Instant },
+    /// Somebody may get them.
+    Watched(Stored),
+    /// Nobody watches any more. What was sent may be asked for again until then, and whoever watches
+    /// again finds the key frame that has come meanwhile.
+    Kept { stored: Stored, until: Instant },
+}
+
+#[derive(Debug)]
+struct Stored {
+    ring: PacketRing,
+    /// What is not newer came before there was a ring, or was in another one.
+    after: Option<ExtSeq>,
 }
 
 impl Store {
-    fn ring(&self) -> Option<&PacketRing> {
+    fn get(&self) -> Option<&Stored> {
         match self {
-            Self::Watched { ring, .. } | Self::Kept { ring, .. } => Some(ring),
+            Self::Watched(stored) | Self::Kept { stored, .. } => Some(stored),
+            Self::Nothing => None,
+        }
+    }
+
+    fn get_mut(&mut self) -> Option<&mut Stored> {
+        match self {
+            Self::Watched(stored) | Self::Kept { stored, .. } => Some(stored),
             Self::Nothing => None,
         }
     }
@@ -147,11 +161,11 @@ impl UpTrack {
             let after = enc.newest;
             enc.store = match (std::mem::replace(&mut enc.store, Store::Nothing), wanted) {
                 (Store::Nothing, true) => {
-                    Store::Watched { ring: PacketRing::new(self.kind), after }
+                    Store::Watched(Stored { ring: PacketRing::new(self.kind), after })
                 }
-                (Store::Kept { ring, .. }, true) => Store::Watched { ring, after },
-                (Store::Watched { ring, .. }, false) => {
-                    Store::Kept { ring, until: now + KEPT_UNWATCHED }
+                (Store::Kept { stored, .. }, true) => Store::Watched(stored),
+                (Store::Watched(stored), false) => {
+                    Store::Kept { stored, until: now + KEPT_UNWATCHED }
                 }
                 (as_before, _) => as_before,
             };
@@ -169,7 +183,7 @@ impl UpTrack {
 
     /// Takes a packet of `encoding`; payload type already that of the media (not of RTX).
     ///
-    /// **Cost:** O(1), one copy of the payload if the encoding is watched, no allocation.
+    /// **Cost:** O(1), one copy of the payload if the encoding is or was just watched, no allocation.
     pub fn ingest(&mut self, now: Instant, encoding: u8, view: &RtpView<'_>) -> Ingest {
         let Some(codec) = self.codecs.iter().find(|c| c.pt == view.payload_type).map(|c| c.codec)
         else {
@@ -193,17 +207,15 @@ impl UpTrack {
             capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
         };
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
-        let mut stored = None;
-        if let Store::Watched { ring, after } = &mut enc.store
-            && Some(seq) > *after
-        {
-            if !ring.insert(meta, descriptor, view.payload) {
+        // What is not stored may be here for the second time.
+        let mut is_new = Some(seq) > enc.newest;
+        if let Some(stored) = enc.store.get_mut().filter(|stored| Some(seq) > stored.after) {
+            is_new = stored.ring.insert(meta, descriptor, view.payload);
+            if !is_new {
                 return Ingest::Ignored;
             }
-            stored = Some(seq);
         }
-        // What is not stored may be here for the second time.
-        if stored.is_some() || Some(seq) > enc.newest {
+        if is_new {
             enc.octets += view.payload.len() as u64;
             enc.last_packet = Some(now);
         }
@@ -217,12 +229,13 @@ impl UpTrack {
         {
             speaker.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
         }
-        Ingest::Accepted { stored, first, codec }
+        let wanted = matches!(&enc.store, Store::Watched(stored) if Some(seq) > stored.after);
+        Ingest::Accepted { wanted: wanted.then_some(seq), first, codec }
     }
 
     /// A stored packet.
     pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
-        self.encodings.get(usize::from(encoding))?.store.ring()?.packet(seq)
+        self.encodings.get(usize::from(encoding))?.store.get()?.ring.packet(seq)
     }
 
     /// Newest number of an encoding.
@@ -327,14 +340,14 @@ mod tests {
             Self { up: UpTrack::new(&spec), now }
         }
 
-        /// The number it is stored under.
+        /// The number it is stored under if somebody may get it.
         fn ingest(&mut self, encoding: u8, seq: u16) -> Option<ExtSeq> {
             let mut packet = [0; 100];
             let timestamp = u32::from(seq) * 3_000;
             let header = RtpHeader { marker: true, payload_type: 96, seq, timestamp, ssrc: 5 };
             write_header(&mut packet, &header, &[]).unwrap();
             match self.up.ingest(self.now, encoding, &RtpView::parse(&packet).unwrap()) {
-                Ingest::Accepted { stored, .. } => stored,
+                Ingest::Accepted { wanted, .. } => wanted,
                 Ingest::Ignored => panic!("ignored"),
             }
         }
@@ -367,14 +380,27 @@ mod tests {
     }
 
     #[test]
+    fn what_came_just_after_nobody_watched_is_there_for_whoever_watches_again() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b01);
+        scene.ingest(0, 7).unwrap();
+        scene.up.set_watched(scene.now, 0);
+        assert_eq!(scene.ingest(0, 9), None);
+        scene.up.set_watched(scene.now, 0b01);
+        let late = scene.ingest(0, 8).unwrap();
+        assert!(scene.up.packet(0, late.plus(1)).is_some());
+    }
+
+    #[test]
     fn what_came_before_somebody_watches_is_not_stored_when_it_comes_again() {
         let mut scene = Scene::new();
         scene.up.set_watched(scene.now, 0b01);
         assert!(scene.ingest(0, 5).is_some());
         scene.up.set_watched(scene.now, 0);
-        assert_eq!(scene.ingest(0, 6), None);
         scene.now += KEPT_UNWATCHED;
         scene.up.release_unwatched(scene.now);
+        assert_eq!(scene.ingest(0, 6), None);
+        scene.now += SILENT_AFTER;
         scene.up.set_watched(scene.now, 0b01);
         for again in [5, 6] {
             assert_eq!(scene.ingest(0, again), None);

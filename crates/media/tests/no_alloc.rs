@@ -73,7 +73,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
     for seq in 0..2_000_u16 {
         let (packet, len) = vp8_packet(seq);
         let view = RtpView::parse(&packet[..len]).unwrap();
-        let Ingest::Accepted { stored: Some(seq), .. } = up.ingest(now, 0, &view) else {
+        let Ingest::Accepted { wanted: Some(seq), .. } = up.ingest(now, 0, &view) else {
             panic!("not stored");
         };
         let pkt = up.packet(0, seq).unwrap();

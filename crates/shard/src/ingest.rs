@@ -93,7 +93,7 @@ impl Shard {
         if view.payload.is_empty() {
             return;
         }
-        let Ingest::Accepted { stored, first, codec } = entry.track.ingest(now, encoding, &view)
+        let Ingest::Accepted { wanted, first, codec } = entry.track.ingest(now, encoding, &view)
         else {
             return;
         };
@@ -103,7 +103,7 @@ impl Shard {
             let (track, ssrc) = (entry.id, view.ssrc);
             self.events.push_back(Event::EncodingStarted { track, encoding, ssrc, codec });
         }
-        if let Some(seq) = stored {
+        if let Some(seq) = wanted {
             let completes = entry.spec.kind == MediaKind::Video && view.marker;
             self.queue_packet(now, track, (encoding, seq), completes);
         }

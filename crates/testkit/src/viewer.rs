@@ -337,6 +337,10 @@ impl Viewer {
         let mut seq = start;
         loop {
             let part = self.buffer.get(&seq)?;
+            if seq > start && part.starts && part.key {
+                // The end was not there yet when another encoding took over, and never comes.
+                return None;
+            }
             let belongs = (part.timestamp, part.picture_id, part.encoding, part.frame)
                 == (first.timestamp, first.picture_id, first.encoding, first.frame)
                 && u64::from(part.part) == seq - start;
