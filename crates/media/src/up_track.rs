@@ -52,6 +52,9 @@ pub enum Ingest {
 enum Store {
     /// Nowhere: nobody watches.
     Nothing,
+    /// The encoding has not begun. Whoever watches another may want it: its first packet may begin its
+    /// only key frame.
+    Awaited(Stored),
     /// Somebody may get them.
     Watched(Stored),
     /// Nobody watches any more. What was sent may be asked for again until then, and whoever watches
@@ -69,14 +72,18 @@ struct Stored {
 impl Store {
     fn get(&self) -> Option<&Stored> {
         match self {
-            Self::Watched(stored) | Self::Kept { stored, .. } => Some(stored),
+            Self::Awaited(stored) | Self::Watched(stored) | Self::Kept { stored, .. } => {
+                Some(stored)
+            }
             Self::Nothing => None,
         }
     }
 
     fn get_mut(&mut self) -> Option<&mut Stored> {
         match self {
-            Self::Watched(stored) | Self::Kept { stored, .. } => Some(stored),
+            Self::Awaited(stored) | Self::Watched(stored) | Self::Kept { stored, .. } => {
+                Some(stored)
+            }
             Self::Nothing => None,
         }
     }
@@ -151,23 +158,31 @@ impl UpTrack {
         self.muted
     }
 
-    /// Says which encodings somebody may get packets of: bit i for encoding i. One that has not begun
-    /// counts as watched by whoever watches any: its first packet may begin its only key frame.
+    /// Says which encodings somebody may get packets of: bit i for encoding i. To be said again after
+    /// the first packet of each.
     ///
     /// Allocates the room for one that was not watched before.
     pub fn set_watched(&mut self, now: Instant, watched: u8) {
         for (i, enc) in self.encodings.iter_mut().enumerate() {
-            let wanted = watched & (1 << i) != 0 || (enc.newest.is_none() && watched != 0);
+            let is_watched = watched & (1 << i) != 0;
+            let is_awaited = watched != 0 && enc.newest.is_none();
             let after = enc.newest;
-            enc.store = match (std::mem::replace(&mut enc.store, Store::Nothing), wanted) {
-                (Store::Nothing, true) => {
-                    Store::Watched(Stored { ring: PacketRing::new(self.kind), after })
+            let new = || Stored { ring: PacketRing::new(self.kind), after };
+            enc.store = match (is_watched, std::mem::replace(&mut enc.store, Store::Nothing)) {
+                (true, Store::Nothing) => Store::Watched(new()),
+                (
+                    true,
+                    Store::Awaited(stored) | Store::Watched(stored) | Store::Kept { stored, .. },
+                ) => Store::Watched(stored),
+                (false, Store::Nothing) if is_awaited => Store::Awaited(new()),
+                (false, Store::Awaited(stored) | Store::Watched(stored)) if is_awaited => {
+                    Store::Awaited(stored)
                 }
-                (Store::Kept { stored, .. }, true) => Store::Watched(stored),
-                (Store::Watched(stored), false) => {
+                (false, Store::Nothing | Store::Awaited(_)) => Store::Nothing,
+                (false, Store::Watched(stored)) => {
                     Store::Kept { stored, until: now + KEPT_UNWATCHED }
                 }
-                (as_before, _) => as_before,
+                (false, Store::Kept { stored, until }) => Store::Kept { stored, until },
             };
         }
     }
@@ -229,7 +244,10 @@ impl UpTrack {
         {
             speaker.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
         }
-        let wanted = matches!(&enc.store, Store::Watched(stored) if Some(seq) > stored.after);
+        let wanted = match &enc.store {
+            Store::Awaited(stored) | Store::Watched(stored) => Some(seq) > stored.after,
+            Store::Kept { .. } | Store::Nothing => false,
+        };
         Ingest::Accepted { wanted: wanted.then_some(seq), first, codec }
     }
 
@@ -357,8 +375,9 @@ mod tests {
     fn what_nobody_watches_is_not_stored_but_known_to_be_alive() {
         let mut scene = Scene::new();
         scene.up.set_watched(scene.now, 0b10);
-        assert!(scene.ingest(0, 6).is_some(), "it may begin its only key frame");
+        let first = scene.ingest(0, 6).expect("it may begin its only key frame");
         scene.up.set_watched(scene.now, 0b10);
+        assert!(scene.up.packet(0, first).is_none(), "nobody has watched it");
         scene.now += 2 * SILENT_AFTER;
         assert_eq!(scene.ingest(0, 7), None);
         assert!(scene.ingest(1, 7).is_some());
