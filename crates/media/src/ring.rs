@@ -86,7 +86,9 @@ pub(crate) struct PacketRing {
     slots: Vec<Option<Slot>>,
     /// The newest that was written over.
     forgotten: Option<ExtSeq>,
-    bytes: Box<[u8]>,
+    /// As long as was written so far, within its capacity: an allocator that clears what it gives a
+    /// second time would touch all of it.
+    bytes: Vec<u8>,
     /// By block of `bytes`.
     marks: Box<[Mark]>,
     /// How often writing began again at the first byte, and the RTP time of the first packet since.
@@ -111,7 +113,7 @@ impl PacketRing {
         Self {
             slots,
             forgotten: None,
-            bytes: vec![0; bytes].into_boxed_slice(),
+            bytes: Vec::with_capacity(bytes),
             marks: vec![Mark::default(); bytes.div_ceil(BLOCK)].into_boxed_slice(),
             lap: 1,
             lap_began: None,
@@ -128,7 +130,7 @@ impl PacketRing {
         let taken = self.slot(meta.seq);
         if taken.is_some_and(|old| old.meta.seq >= meta.seq)
             || self.forgotten.is_some_and(|forgotten| meta.seq <= forgotten)
-            || len > self.bytes.len()
+            || len > self.capacity()
             || payload.len() > usize::from(u16::MAX)
         {
             return false;
@@ -137,6 +139,9 @@ impl PacketRing {
         while self.slot(meta.seq).is_some_and(is_needed) && self.grow() {}
         let index = self.index(meta.seq);
         let start = self.place(&meta, len);
+        if self.bytes.len() < start + len {
+            self.bytes.resize(start + len, 0);
+        }
         let room = self.bytes.get_mut(start..start + len).zip(self.slots.get_mut(index));
         let Some((bytes, slot)) = room else { return false };
         let (for_descriptor, for_payload) = bytes.split_at_mut(descriptor.len());
@@ -163,7 +168,7 @@ impl PacketRing {
 
     /// Where the next packet goes; begins a lap if it is time.
     fn place(&mut self, meta: &PacketMeta, len: usize) -> usize {
-        let capacity = self.bytes.len();
+        let capacity = self.capacity();
         // A quarter more: the newest packet of the first block must be old when it is written over.
         let ended = |began: u32| age(meta, began) >= kept(meta) / 4 * 5;
         let lap_is_full = self.offset >= LAP_BLOCKS * BLOCK && self.lap_began.is_some_and(ended);
@@ -213,6 +218,11 @@ impl PacketRing {
             }
         }
         true
+    }
+
+    /// Bytes there may be.
+    fn capacity(&self) -> usize {
+        self.marks.len() * BLOCK
     }
 
     fn slot(&self, seq: ExtSeq) -> Option<&Slot> {

@@ -28,6 +28,9 @@ const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 /// For so long after the last one stops to watch an encoding, its packets are still sent again.
 /// Shorter repairs less of what was under way, longer holds memory for nobody; a ring keeps a second.
 const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
+/// For so long packets go on being stored: some round trips, so that whoever watches again at once finds
+/// a key frame whole though its start was repeated. Longer holds memory for few.
+const STORED_UNWATCHED: Duration = Duration::from_millis(300);
 /// Simulcast has three encodings at most.
 const MAX_ENCODINGS: usize = 3;
 
@@ -57,15 +60,14 @@ enum Store {
     Awaited(Stored),
     /// Somebody may get them.
     Watched(Stored),
-    /// Nobody watches any more. What was sent may be asked for again until then, and whoever watches
-    /// again finds the key frame that has come meanwhile.
-    Kept { stored: Stored, until: Instant },
+    /// Nobody watches any more. What was sent may be asked for again.
+    Kept { stored: Stored, since: Instant },
 }
 
 #[derive(Debug)]
 struct Stored {
     ring: PacketRing,
-    /// What is not newer came before there was a ring, or was in another one.
+    /// What is not newer came while nothing was stored, or was in another ring.
     after: Option<ExtSeq>,
 }
 
@@ -79,12 +81,12 @@ impl Store {
         }
     }
 
-    fn get_mut(&mut self) -> Option<&mut Stored> {
+    /// Where a packet is to be stored.
+    fn room(&mut self, now: Instant) -> Option<&mut Stored> {
         match self {
-            Self::Awaited(stored) | Self::Watched(stored) | Self::Kept { stored, .. } => {
-                Some(stored)
-            }
-            Self::Nothing => None,
+            Self::Awaited(stored) | Self::Watched(stored) => Some(stored),
+            Self::Kept { stored, since } if now < *since + STORED_UNWATCHED => Some(stored),
+            Self::Kept { .. } | Self::Nothing => None,
         }
     }
 }
@@ -170,19 +172,19 @@ impl UpTrack {
             let new = || Stored { ring: PacketRing::new(self.kind), after };
             enc.store = match (is_watched, std::mem::replace(&mut enc.store, Store::Nothing)) {
                 (true, Store::Nothing) => Store::Watched(new()),
-                (
-                    true,
-                    Store::Awaited(stored) | Store::Watched(stored) | Store::Kept { stored, .. },
-                ) => Store::Watched(stored),
+                (true, Store::Awaited(stored) | Store::Watched(stored)) => Store::Watched(stored),
+                (true, Store::Kept { stored, since }) => {
+                    let is_whole = now < since + STORED_UNWATCHED;
+                    let after = if is_whole { stored.after } else { after };
+                    Store::Watched(Stored { after, ..stored })
+                }
                 (false, Store::Nothing) if is_awaited => Store::Awaited(new()),
                 (false, Store::Awaited(stored) | Store::Watched(stored)) if is_awaited => {
                     Store::Awaited(stored)
                 }
                 (false, Store::Nothing | Store::Awaited(_)) => Store::Nothing,
-                (false, Store::Watched(stored)) => {
-                    Store::Kept { stored, until: now + KEPT_UNWATCHED }
-                }
-                (false, Store::Kept { stored, until }) => Store::Kept { stored, until },
+                (false, Store::Watched(stored)) => Store::Kept { stored, since: now },
+                (false, Store::Kept { stored, since }) => Store::Kept { stored, since },
             };
         }
     }
@@ -190,7 +192,7 @@ impl UpTrack {
     /// Frees the room of encodings that nobody watches any more.
     pub fn release_unwatched(&mut self, now: Instant) {
         for enc in &mut self.encodings {
-            if matches!(enc.store, Store::Kept { until, .. } if until <= now) {
+            if matches!(enc.store, Store::Kept { since, .. } if since + KEPT_UNWATCHED <= now) {
                 enc.store = Store::Nothing;
             }
         }
@@ -224,7 +226,7 @@ impl UpTrack {
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
         // What is not stored may be here for the second time.
         let mut is_new = Some(seq) > enc.newest;
-        if let Some(stored) = enc.store.get_mut().filter(|stored| Some(seq) > stored.after) {
+        if let Some(stored) = enc.store.room(now).filter(|stored| Some(seq) > stored.after) {
             is_new = stored.ring.insert(meta, descriptor, view.payload);
             if !is_new {
                 return Ingest::Ignored;
