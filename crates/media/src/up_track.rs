@@ -339,6 +339,7 @@ mod tests {
     use super::*;
 
     struct Scene {
+        spec: UpTrackSpec,
         up: UpTrack,
         now: Instant,
     }
@@ -357,7 +358,7 @@ mod tests {
             };
             #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
             let now = Instant::now();
-            Self { up: UpTrack::new(&spec), now }
+            Self { up: UpTrack::new(&spec), spec, now }
         }
 
         /// The number it is stored under if somebody may get it.
@@ -410,6 +411,28 @@ mod tests {
         scene.up.set_watched(scene.now, 0b01);
         let late = scene.ingest(0, 8).unwrap();
         assert!(scene.up.packet(0, late.plus(1)).is_some());
+    }
+
+    #[test]
+    fn what_came_long_after_nobody_watched_is_not_stored_and_no_key_frame_is_found_in_part() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b01);
+        scene.ingest(0, 7).unwrap();
+        scene.up.set_watched(scene.now, 0);
+        scene.now += STORED_UNWATCHED;
+        assert_eq!(scene.ingest(0, 9), None);
+        scene.up.set_watched(scene.now, 0b01);
+        assert_eq!(scene.ingest(0, 8), None, "what follows it is not there");
+        assert!(scene.ingest(0, 10).is_some());
+    }
+
+    #[test]
+    fn an_encoding_that_a_later_offer_adds_is_taken() {
+        let mut scene = Scene::new();
+        scene.spec.encodings.push(EncodingSpec::default());
+        scene.up.update(&scene.spec);
+        scene.up.set_watched(scene.now, 0b100);
+        assert!(scene.ingest(2, 1).is_some());
     }
 
     #[test]
