@@ -25,9 +25,12 @@ pub(crate) fn run() -> Result<(), String> {
                     keyint=1000:scenecut=0:repeat-headers=1:sliced-threads=0:slices=1:threads=1 -f h264";
         encode(&[&common[..], &bits, &words(h264)].concat(), &format!("h264-{height}.h264"))?;
     }
-    let tone = "-f lavfi -i sine=frequency=440:sample_rate=48000 -t 4 -ac 1 -c:a libopus -b:a 32k \
-                -vbr off -frame_duration 20 -page_duration 20000";
-    encode(&words(tone), "opus-440.ogg")
+    let text = "Here is a room in which ten people talk at the same time, and everybody hears all of them \
+                without a gap.";
+    let speech = format!("flite=voice=rms:text='{text}'");
+    let opus = "-t 4 -ar 48000 -ac 1 -c:a libopus -b:a 32k -application voip -frame_duration 20 \
+                -page_duration 20000";
+    encode(&[&["-f", "lavfi", "-i", &speech][..], &words(opus)].concat(), "opus-speech.ogg")
 }
 
 fn words(text: &str) -> Vec<&str> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
 use hearth_plane::{DownTrackSpec, SendCodec, Wish};
-use hearth_rtp::{ExtensionIds, RtpHeader, write_header};
+use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::{ExtSeq, MediaKind};
 
 use crate::history::{History, Record};
@@ -153,7 +153,8 @@ impl DownTrack {
         black_box((self.ssrc, self.first_seq, self.rewriter.next(), self.history.warm()));
     }
 
-    /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so.
+    /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so. `padding` says how many
+    /// bytes to add to a packet of a length.
     ///
     /// **Cost:** O(1), one copy of the payload; no allocation, lock or clock.
     pub fn forward(
@@ -162,6 +163,7 @@ impl DownTrack {
         pkt: &UpPacket<'_>,
         clocks: &[Option<SourceClock>; 3],
         buf: &mut [u8],
+        padding: impl FnOnce(usize) -> u8,
     ) -> Verdict {
         let meta = pkt.meta;
         if !self.wish.enabled {
@@ -215,10 +217,15 @@ impl DownTrack {
         let Some((header_len, len)) = self.write(&converted, &header, &record, None, buf) else {
             return Verdict::Drop(TooBig);
         };
-        self.history.record(now, index, record);
-        self.timeline.sent(now, record.timestamp);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add((len - header_len) as u32);
+        record.padding = padding(len);
+        let len = pad_unsealed(buf, len, record.padding).unwrap_or_else(|| {
+            record.padding = 0;
+            len
+        });
+        self.history.record(now, index, record);
+        self.timeline.sent(now, record.timestamp);
         Verdict::Forward(Written { header_len, len, index })
     }
 
@@ -257,9 +264,13 @@ impl DownTrack {
         };
         let original = rtx.map(|_| resend.index as u16);
         let converted = UpPacket { payload, ..*pkt };
-        let (header_len, len) = self.write(&converted, &header, &resend.record, original, buf)?;
+        let (header_len, mut len) =
+            self.write(&converted, &header, &resend.record, original, buf)?;
         if rtx.is_some() {
             self.next_rtx += 1;
+        } else {
+            // One SRTP index must not seal two different packets.
+            len = pad_unsealed(buf, len, resend.record.padding)?;
         }
         Some(Written { header_len, len, index })
     }
@@ -396,6 +407,12 @@ pub struct Resend {
     record: Record,
 }
 
+/// Adds padding to a packet of `len` bytes that is yet to be sealed; `None` if it does not fit.
+fn pad_unsealed(buf: &mut [u8], len: usize, padding: u8) -> Option<usize> {
+    let usable = buf.len().checked_sub(SEAL_ROOM)?;
+    pad(buf.get_mut(..usable)?, len, padding)
+}
+
 /// The picture numbers of a VP8 packet that has them, and the modulus of its PictureID.
 fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8Triple, u16)> {
     let descriptor = pkt.meta.info.vp8?;
@@ -483,6 +500,42 @@ mod tests {
         assert_eq!(view.payload[2..], [7; 100]);
     }
 
+    #[test]
+    fn a_repetition_under_the_same_number_has_the_same_padding() {
+        for (rtx_pt, is_same) in [(None, true), (Some(97), false)] {
+            let mut scene = Scene::new(MediaKind::Audio);
+            scene.down.spec.codecs[0].rtx_pt = rtx_pt;
+            let meta = scene.meta(0, 9, true);
+            let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+            let (mut sent, mut again) = ([0; 1_500], [0; 1_500]);
+            let verdict =
+                scene.down.forward(scene.now, &pkt, &[None; 3], &mut sent, |len| len as u8 - 107);
+            let Verdict::Forward(written) = verdict else { panic!("{verdict:?}") };
+            let first = RtpView::parse(&sent[..written.len]).unwrap();
+            assert_eq!((written.len, first.padding, first.payload), (117, 5, &[7; 100][..]));
+            assert_eq!(scene.down.sent(), (1, 100), "padding is no payload");
+
+            let resend = scene.down.lookup(scene.now, first.seq, |_| Some(meta.seq)).unwrap();
+            let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
+            if is_same {
+                assert_eq!(again[..repeated.len], sent[..written.len]);
+            } else {
+                assert_eq!(RtpView::parse(&again[..repeated.len]).unwrap().padding, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn padding_for_which_there_is_no_room_is_left_out() {
+        let mut scene = Scene::new(MediaKind::Audio);
+        let meta = scene.meta(0, 9, true);
+        let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+        let mut buf = [0; 112 + SEAL_ROOM];
+        let verdict = scene.down.forward(scene.now, &pkt, &[None; 3], &mut buf, |_| 1);
+        let Verdict::Forward(written) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(RtpView::parse(&buf[..written.len]).unwrap().padding, 0);
+    }
+
     struct Scene {
         down: DownTrack,
         now: Instant,
@@ -534,7 +587,7 @@ mod tests {
             let meta = self.meta(encoding, wire, keyframe);
             let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
             let mut buf = [0; 1_500];
-            match self.down.forward(self.now, &pkt, &[None; 3], &mut buf) {
+            match self.down.forward(self.now, &pkt, &[None; 3], &mut buf, |_| 0) {
                 Verdict::Forward(written) => Ok(RtpView::parse(&buf[..written.len]).unwrap().seq),
                 Verdict::Drop(reason) => Err(reason),
             }

@@ -27,10 +27,13 @@ pub(crate) struct Record {
     pub(crate) tl0: u8,
     /// VP8 KEYIDX (5 bits) as sent; encoding in the upper 2 bits.
     pub(crate) keyidx_encoding: u8,
-    /// Kept by [`History`], like the two below: ms since its origin, wraps.
+    /// Bytes of padding as sent.
+    pub(crate) padding: u8,
+    /// Kept by [`History`]: how often it may be sent again, [`MAX_TRIES`] for what never was; 0 if there
+    /// is no such packet.
+    pub(crate) tries_left: u8,
+    /// Kept by [`History`]: ms since its origin, wraps.
     pub(crate) sent_ms: u16,
-    pub(crate) tries: u8,
-    pub(crate) valid: bool,
 }
 
 /// See the module documentation.
@@ -63,13 +66,13 @@ impl History {
             let len = self.records.len() as u64;
             for skipped in (self.newest + 1).max(index.saturating_sub(len))..index {
                 if let Some(slot) = self.slot(skipped) {
-                    slot.valid = false;
+                    slot.tries_left = 0;
                 }
             }
         }
         self.newest = self.newest.max(index);
         if let Some(slot) = self.slot(index) {
-            *slot = Record { sent_ms, tries: 0, valid: true, ..record };
+            *slot = Record { sent_ms, tries_left: MAX_TRIES, ..record };
         }
     }
 
@@ -83,13 +86,11 @@ impl History {
         let now_ms = self.millis(now);
         let slot = self.slot(index)?;
         let waited = now_ms.wrapping_sub(slot.sent_ms);
-        if !slot.valid
-            || slot.tries >= MAX_TRIES
-            || (slot.tries > 0 && u128::from(waited) < MIN_SPACING.as_millis())
-        {
+        let was_tried = slot.tries_left < MAX_TRIES;
+        if was_tried && u128::from(waited) < MIN_SPACING.as_millis() {
             return None;
         }
-        slot.tries += 1;
+        slot.tries_left = slot.tries_left.checked_sub(1)?;
         slot.sent_ms = now_ms;
         Some((index, *slot))
     }
@@ -97,7 +98,7 @@ impl History {
     /// Answers for nothing that was sent so far.
     pub(crate) fn clear(&mut self) {
         for record in &mut self.records {
-            record.valid = false;
+            record.tries_left = 0;
         }
     }
 
@@ -109,7 +110,7 @@ impl History {
 
     /// Reads where the next record most likely goes.
     pub(crate) fn warm(&self) -> bool {
-        self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.valid)
+        self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.tries_left > 0)
     }
 
     fn slot(&mut self, index: u64) -> Option<&mut Record> {

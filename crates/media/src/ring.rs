@@ -62,6 +62,21 @@ pub struct UpPacket<'a> {
     pub payload: &'a [u8],
 }
 
+impl UpPacket<'_> {
+    /// Payload and header extensions in bytes: what two packets of a stream differ by in length, however
+    /// the subscriber gets them.
+    pub fn size(&self) -> usize {
+        let meta = self.meta;
+        let one = |present: bool, len: usize| if present { 1 + len } else { 0 };
+        let extensions = one(meta.audio_level.is_some(), 1)
+            + one(meta.orientation.is_some(), 1)
+            + one(meta.capture_time.is_some(), 8)
+            + one(!self.descriptor.is_empty(), self.descriptor.len());
+        let head = if extensions > 0 { 4 } else { 0 };
+        head + extensions.next_multiple_of(4) + self.payload.len()
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
     lap: u32,

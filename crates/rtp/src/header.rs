@@ -6,7 +6,7 @@
 //! * **Invariant:** what is written parses back to the same fields and extensions.
 //! * **Spec:** RFC 3550 §5.1, RFC 8285 §4.
 
-/// Fixed header of an outgoing packet: no CSRCs, no padding.
+/// Fixed header of an outgoing packet: no CSRCs; padding is added by [`pad`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RtpHeader {
     /// End-of-frame marker, as the payload format defines it.
@@ -44,6 +44,22 @@ pub fn write_header(
         return Some(12);
     }
     write_extensions(rest, extensions)?.checked_add(12)
+}
+
+/// Makes a packet of `len` bytes at the front of `buf` longer by `padding` bytes, and returns its new
+/// length (RFC 3550 §5.1). Receivers take the padding off; 0 bytes change nothing.
+///
+/// Returns `None`, with the packet as it was, if it does not fit.
+pub fn pad(buf: &mut [u8], len: usize, padding: u8) -> Option<usize> {
+    let padded = len.checked_add(usize::from(padding)).filter(|padded| *padded <= buf.len())?;
+    if padding == 0 {
+        return Some(len);
+    }
+    let (last, zeros) = buf.get_mut(len..padded)?.split_last_mut()?;
+    zeros.fill(0);
+    *last = padding;
+    *buf.first_mut()? |= 0x20;
+    Some(padded)
 }
 
 fn write_extensions(buf: &mut [u8], extensions: &[(u8, &[u8])]) -> Option<usize> {
@@ -133,5 +149,20 @@ mod tests {
         let header = RtpHeader { payload_type: 0xff, marker: false, ..HEADER };
         write_header(&mut buf, &header, &[]).unwrap();
         assert_eq!(buf[1], 0x7f);
+    }
+
+    #[test]
+    fn padding_is_taken_off_again() {
+        let mut buf = [0xee; 40];
+        let header_len = write_header(&mut buf, &HEADER, &[]).unwrap();
+        let len = header_len + 5;
+        for (padding, expected) in [(0, Some(len)), (1, Some(len + 1)), (23, Some(40)), (24, None)]
+        {
+            let mut padded = buf;
+            assert_eq!(pad(&mut padded, len, padding), expected, "{padding}");
+            let view = RtpView::parse(&padded[..expected.unwrap_or(len)]).unwrap();
+            let taken_off = if expected.is_some() { padding } else { 0 };
+            assert_eq!((view.payload, view.padding), (&[0xee; 5][..], taken_off), "{padding}");
+        }
     }
 }

@@ -20,6 +20,6 @@ mod view;
 pub use demux::{PacketKind, classify};
 pub use extension_ids::ExtensionIds;
 pub use extensions::{AudioLevel, Extensions, ReadExtensions};
-pub use header::{RtpHeader, write_header};
+pub use header::{RtpHeader, pad, write_header};
 pub use rtx::original_seq;
 pub use view::{ParseError, RtpView};

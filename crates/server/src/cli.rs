@@ -81,7 +81,7 @@ pub(crate) struct JoinArgs {
     /// Who joins; nobody else in the room has the same identity
     #[arg(long, value_name = "IDENTITY", default_value = "hearth-demo")]
     pub(crate) identity: String,
-    /// Publish a test picture and a tone
+    /// Publish a test picture and a voice
     #[arg(long)]
     pub(crate) publish_demo: bool,
     /// The codec of the picture: vp8 or h264

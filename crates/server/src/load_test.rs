@@ -71,7 +71,7 @@ pub(crate) fn join(args: &JoinArgs) -> Result<(), String> {
         identity_prefix: args.identity.clone(),
     };
     let (identity, room) = (&args.identity, &args.room);
-    let what = if args.publish_demo { "publish a picture and a tone" } else { "receive" };
+    let what = if args.publish_demo { "publish a picture and a voice" } else { "receive" };
     say(&format!("{identity} joins room {room} at {} to {what}. Ctrl-C ends it.", args.server.url));
     let report = carry_out(plan)?;
     if !args.publish_demo {

@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId};
-use hearth_rtp::{PacketKind, RtpHeader, classify, write_header};
 use hearth_shard::SendSlab;
-use support::{AUDIO, CLEAN, PUBLISHER, ROOM, World, audio_spec, down_spec, server_addr};
+use support::server_addr;
+use support::voices::{room, round};
 
 const VOICES: u32 = 10;
 /// Bytes; more than the caches of one core and its share of those it has with others.
@@ -29,12 +28,12 @@ fn main() {
 
 #[divan::bench(args = [80, 400], sample_count = 60, sample_size = 1)]
 fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
-    let mut world = room(listeners);
+    let mut world = room(VOICES, listeners);
     let mut slab = SendSlab::new(256);
     let from = world.client(0).addr();
     // The first packets make the streams known.
     for seq in 1..3 {
-        for mut datagram in round(&mut world, seq) {
+        for mut datagram in round(&mut world, seq, [88; VOICES as usize]) {
             world.inject(0, from, &mut datagram);
         }
         while world.shards[0].poll_transmit(world.now, &mut slab) {
@@ -49,7 +48,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
         .with_inputs(|| {
             let mut world = world.borrow_mut();
             world.run_for(Duration::from_millis(20));
-            let inputs = round(&mut world, seq.get());
+            let inputs = round(&mut world, seq.get(), [88; VOICES as usize]);
             seq.set(seq.get() + 1);
             for byte in other.borrow_mut().iter_mut().step_by(64) {
                 *byte = black_box(byte.wrapping_add(1));
@@ -71,65 +70,4 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
             assert_eq!(sent, u64::from(VOICES * listeners));
             inputs
         });
-}
-
-/// Node 0 publishes all voices, everybody else hears them.
-fn room(listeners: u32) -> World {
-    let mut world = World::new(1, 1, CLEAN);
-    world.add_publisher(0);
-    for voice in 0..VOICES {
-        let mut spec = audio_spec(Source::Local(PUBLISHER));
-        spec.encodings[0].ssrc = Some(ssrc(voice));
-        world.command(0, Command::SetUpTrack { track: track(voice), spec: Box::new(spec) });
-    }
-    for _ in 0..listeners {
-        world.add_connection();
-    }
-    let all = listeners as usize + 1;
-    assert!(world.run_until(Duration::from_secs(10), |w| w.connected() == all), "not connected");
-    world.run_for(Duration::from_millis(200));
-    for n in 1..=listeners {
-        for voice in 0..VOICES {
-            let spec = DownTrackSpec {
-                down: DownId { room: ROOM, n: n * VOICES + voice + 1_000 },
-                ssrc: 1 + n * VOICES + voice,
-                track: track(voice),
-                ..down_spec(n, AUDIO)
-            };
-            world.command(0, Command::SetDownTrack { spec: Box::new(spec) });
-        }
-    }
-    world
-}
-
-const fn track(voice: u32) -> TrackId {
-    TrackId { room: ROOM, n: 100 + voice }
-}
-
-const fn ssrc(voice: u32) -> u32 {
-    0xa000 + voice
-}
-
-/// A packet of each voice, as it comes from the network.
-fn round(world: &mut World, seq: u64) -> Vec<Vec<u8>> {
-    let packet = |voice| {
-        let header = RtpHeader {
-            marker: false,
-            payload_type: 111,
-            seq: seq as u16,
-            timestamp: (seq as u32).wrapping_mul(960),
-            ssrc: ssrc(voice),
-        };
-        let mut packet = vec![0x78; 100];
-        assert_eq!(write_header(&mut packet, &header, &[]), Some(12));
-        packet
-    };
-    (0..VOICES)
-        .map(|voice| {
-            let client = world.client(0);
-            client.send_rtp(12, &packet(voice), seq);
-            let sent = std::iter::from_fn(|| client.poll_transmit());
-            sent.filter(|datagram| classify(datagram) == PacketKind::Rtp).last().unwrap()
-        })
-        .collect()
 }

@@ -61,6 +61,11 @@ impl Batching {
         }
     }
 
+    /// Packets wait for others that may leave with them.
+    pub(crate) fn is_collecting(&self) -> bool {
+        !self.window.is_zero()
+    }
+
     /// What waits should leave now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.waiting.as_ref().is_some_and(|w| w.complete || w.since + self.window <= now)

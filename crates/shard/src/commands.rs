@@ -12,7 +12,7 @@ use hearth_plane::{
 use hearth_rtp::ExtensionIds;
 
 use crate::Shard;
-use crate::entry::{DownEntry, PeerEntry, QualityWindow, TrackEntry};
+use crate::entry::{Dirty, DownEntry, PeerEntry, QualityWindow, TrackEntry};
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
 
 impl Shard {
@@ -208,14 +208,14 @@ impl Shard {
             window_start: QualityWindow::default(),
         });
         track_entry.downs.push(key);
-        let pending = !track_entry.pending.is_empty();
+        let pending = track_entry.pending.first().copied();
         self.down_keys.insert(id, key);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.downs.push(key);
         }
-        if pending {
+        if let Some(pending) = pending {
             // What comes before the flush that is to follow is for it, too.
-            self.queue_down(key);
+            self.queue_down(Dirty { down: key, size: pending.size });
         }
         self.visit_soon(peer);
         self.retarget(now, track);
@@ -238,7 +238,7 @@ impl Shard {
         }
         if let Some(peer) = self.peers.get_mut(entry.peer) {
             peer.downs.retain(|down| *down != key);
-            peer.dirty.retain(|down| *down != key);
+            peer.dirty.retain(|dirty| dirty.down != key);
         }
     }
 

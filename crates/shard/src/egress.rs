@@ -5,7 +5,8 @@ use std::time::Instant;
 use hearth_media::Verdict;
 use hearth_units::ExtSeq;
 
-use crate::entry::{CatchUp, DownEntry, PeerEntry, TrackEntry};
+use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
+use crate::run::Run;
 use crate::{SendSlab, Shard};
 
 impl Shard {
@@ -52,13 +53,18 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
-        for down in peer.dirty.iter().filter_map(|key| self.downs.get(*key)) {
+        for down in peer.dirty.iter().filter_map(|dirty| self.downs.get(dirty.down)) {
             down.down.warm();
         }
-        while let Some(&down_key) = peer.dirty.last() {
-            if let Some(down) = self.downs.get_mut(down_key) {
+        // The longest leaves first, as a run may end with a shorter one.
+        peer.dirty.sort_unstable_by_key(|dirty| dirty.size);
+        let mut run = self.batching.is_collecting().then(Run::default);
+        while let Some(dirty) = peer.dirty.last() {
+            if let Some(down) = self.downs.get_mut(dirty.down) {
                 if let Some(track) = self.tracks.get(down.track) {
-                    let sent = flush_down(now, peer, down, track, slab);
+                    let is_last = peer.dirty.len() == 1;
+                    let run = run.as_mut();
+                    let sent = flush_down(now, peer, down, track, slab, run, is_last);
                     self.counters.packets_out += sent;
                     if down.is_behind(track) {
                         return false;
@@ -73,16 +79,22 @@ impl Shard {
     }
 }
 
-/// Sends one subscription's packets until it has all, or the slab is full. Returns how many.
+/// Sends one subscription's packets until it has all, or the slab is full. Returns how many. They join
+/// `run`; `is_last` if no other subscription of the peer follows.
 fn flush_down(
     now: Instant,
     peer: &mut PeerEntry,
     down: &mut DownEntry,
     track: &TrackEntry,
     slab: &mut SendSlab,
+    mut run: Option<&mut Run>,
+    is_last: bool,
 ) -> u64 {
     let clocks = track.track.clocks();
     down.cursor = down.cursor.max(track.flushed);
+    let current = down.down.current();
+    let of_current = waiting(down, track).iter().filter(|p| Some(p.encoding) == current);
+    let longest = usize::from(of_current.map(|pending| pending.size).max().unwrap_or(0));
     let Some(to) = peer.peer.remote_addr().filter(|_| peer.connected) else {
         down.cursor = track.flushed + track.pending.len() as u64;
         down.catch_up = None;
@@ -100,7 +112,12 @@ fn flush_down(
             continue;
         };
         let before = down.down.current();
-        let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room) else {
+        let is_followed = !is_last || down.is_behind(track);
+        let padding = |len| match &mut run {
+            Some(run) if is_followed => run.padding(len, longest.saturating_sub(pkt.size())),
+            _ => 0,
+        };
+        let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room, padding) else {
             continue;
         };
         if before != down.down.current() {
@@ -121,12 +138,18 @@ fn flush_down(
 /// The start of a key frame may have been lost and repeated. What follows it was refused when it
 /// came, for want of that start, and gets its turn after it.
 fn next_packet(down: &mut DownEntry, track: &TrackEntry) -> Option<(u8, ExtSeq)> {
-    let at = (down.cursor - track.flushed) as usize;
+    let waiting = waiting(down, track);
     if let Some(CatchUp { encoding, next, last }) = down.catch_up {
         down.catch_up = (next < last).then(|| CatchUp { encoding, next: next.plus(1), last });
-        let waiting = track.pending.get(at..).unwrap_or_default();
-        return (!waiting.contains(&(encoding, next))).then_some((encoding, next));
+        let will_come = waiting.iter().any(|p| (p.encoding, p.seq) == (encoding, next));
+        return (!will_come).then_some((encoding, next));
     }
     down.cursor += 1;
-    track.pending.get(at).copied()
+    waiting.first().map(|pending| (pending.encoding, pending.seq))
+}
+
+/// The packets of the track that it has not looked at.
+fn waiting<'a>(down: &DownEntry, track: &'a TrackEntry) -> &'a [Pending] {
+    let at = down.cursor.saturating_sub(track.flushed) as usize;
+    track.pending.get(at..).unwrap_or_default()
 }

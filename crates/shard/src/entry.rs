@@ -23,7 +23,7 @@ pub(crate) struct PeerEntry {
     /// Keys of its subscriptions.
     pub(crate) downs: Vec<usize>,
     /// Subscriptions with packets to send; `queued` if it stands in the shard's list.
-    pub(crate) dirty: Vec<usize>,
+    pub(crate) dirty: Vec<Dirty>,
     pub(crate) queued: bool,
     /// Received SSRCs, ascending.
     pub(crate) streams: Vec<Stream>,
@@ -33,6 +33,15 @@ pub(crate) struct PeerEntry {
     pub(crate) rtt: Option<Duration>,
     pub(crate) next_receiver_report: Instant,
     pub(crate) next_quality: Instant,
+}
+
+/// A subscription with packets to send.
+#[derive(Clone, Copy)]
+pub(crate) struct Dirty {
+    /// Key of the subscription.
+    pub(crate) down: usize,
+    /// [`Pending::size`] of the first packet.
+    pub(crate) size: u16,
 }
 
 /// A received SSRC.
@@ -60,8 +69,8 @@ pub(crate) struct TrackEntry {
     pub(crate) downs: Vec<usize>,
     /// Other shards that have subscriptions.
     pub(crate) relays: Vec<ShardId>,
-    /// Packets of this batch, not yet sent to everybody: (encoding, number).
-    pub(crate) pending: Vec<(u8, ExtSeq)>,
+    /// Packets of this batch, not yet sent to everybody.
+    pub(crate) pending: Vec<Pending>,
     /// How many packets were taken out of `pending` so far.
     pub(crate) flushed: u64,
     /// The encodings that were alive when its subscriptions were aimed last.
@@ -70,6 +79,15 @@ pub(crate) struct TrackEntry {
     pub(crate) unsettled: bool,
     pub(crate) quality: QualityWindow,
     pub(crate) window_start: QualityWindow,
+}
+
+/// A stored packet that is to be sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Pending {
+    pub(crate) encoding: u8,
+    pub(crate) seq: ExtSeq,
+    /// [`hearth_media::UpPacket::size`].
+    pub(crate) size: u16,
 }
 
 impl TrackEntry {

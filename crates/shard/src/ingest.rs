@@ -8,7 +8,7 @@ use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
-use crate::entry::{PeerEntry, Stream, StreamRole};
+use crate::entry::{Dirty, PeerEntry, Pending, Stream, StreamRole};
 use crate::{Parcel, ParcelKind, Shard};
 
 /// SSRCs that one peer may send; more are dropped.
@@ -129,8 +129,11 @@ impl Shard {
             return;
         };
         let begins = entry.pending.is_empty();
+        let (encoding, seq) = packet;
+        let size = entry.track.packet(encoding, seq).map_or(0, |packet| packet.size());
+        let size = u16::try_from(size).unwrap_or(u16::MAX);
         if entry.pending.len() < MAX_PENDING {
-            entry.pending.push(packet);
+            entry.pending.push(Pending { encoding, seq, size });
         } else {
             self.counters.dropped_full += 1;
         }
@@ -139,22 +142,22 @@ impl Shard {
             for i in 0..entry.downs.len() {
                 let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
                 if let Some(down) = down {
-                    self.queue_down(down);
+                    self.queue_down(Dirty { down, size });
                 }
             }
         }
     }
 
     /// A subscription has packets to send.
-    pub(crate) fn queue_down(&mut self, key: usize) {
-        let Some(down) = self.downs.get_mut(key).filter(|down| !down.queued) else {
+    pub(crate) fn queue_down(&mut self, dirty: Dirty) {
+        let Some(down) = self.downs.get_mut(dirty.down).filter(|down| !down.queued) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(down.peer) else {
             return;
         };
         down.queued = true;
-        peer.dirty.push(key);
+        peer.dirty.push(dirty);
         if !peer.queued {
             peer.queued = true;
             self.dirty_peers.push(down.peer);

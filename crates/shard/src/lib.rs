@@ -16,6 +16,7 @@ mod feedback;
 mod ingest;
 mod parcel;
 mod reports;
+mod run;
 mod send_slab;
 mod slab;
 mod steering;

@@ -81,7 +81,7 @@ pub async fn run(
         url,
         context: Context::new(Arc::clone(&certificate)).map_err(|error| local_error(&error))?,
         certificate,
-        audio: Arc::new(AudioClip::tone()),
+        audio: Arc::new(AudioClip::speech()),
         thread: thread.clone(),
         plan,
     });

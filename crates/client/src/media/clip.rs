@@ -17,7 +17,7 @@ pub(crate) struct VideoClip {
     pub(crate) frames: Vec<&'static [u8]>,
 }
 
-/// A tone, packets of 20 ms.
+/// Speech in packets of 20 ms, whose lengths vary as those of a voice do.
 #[derive(Clone, Debug)]
 pub(crate) struct AudioClip {
     pub(crate) packets: Vec<&'static [u8]>,
@@ -69,9 +69,9 @@ impl VideoClip {
 }
 
 impl AudioClip {
-    /// The clip of a tone of 440 Hz.
-    pub(crate) fn tone() -> Self {
-        Self { packets: read_ogg(include_bytes!("../../clips/opus-440.ogg")) }
+    /// The clip.
+    pub(crate) fn speech() -> Self {
+        Self { packets: read_ogg(include_bytes!("../../clips/opus-speech.ogg")) }
     }
 }
 
@@ -153,6 +153,8 @@ fn read_ogg(file: &[u8]) -> Vec<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use hearth_codec::inspect;
 
     use super::*;
@@ -183,10 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn the_tone_is_packets_of_20_ms() {
-        let clip = AudioClip::tone();
+    fn speech_is_packets_of_20_ms_of_many_lengths() {
+        let clip = AudioClip::speech();
         assert!((200..=202).contains(&clip.packets.len()), "{}", clip.packets.len());
         assert!(clip.packets.iter().all(|packet| (20..200).contains(&packet.len())));
+        let lengths: BTreeSet<usize> = clip.packets.iter().map(|packet| packet.len()).collect();
+        assert!(lengths.len() > 20, "{lengths:?}");
     }
 
     #[test]

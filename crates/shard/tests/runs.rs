@@ -1,0 +1,80 @@
+//! Which packets leave as one run, and what is added to them for that.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hearth_rtp::RtpView;
+use hearth_shard::SendSlab;
+use hearth_testkit::Received;
+use support::World;
+use support::voices::{room, round};
+
+/// (Length of the datagram, of its payload, of its padding), for each datagram to a listener.
+type Sent = BTreeMap<SocketAddr, Vec<(usize, usize, u8)>>;
+
+/// Lets everybody say one more packet of so many bytes.
+fn say<const N: usize>(world: &mut World, seq: u64, sizes: [usize; N]) -> Sent {
+    let datagrams = round(world, seq, sizes);
+    let from = world.client(0).addr();
+    for mut datagram in datagrams {
+        world.inject(0, from, &mut datagram);
+    }
+    // Longer than a busy shard collects.
+    let due = world.now + Duration::from_millis(6);
+    let mut slab = SendSlab::new(256);
+    let mut sent = Sent::new();
+    while world.shards[0].poll_transmit(due, &mut slab) {
+        for (to, bytes) in slab.iter() {
+            let mut clients = world.nodes.iter_mut().map(|node| node.client());
+            let client = clients.find(|client| client.addr() == to).unwrap();
+            if let Received::Rtp(packet) = client.handle(due, &mut bytes.to_vec()) {
+                let view = RtpView::parse(&packet).unwrap();
+                assert!(view.payload.iter().all(|byte| *byte == 0x78), "{:?}", view.payload);
+                let lengths = (bytes.len(), view.payload.len(), view.padding);
+                sent.entry(to).or_default().push(lengths);
+            }
+        }
+        slab.clear();
+    }
+    world.run_for(Duration::from_millis(20));
+    sent
+}
+
+#[test]
+fn a_busy_shard_makes_nearly_equal_packets_equal_and_sends_the_shortest_last() {
+    let mut world = room(4, 60);
+    // 12,000 packets a second.
+    for seq in 1..20 {
+        assert_eq!(say(&mut world, seq, [80; 4]).len(), 60);
+    }
+    let cases = [
+        ([70, 90, 80, 85], vec![(90, 0), (85, 5), (80, 10), (70, 0)]),
+        ([30, 90, 87, 10], vec![(90, 0), (87, 3), (30, 0), (10, 0)]),
+        ([20, 120, 60, 61], vec![(120, 0), (61, 0), (60, 0), (20, 0)]),
+        ([90, 66, 65, 10], vec![(90, 0), (66, 24), (65, 0), (10, 0)]),
+    ];
+    for (seq, (sizes, expected)) in (20..).zip(cases) {
+        for datagrams in say(&mut world, seq, sizes).values() {
+            let found: Vec<_> = datagrams.iter().map(|(_, size, pad)| (*size, *pad)).collect();
+            assert_eq!(found, expected, "{sizes:?}");
+            let overhead = datagrams[0].0 - datagrams[0].1;
+            let adds_up =
+                |(len, size, pad): &(usize, usize, u8)| *len == overhead + size + usize::from(*pad);
+            assert!(datagrams.iter().all(adds_up), "{datagrams:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shard_with_little_to_do_adds_nothing() {
+    let mut world = room(4, 3);
+    for seq in 1..20 {
+        let sent = say(&mut world, seq, [70, 90, 80, 85]);
+        assert!(sent.values().flatten().all(|(.., padding)| *padding == 0), "{sent:?}");
+        assert_eq!(sent.values().map(Vec::len).sum::<usize>(), 12);
+    }
+}
