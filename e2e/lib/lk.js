@@ -3,9 +3,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-import { ended, start, stop } from './children.js';
-import { eventually } from './eventually.js';
-import { API_KEY, API_SECRET } from './server.js';
+import { Tool } from './tool.js';
 
 const FOUND = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'lk')).find(isProgram);
 
@@ -13,32 +11,9 @@ const FOUND = (process.env.PATH ?? '').split(delimiter).map((folder) => join(fol
 export const WITHOUT_LK = FOUND ? false : 'there is no `lk` on the PATH';
 
 /** A running `lk`. */
-export class Lk {
-  /** What it wrote, both streams. */
-  log = '';
-
+export class Lk extends Tool {
   constructor(server, args) {
-    const access = { LIVEKIT_URL: server.ws, LIVEKIT_API_KEY: API_KEY, LIVEKIT_API_SECRET: API_SECRET };
-    this.child = start(FOUND, args, { env: { ...process.env, ...access, NO_COLOR: '1' } });
-    this.child.stdin.end();
-    for (const stream of [this.child.stdout, this.child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text) => {
-        this.log += text;
-      });
-    }
-  }
-
-  /** Waits until it has done what it was asked for; returns what it wrote. */
-  async finished(timeout) {
-    await eventually(() => ended(this.child), { timeout, what: 'lk ending' }).catch((error) => {
-      throw new Error(`${error.message}; it wrote:\n${this.log}`);
-    });
-    if (this.child.exitCode !== 0) throw new Error(`lk ended with ${this.child.exitCode}; it wrote:\n${this.log}`);
-    return this.log;
-  }
-
-  stop() {
-    return stop(this.child);
+    super(FOUND, server, args);
   }
 }
 

@@ -9,6 +9,9 @@ import { freeTcpPort, freeUdpPort } from './ports.js';
 
 const BUILT = fileURLToPath(new URL('../../target/release/hearth', import.meta.url));
 
+/** The program under test. */
+export const HEARTH = process.env.HEARTH_BIN ?? BUILT;
+
 /** The keys of `--dev`. */
 export const API_KEY = 'devkey';
 export const API_SECRET = 'secret';
@@ -20,12 +23,11 @@ export class Server {
 
   /** Starts it and waits until it answers. `config` is YAML that is put behind the ports. */
   static async start({ config = '' } = {}) {
-    const binary = process.env.HEARTH_BIN ?? BUILT;
-    if (!existsSync(binary)) throw new Error('there is no hearth binary: run `cargo build --release` first');
+    if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const [port, udpPort] = [await freeTcpPort(), await freeUdpPort()];
     const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n${config}`;
     const server = new Server(port, udpPort);
-    server.child = start(binary, ['--dev', '--bind', '127.0.0.1', '--config-body', body], {
+    server.child = start(HEARTH, ['--dev', '--bind', '127.0.0.1', '--config-body', body], {
       env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' },
     });
     for (const stream of [server.child.stdout, server.child.stderr]) {
