@@ -8,7 +8,7 @@
 //! * **livekit-server:** `DownTrack.WriteRTP` and `Forwarder.GetTranslationParams`.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
 use hearth_plane::{DownTrackSpec, SendCodec, Wish};
@@ -18,7 +18,7 @@ use hearth_units::{ExtSeq, MediaKind};
 use crate::history::{History, Record};
 use crate::rewriter::Rewriter;
 use crate::ring::UpPacket;
-use crate::timeline::{SourceClock, Timeline, ticks};
+use crate::timeline::{SourceClock, Timeline, ntp_ticks, ticks};
 use crate::verdict::DropReason::{
     AwaitKeyframe, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
 };
@@ -425,11 +425,6 @@ fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8Triple, u16)> {
     Some((triple, if is_15_bits { 0x8000 } else { 0x80 }))
 }
 
-/// `duration` in units of 2^-32 s.
-fn ntp_ticks(duration: Duration) -> u64 {
-    ((duration.as_nanos() << 32) / 1_000_000_000) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use hearth_codec::PayloadInfo;
@@ -528,12 +523,18 @@ mod tests {
     #[test]
     fn padding_for_which_there_is_no_room_is_left_out() {
         let mut scene = Scene::new(MediaKind::Audio);
+        scene.down.spec.codecs[0].rtx_pt = None;
         let meta = scene.meta(0, 9, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
-        let mut buf = [0; 112 + SEAL_ROOM];
+        let (mut buf, mut again) = ([0; 112 + SEAL_ROOM], [0; 1_500]);
         let verdict = scene.down.forward(scene.now, &pkt, &[None; 3], &mut buf, |_| 1);
         let Verdict::Forward(written) = verdict else { panic!("{verdict:?}") };
-        assert_eq!(RtpView::parse(&buf[..written.len]).unwrap().padding, 0);
+        let first = RtpView::parse(&buf[..written.len]).unwrap();
+        assert_eq!(first.padding, 0);
+
+        let resend = scene.down.lookup(scene.now, first.seq, |_| Some(meta.seq)).unwrap();
+        let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
+        assert_eq!(again[..repeated.len], buf[..written.len], "nor is it there the second time");
     }
 
     struct Scene {

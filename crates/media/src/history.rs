@@ -3,7 +3,8 @@
 //! * **Owns:** for each of the last packets: which packet of the source it was, and how it was
 //!   renumbered. The payload stays in the track's ring.
 //! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
-//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, [`MIN_SPACING`] apart.
+//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, [`MIN_SPACING`] apart, and under
+//!   no other number than its own: one SRTP index must not seal two different packets.
 
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,10 @@ impl History {
             }
         }
         self.newest = self.newest.max(index);
+        if index + self.records.len() as u64 <= self.newest {
+            // Its place belongs to a newer one.
+            return;
+        }
         if let Some(slot) = self.slot(index) {
             *slot = Record { sent_ms, tries_left: MAX_TRIES, ..record };
         }
@@ -159,5 +164,20 @@ mod tests {
         let answered: Vec<u16> =
             (99..=104).filter(|&wire| history.retransmit(t0, wire).is_some()).collect();
         assert_eq!(answered, [100, 101, 103]);
+    }
+
+    #[test]
+    fn a_packet_that_comes_very_late_does_not_answer_for_a_newer_one() {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        let t0 = Instant::now();
+        let mut history = History::new(t0, MediaKind::Video);
+        for index in [5_u64, 518, 6] {
+            history.record(t0, index, Record { source: index as u32, ..Record::default() });
+        }
+        let answer = history.retransmit(t0, 518).map(|(index, record)| (index, record.source));
+        assert_eq!(answer, Some((518, 518)));
+        assert_eq!(history.retransmit(t0, 6), None);
+        history.record(t0, 7, Record { source: 7, ..Record::default() });
+        assert_eq!(history.retransmit(t0, 7).map(|(_, record)| record.source), Some(7));
     }
 }

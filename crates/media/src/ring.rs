@@ -63,8 +63,8 @@ pub struct UpPacket<'a> {
 }
 
 impl UpPacket<'_> {
-    /// Payload and header extensions in bytes: what two packets of a stream differ by in length, however
-    /// the subscriber gets them.
+    /// Payload and header extensions in bytes. Two packets of a stream differ by about so much as a
+    /// subscriber gets them: it may take fewer extensions, or of RED only the Opus inside.
     pub fn size(&self) -> usize {
         let meta = self.meta;
         let one = |present: bool, len: usize| if present { 1 + len } else { 0 };
