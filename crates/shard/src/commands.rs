@@ -84,7 +84,9 @@ impl Shard {
         if let Some(due) = self.dues.get_mut(key) {
             *due = None;
         }
-        self.dirty_peers.retain(|dirty| *dirty != key);
+        if let Some(batch) = self.batching.batch(peer.room) {
+            batch.peers.retain(|dirty| *dirty != key);
+        }
         for down in entry.downs {
             self.remove_down(down);
         }
@@ -168,7 +170,9 @@ impl Shard {
         let Some(entry) = self.tracks.remove(key) else {
             return;
         };
-        self.dirty_tracks.retain(|dirty| *dirty != key);
+        if let Some(batch) = self.batching.batch(id.room) {
+            batch.tracks.retain(|dirty| *dirty != key);
+        }
         for down in &entry.downs {
             self.remove_down(*down);
         }

@@ -9,6 +9,9 @@ use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
 use crate::run::Run;
 use crate::{SendSlab, Shard};
 
+/// Packets looked through for one that is longer: as many as leave as one.
+const LOOK_AHEAD: usize = 64;
+
 impl Shard {
     /// Fills `slab`; false when nothing was left to add. The caller sends, clears and calls again.
     ///
@@ -22,27 +25,23 @@ impl Shard {
         }
         let taken = slab.entries().len() - before;
         self.answers.remove_first(taken);
-        if self.dirty_tracks.is_empty() {
-            // Also if what waited went with its track.
-            self.batching.handle_sent(now, self.counters.packets_out);
-            return slab.entries().len() > before;
-        }
-        if !self.batching.is_due(now) {
-            return slab.entries().len() > before;
-        }
-        while let Some(&key) = self.dirty_peers.last() {
-            if slab.is_full() {
-                return true;
+        while let Some(mut batch) = self.batching.take_due(now) {
+            while let Some(&key) = batch.peers.last() {
+                if slab.is_full() {
+                    self.batching.go_on(batch);
+                    return true;
+                }
+                if self.flush_peer(now, key, slab) {
+                    batch.peers.pop();
+                }
             }
-            if self.flush_peer(now, key, slab) {
-                self.dirty_peers.pop();
+            for key in &batch.tracks {
+                if let Some(track) = self.tracks.get_mut(*key) {
+                    track.flushed += track.pending.len() as u64;
+                    track.pending.clear();
+                }
             }
-        }
-        for key in self.dirty_tracks.drain(..) {
-            if let Some(track) = self.tracks.get_mut(key) {
-                track.flushed += track.pending.len() as u64;
-                track.pending.clear();
-            }
+            self.batching.give_back(batch);
         }
         self.batching.handle_sent(now, self.counters.packets_out);
         slab.entries().len() > before
@@ -58,13 +57,13 @@ impl Shard {
         }
         // The longest leaves first, as a run may end with a shorter one.
         peer.dirty.sort_unstable_by_key(|dirty| dirty.size);
-        let mut run = self.batching.is_collecting().then(Run::default);
+        let run = self.batching.is_collecting().then(Run::default);
+        let mut out = Outlet { slab, run, is_last: false };
         while let Some(dirty) = peer.dirty.last() {
             if let Some(down) = self.downs.get_mut(dirty.down) {
                 if let Some(track) = self.tracks.get(down.track) {
-                    let is_last = peer.dirty.len() == 1;
-                    let run = run.as_mut();
-                    let sent = flush_down(now, peer, down, track, slab, run, is_last);
+                    out.is_last = peer.dirty.len() == 1;
+                    let sent = flush_down(now, peer, down, track, &mut out);
                     self.counters.packets_out += sent;
                     if down.is_behind(track) {
                         return false;
@@ -79,27 +78,31 @@ impl Shard {
     }
 }
 
-/// Sends one subscription's packets until it has all, or the slab is full. Returns how many. They join
-/// `run`; `is_last` if no other subscription of the peer follows.
+/// Where the packets of one subscriber go.
+struct Outlet<'a> {
+    slab: &'a mut SendSlab,
+    /// What they join, in a shard that collects.
+    run: Option<Run>,
+    /// No other subscription follows.
+    is_last: bool,
+}
+
+/// Sends one subscription's packets until it has all, or the slab is full. Returns how many.
 fn flush_down(
     now: Instant,
     peer: &mut PeerEntry,
     down: &mut DownEntry,
     track: &TrackEntry,
-    slab: &mut SendSlab,
-    mut run: Option<&mut Run>,
-    is_last: bool,
+    out: &mut Outlet<'_>,
 ) -> u64 {
     let clocks = track.track.clocks();
     down.cursor = down.cursor.max(track.flushed);
-    let current = down.down.current();
-    let of_current = waiting(down, track).iter().filter(|p| Some(p.encoding) == current);
-    let longest = usize::from(of_current.map(|pending| pending.size).max().unwrap_or(0));
     let Some(to) = peer.peer.remote_addr().filter(|_| peer.connected) else {
         down.cursor = track.flushed + track.pending.len() as u64;
         down.catch_up = None;
         return 0;
     };
+    let Outlet { slab, run, is_last } = out;
     let mut sent = 0;
     while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
@@ -112,10 +115,15 @@ fn flush_down(
             continue;
         };
         let before = down.down.current();
-        let is_followed = !is_last || down.is_behind(track);
-        let padding = |len| match &mut run {
-            Some(run) if is_followed => run.padding(len, longest.saturating_sub(pkt.size())),
-            _ => 0,
+        let to_come = waiting(down.cursor, track).iter().take(LOOK_AHEAD);
+        let padding = |len| {
+            let Some(run) = run else { return 0 };
+            let to_come = to_come.filter(|pending| pending.encoding == encoding);
+            let longest = to_come.map(|pending| pending.size).max();
+            if *is_last && longest.is_none() {
+                return 0;
+            }
+            run.padding(len, usize::from(longest.unwrap_or(0)).saturating_sub(pkt.size()))
         };
         let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room, padding) else {
             continue;
@@ -138,7 +146,7 @@ fn flush_down(
 /// The start of a key frame may have been lost and repeated. What follows it was refused when it
 /// came, for want of that start, and gets its turn after it.
 fn next_packet(down: &mut DownEntry, track: &TrackEntry) -> Option<(u8, ExtSeq)> {
-    let waiting = waiting(down, track);
+    let waiting = waiting(down.cursor, track);
     if let Some(CatchUp { encoding, next, last }) = down.catch_up {
         down.catch_up = (next < last).then(|| CatchUp { encoding, next: next.plus(1), last });
         let will_come = waiting.iter().any(|p| (p.encoding, p.seq) == (encoding, next));
@@ -148,8 +156,8 @@ fn next_packet(down: &mut DownEntry, track: &TrackEntry) -> Option<(u8, ExtSeq)>
     waiting.first().map(|pending| (pending.encoding, pending.seq))
 }
 
-/// The packets of the track that it has not looked at.
-fn waiting<'a>(down: &DownEntry, track: &'a TrackEntry) -> &'a [Pending] {
-    let at = down.cursor.saturating_sub(track.flushed) as usize;
+/// The packets of the track that a subscription has not looked at.
+fn waiting(cursor: u64, track: &TrackEntry) -> &[Pending] {
+    let at = cursor.saturating_sub(track.flushed) as usize;
     track.pending.get(at..).unwrap_or_default()
 }

@@ -124,10 +124,11 @@ impl Shard {
 
     /// A packet of a track waits for those who get it; `completes` a frame.
     fn queue_packet(&mut self, now: Instant, track: usize, packet: (u8, ExtSeq), completes: bool) {
-        self.batching.handle_packet(now, completes);
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
+        let room = entry.id.room;
+        self.batching.handle_packet(now, room, completes);
         let begins = entry.pending.is_empty();
         let (encoding, seq) = packet;
         let size = entry.track.packet(encoding, seq).map_or(0, |packet| packet.size());
@@ -138,7 +139,9 @@ impl Shard {
             self.counters.dropped_full += 1;
         }
         if begins {
-            self.dirty_tracks.push(track);
+            if let Some(batch) = self.batching.batch(room) {
+                batch.tracks.push(track);
+            }
             for i in 0..entry.downs.len() {
                 let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
                 if let Some(down) = down {
@@ -156,12 +159,15 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(down.peer) else {
             return;
         };
+        if !peer.queued {
+            let Some(batch) = self.batching.batch(peer.id.room) else {
+                return;
+            };
+            peer.queued = true;
+            batch.peers.push(down.peer);
+        }
         down.queued = true;
         peer.dirty.push(dirty);
-        if !peer.queued {
-            peer.queued = true;
-            self.dirty_peers.push(down.peer);
-        }
     }
 
     /// A publisher's sender report: (NTP, RTP time).

@@ -5,7 +5,7 @@
 //!   [`Shard::handle_parcel`] (other shards), [`Shard::handle_timeout`] (time).
 //! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_parcel`], [`Shard::poll_event`].
 //! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once;
-//!   how long a batch collects depends on the load (`batching`).
+//!   each room collects a batch of its own, for how long depends on the load (`batching`).
 //! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
 
 mod batching;
@@ -100,9 +100,6 @@ pub struct Shard {
     peer_keys: BTreeMap<PeerId, usize>,
     track_keys: BTreeMap<TrackId, usize>,
     down_keys: BTreeMap<DownId, usize>,
-    /// Tracks with pending packets, and subscribers who get some of them.
-    dirty_tracks: Vec<usize>,
-    dirty_peers: Vec<usize>,
     batching: Batching,
     /// Finished datagrams that answer input.
     answers: SendSlab,
@@ -131,8 +128,6 @@ impl Shard {
             peer_keys: BTreeMap::new(),
             track_keys: BTreeMap::new(),
             down_keys: BTreeMap::new(),
-            dirty_tracks: Vec::new(),
-            dirty_peers: Vec::new(),
             batching: Batching::new(now),
             answers: SendSlab::new(MAX_ANSWERS),
             events: VecDeque::new(),

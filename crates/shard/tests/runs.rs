@@ -16,12 +16,17 @@ use support::voices::{room, round};
 /// (Length of the datagram, of its payload, of its padding), for each datagram to a listener.
 type Sent = BTreeMap<SocketAddr, Vec<(usize, usize, u8)>>;
 
-/// Lets everybody say one more packet of so many bytes.
-fn say<const N: usize>(world: &mut World, seq: u64, sizes: [usize; N]) -> Sent {
-    let datagrams = round(world, seq, sizes);
+/// Lets everybody say packets of so many bytes: one after another those of each round.
+fn say<const N: usize, const M: usize>(
+    world: &mut World,
+    seq: u64,
+    rounds: [[usize; N]; M],
+) -> Sent {
     let from = world.client(0).addr();
-    for mut datagram in datagrams {
-        world.inject(0, from, &mut datagram);
+    for (seq, sizes) in (seq..).zip(rounds) {
+        for mut datagram in round(world, seq, sizes) {
+            world.inject(0, from, &mut datagram);
+        }
     }
     // Longer than a busy shard collects.
     let due = world.now + Duration::from_millis(6);
@@ -49,7 +54,7 @@ fn a_busy_shard_makes_nearly_equal_packets_equal_and_sends_the_shortest_last() {
     let mut world = room(4, 60);
     // 12,000 packets a second.
     for seq in 1..20 {
-        assert_eq!(say(&mut world, seq, [80; 4]).len(), 60);
+        assert_eq!(say(&mut world, seq, [[80; 4]]).len(), 60);
     }
     let cases = [
         ([70, 90, 80, 85], vec![(90, 0), (85, 5), (80, 10), (70, 0)]),
@@ -58,7 +63,7 @@ fn a_busy_shard_makes_nearly_equal_packets_equal_and_sends_the_shortest_last() {
         ([90, 66, 65, 10], vec![(90, 0), (66, 24), (65, 0), (10, 0)]),
     ];
     for (seq, (sizes, expected)) in (20..).zip(cases) {
-        for datagrams in say(&mut world, seq, sizes).values() {
+        for datagrams in say(&mut world, seq, [sizes]).values() {
             let found: Vec<_> = datagrams.iter().map(|(_, size, pad)| (*size, *pad)).collect();
             assert_eq!(found, expected, "{sizes:?}");
             let overhead = datagrams[0].0 - datagrams[0].1;
@@ -70,10 +75,28 @@ fn a_busy_shard_makes_nearly_equal_packets_equal_and_sends_the_shortest_last() {
 }
 
 #[test]
+fn packets_of_one_stream_are_made_as_long_as_the_longest_of_them_to_come() {
+    let mut world = room(1, 150);
+    for seq in 1..20 {
+        say(&mut world, seq, [[80]]);
+    }
+    for (seq, (sizes, expected)) in (20..).step_by(4).zip([
+        ([70, 70, 71, 71], [(70, 1), (70, 1), (71, 0), (71, 0)]),
+        ([110, 50, 100, 90], [(110, 0), (50, 0), (100, 0), (90, 0)]),
+        ([90, 60, 61, 20], [(90, 0), (60, 0), (61, 0), (20, 0)]),
+    ]) {
+        for datagrams in say(&mut world, seq, sizes.map(|size| [size])).values() {
+            let found: Vec<_> = datagrams.iter().map(|(_, size, pad)| (*size, *pad)).collect();
+            assert_eq!(found, expected, "{sizes:?}");
+        }
+    }
+}
+
+#[test]
 fn a_shard_with_little_to_do_adds_nothing() {
     let mut world = room(4, 3);
     for seq in 1..20 {
-        let sent = say(&mut world, seq, [70, 90, 80, 85]);
+        let sent = say(&mut world, seq, [[70, 90, 80, 85]]);
         assert!(sent.values().flatten().all(|(.., padding)| *padding == 0), "{sent:?}");
         assert_eq!(sent.values().map(Vec::len).sum::<usize>(), 12);
     }
