@@ -273,7 +273,7 @@ impl Client {
                 PeerEvent::Data { payload, .. } => {
                     if let Some(sent) = user_payload(&payload).as_deref().and_then(stamp::find) {
                         self.data_received += 1;
-                        arrivals.count_data(now, sent);
+                        arrivals.count_data(sent);
                     }
                 }
             }

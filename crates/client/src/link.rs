@@ -237,7 +237,9 @@ impl Link {
     fn receive_rtp(&mut self, now: Instant, view: &RtpView<'_>, arrivals: &mut Arrivals) {
         if let Ok(at) = self.inbound.binary_search_by_key(&view.ssrc, Inbound::ssrc) {
             let Some(inbound) = self.inbound.get_mut(at) else { return };
-            let Some(arrival) = inbound.handle_packet(now, view, arrivals.epoch) else { return };
+            let Some(arrival) = inbound.handle_packet(arrivals.at, view, arrivals.epoch) else {
+                return;
+            };
             arrivals.count(view.payload.len(), arrival.latency);
             if arrival.gap {
                 self.nack_until = Some(now + NACK_FOR);
@@ -249,7 +251,8 @@ impl Link {
         let media = self.rtx.get(at).map(|(_, media)| *media);
         let inbound = self.inbound.iter_mut().find(|inbound| Some(inbound.ssrc()) == media);
         if let (Some(inbound), Some((seq, payload))) = (inbound, original_seq(view.payload))
-            && let Some(arrival) = inbound.handle_recovered(now, seq, payload, arrivals.epoch)
+            && let Some(arrival) =
+                inbound.handle_recovered(arrivals.at, seq, payload, arrivals.epoch)
         {
             arrivals.count(payload.len(), arrival.latency);
         }

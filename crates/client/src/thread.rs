@@ -4,7 +4,8 @@
 //! * **In:** [`Input`]s (participants, messages of the server), datagrams, time.
 //! * **Out:** requests to each participant's signalling task, a [`Second`] each second,
 //!   [`Summary`]s.
-//! * **Invariant:** it waits nowhere but in the poller, at most one [`TICK`].
+//! * **Invariant:** it waits nowhere but in a poller. What arrives is dated by the kernel, whenever it
+//!   is read.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,7 +25,14 @@ use crate::inbound::{latencies, record};
 /// Messages of servers that wait for the thread; beyond that their senders wait.
 const MAX_INPUTS: usize = 16_384;
 /// Timers are looked at on this beat: the resolution of pacing.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(1);
+/// The longest wait.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+/// Above so many packets a second, what arrives is read on a beat and not as it comes: waking up for
+/// each costs more than reading it.
+const BUSY: u64 = 2_000;
+/// That beat. Longer finds more at each socket, shorter answers sooner.
+const READ: Duration = Duration::from_millis(4);
 /// Datagrams of one participant in one system call.
 const SLAB: usize = 64;
 /// Batches from one socket before the others have their turn.
@@ -76,6 +84,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Arrivals {
     /// What stamps count from.
     pub(crate) epoch: Instant,
+    /// When the datagram at hand arrived.
+    pub(crate) at: Instant,
     pub(crate) packets: u64,
     bytes: u64,
     latency: Histogram<u32>,
@@ -103,7 +113,7 @@ pub struct Second {
 impl Arrivals {
     fn new(epoch: Instant) -> Self {
         let (latency, data_latency) = (latencies(), latencies());
-        Self { epoch, packets: 0, bytes: 0, latency, data_latency }
+        Self { epoch, at: epoch, packets: 0, bytes: 0, latency, data_latency }
     }
 
     /// A packet of media.
@@ -116,8 +126,8 @@ impl Arrivals {
     }
 
     /// A data message that was stamped with `sent`.
-    pub(crate) fn count_data(&mut self, now: Instant, sent: u64) {
-        let latency = self.micros(now).saturating_sub(sent);
+    pub(crate) fn count_data(&mut self, sent: u64) {
+        let latency = self.micros(self.at).saturating_sub(sent);
         record(&mut self.data_latency, latency);
     }
 
@@ -157,18 +167,24 @@ struct Slot {
     client: Client,
     socket: UdpSocket,
     outbox: mpsc::UnboundedSender<SignalRequest>,
-    due: Option<Instant>,
 }
 
 struct MediaThread {
     poller: Poller,
+    /// Of no socket, to let a beat pass.
+    pause: Poller,
+    /// More than [`BUSY`].
+    is_busy: bool,
     inputs: Receiver<Input>,
     seconds: mpsc::UnboundedSender<Second>,
     /// By the participant's key; keys are given in order.
     slots: Vec<Option<Slot>>,
+    /// When each has something to do.
+    dues: Vec<Option<Instant>>,
     arrivals: Arrivals,
     slab: SendSlab,
     next_tick: Instant,
+    next_read: Instant,
     next_second: Instant,
     next_speaker: Option<Instant>,
     speakers: usize,
@@ -179,18 +195,22 @@ struct MediaThread {
 /// Starts the thread. It sends a [`Second`] each second, and ends with [`Input::Finish`].
 pub(crate) fn start(seconds: mpsc::UnboundedSender<Second>) -> io::Result<Handle> {
     let (sender, inputs) = sync_channel(MAX_INPUTS);
-    let poller = Poller::new()?;
+    let (poller, pause) = (Poller::new()?, Poller::new()?);
     let epoch = WallClock::now();
     let handle = Handle { inputs: sender, waker: poller.waker(), epoch };
     std::thread::Builder::new().name("media".to_owned()).spawn(move || {
         let thread = MediaThread {
             poller,
+            pause,
+            is_busy: false,
             inputs,
             seconds,
             slots: Vec::new(),
+            dues: Vec::new(),
             arrivals: Arrivals::new(epoch),
             slab: SendSlab::new(SLAB),
             next_tick: epoch,
+            next_read: epoch,
             next_second: epoch + Duration::from_secs(1),
             next_speaker: None,
             speakers: 0,
@@ -206,12 +226,14 @@ impl MediaThread {
         let mut batch = RecvBatch::new();
         let mut ready = Vec::new();
         loop {
-            let patience = self.next_tick.saturating_duration_since(WallClock::now()).min(TICK);
-            if let Err(error) = self.poller.wait(patience) {
-                warn!(%error, "Waiting for datagrams failed; the test ends");
-                return;
-            }
-            let now = WallClock::now();
+            let has_looked = match self.wait() {
+                Ok(has_looked) => has_looked,
+                Err(error) => {
+                    warn!(%error, "Waiting for datagrams failed; the test ends");
+                    return;
+                }
+            };
+            let (now, unix) = (WallClock::now(), WallClock::unix());
             while let Ok(input) = self.inputs.try_recv() {
                 self.take_input(now, input);
             }
@@ -219,18 +241,37 @@ impl MediaThread {
                 return self.finish(now, done);
             }
             ready.clear();
-            ready.extend_from_slice(self.poller.ready());
+            if has_looked {
+                ready.extend_from_slice(self.poller.ready());
+            }
             for key in &ready {
                 if let Some(slot) = self.slots.get_mut(*key).and_then(Option::as_mut) {
-                    slot.receive(now, &mut batch, &mut self.arrivals);
-                    slot.flush(now, &mut self.slab);
+                    slot.receive((now, unix), &mut batch, &mut self.arrivals);
+                    self.flush(now, *key);
                 }
             }
             if now >= self.next_tick {
-                self.next_tick = now + TICK;
                 self.tick(now);
             }
         }
+    }
+
+    /// Waits for datagrams or the next timer; if there is much to read, for the next beat. Returns
+    /// whether it has looked for datagrams.
+    fn wait(&mut self) -> io::Result<bool> {
+        let mut patience = self.next_tick.saturating_duration_since(WallClock::now());
+        if self.is_busy && !self.poller.is_full() {
+            let until_read = self.next_read.saturating_duration_since(WallClock::now());
+            self.pause.wait(patience.min(until_read))?;
+            let now = WallClock::now();
+            if now < self.next_read {
+                return Ok(false);
+            }
+            self.next_read = now + READ;
+            patience = Duration::ZERO;
+        }
+        self.poller.wait(patience)?;
+        Ok(true)
     }
 
     fn take_input(&mut self, now: Instant, input: Input) {
@@ -245,15 +286,17 @@ impl MediaThread {
                 }
                 if self.slots.len() <= key {
                     self.slots.resize_with(key + 1, || None);
+                    self.dues.resize(key + 1, None);
                 }
                 if let Some(slot) = self.slots.get_mut(key) {
-                    *slot = Some(Slot { key, client, socket, outbox, due: Some(now) });
+                    *slot = Some(Slot { key, client, socket, outbox });
                 }
+                self.flush(now, key);
             }
             Input::Signal { key, response } => {
                 if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) {
                     slot.client.handle_response(now, *response);
-                    slot.flush(now, &mut self.slab);
+                    self.flush(now, key);
                 }
             }
             Input::Closed { key, why } => {
@@ -263,9 +306,11 @@ impl MediaThread {
             }
             Input::Begin { speakers } => {
                 self.next_speaker = speakers.then_some(now);
-                for slot in self.slots.iter_mut().flatten() {
-                    slot.client.begin_data(now + SETTLE);
-                    slot.due = slot.client.poll_timeout();
+                for key in 0..self.slots.len() {
+                    if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) {
+                        slot.client.begin_data(now + SETTLE);
+                        self.flush(now, key);
+                    }
                 }
             }
             Input::Finish(done) => {
@@ -280,10 +325,15 @@ impl MediaThread {
     fn tick(&mut self, now: Instant) {
         let unix_ms = WallClock::unix_ms();
         let clocks = (unix_ms, ntp(unix_ms));
-        for slot in self.slots.iter_mut().flatten() {
-            if slot.due.is_some_and(|due| due <= now) {
+        self.next_tick = (now + MAX_WAIT).min(self.next_second);
+        self.arrivals.at = now;
+        for key in 0..self.dues.len() {
+            let Some(due) = self.dues.get(key).copied().flatten() else { continue };
+            if due > now {
+                self.next_tick = self.next_tick.min(due);
+            } else if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) {
                 slot.client.handle_timeout(now, clocks, &mut self.arrivals);
-                slot.flush(now, &mut self.slab);
+                self.flush(now, key);
             }
         }
         if self.next_speaker.is_some_and(|at| at <= now) {
@@ -295,12 +345,14 @@ impl MediaThread {
             let count = slots.len().max(1);
             if let Some(slot) = slots.get_mut(turn % count) {
                 slot.client.simulate_speaker(SPEAKER_TURN.as_secs() as i32);
-                slot.flush(now, &mut self.slab);
+                let key = slot.key;
+                self.flush(now, key);
             }
         }
         if self.next_second <= now {
             self.next_second += Duration::from_secs(1);
             let (packets, bytes, latency_ms) = self.arrivals.take();
+            self.is_busy = packets > BUSY;
             let clients = || self.slots.iter().flatten().map(|slot| &slot.client);
             // Nobody listens once the test is over.
             let _ = self.seconds.send(Second {
@@ -311,6 +363,19 @@ impl MediaThread {
                 lost: clients().map(Client::lost).sum(),
                 latency_ms,
             });
+        }
+    }
+
+    /// Sends what a participant has to send, and notes when it is due next.
+    fn flush(&mut self, now: Instant, key: usize) {
+        let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { return };
+        slot.flush(now, &mut self.slab);
+        let due = slot.client.poll_timeout();
+        if let Some(at) = self.dues.get_mut(key) {
+            *at = due;
+        }
+        if let Some(due) = due {
+            self.next_tick = self.next_tick.min(due.max(now + TICK));
         }
     }
 
@@ -328,13 +393,20 @@ impl MediaThread {
 }
 
 impl Slot {
-    fn receive(&mut self, now: Instant, batch: &mut RecvBatch, arrivals: &mut Arrivals) {
+    /// Takes what there is. `unix` is the time of the kernel's clock at `now`.
+    fn receive(
+        &mut self,
+        (now, unix): (Instant, Duration),
+        batch: &mut RecvBatch,
+        arrivals: &mut Arrivals,
+    ) {
         for _ in 0..BATCHES {
             // Linux reports here what went wrong with some earlier datagram.
             if self.socket.recv_batch(batch).is_err() {
                 break;
             }
             for datagram in batch.datagrams_mut() {
+                arrivals.at = datagram.at.map_or(now, |at| on_our_clock(now, unix, at));
                 self.client.handle_datagram(now, datagram.from, datagram.bytes, arrivals);
             }
             if !batch.is_full() {
@@ -343,7 +415,7 @@ impl Slot {
         }
     }
 
-    /// Sends datagrams and requests, and notes when the next is due.
+    /// Sends datagrams and requests.
     fn flush(&mut self, now: Instant, slab: &mut SendSlab) {
         loop {
             slab.clear();
@@ -357,7 +429,14 @@ impl Slot {
             // Without a signalling task the participant is about to be told.
             let _ = self.outbox.send(request);
         }
-        self.due = self.client.poll_timeout();
+    }
+}
+
+/// A time `at` of the kernel's clock, which shows `unix` at `now`.
+fn on_our_clock(now: Instant, unix: Duration, at: Duration) -> Instant {
+    match at.checked_sub(unix) {
+        Some(later) => now + later,
+        None => now.checked_sub(unix.saturating_sub(at)).unwrap_or(now),
     }
 }
 

@@ -6,6 +6,7 @@
 //! * **Invariant:** allocates once.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Messages of one read. More saves calls under load, fewer keeps the batch in the L2 cache.
 pub(crate) const BATCH: usize = 32;
@@ -21,6 +22,8 @@ pub struct Datagram<'a> {
     pub from: SocketAddr,
     /// The address it was sent to, if the system said so.
     pub to: Option<IpAddr>,
+    /// When the kernel got it, since 1970-01-01 UTC, if it was asked to say so.
+    pub at: Option<Duration>,
     /// Its bytes, to be changed in place.
     pub bytes: &'a mut [u8],
 }
@@ -36,6 +39,7 @@ pub(crate) struct Filled {
     pub(crate) len: usize,
     /// Bytes of each datagram in it but the last, which may be shorter; not 0.
     pub(crate) segment: usize,
+    pub(crate) at: Option<Duration>,
 }
 
 /// See the module documentation.
@@ -89,8 +93,8 @@ impl RecvBatch {
             let filled = *filled.next_if(|filled| filled.slot == slot)?;
             Some((filled, buffer.get_mut(..filled.len)?))
         });
-        full.flat_map(|(Filled { from, to, segment, .. }, buffer)| {
-            buffer.chunks_mut(segment).map(move |bytes| Datagram { from, to, bytes })
+        full.flat_map(|(Filled { from, to, segment, at, .. }, buffer)| {
+            buffer.chunks_mut(segment).map(move |bytes| Datagram { from, to, at, bytes })
         })
     }
 

@@ -59,6 +59,15 @@ impl UdpSocket {
         None
     }
 
+    /// Not noted here.
+    ///
+    /// # Errors
+    ///
+    /// None here.
+    pub fn note_arrivals(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reads what is there, up to a full batch. Returns how many datagrams.
     ///
     /// # Errors
@@ -75,7 +84,14 @@ impl UdpSocket {
                     batch.taken += 1;
                 }
                 Ok((len, from)) => {
-                    batch.filled.push(Filled { from, to: None, slot, len, segment: len.max(1) });
+                    batch.filled.push(Filled {
+                        from,
+                        to: None,
+                        slot,
+                        len,
+                        segment: len.max(1),
+                        at: None,
+                    });
                     batch.datagrams += 1;
                     batch.taken += 1;
                 }
@@ -150,6 +166,11 @@ impl Poller {
     /// The keys of sockets that the last wait found readable.
     pub fn ready(&self) -> &[usize] {
         &self.ready
+    }
+
+    /// Never: a wait tells of all.
+    pub fn is_full(&self) -> bool {
+        false
     }
 
     /// What ends its waits.

@@ -13,18 +13,19 @@ impl WallClock {
         Instant::now()
     }
 
+    /// Time since 1970-01-01 UTC; 0 if the clock stands before that.
+    #[expect(clippy::disallowed_methods, reason = "wall time enters here and nowhere else")]
+    pub fn unix() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
     /// Milliseconds since 1970-01-01 UTC; 0 if the clock stands before that.
     pub fn unix_ms() -> u64 {
-        u64::try_from(Self::since_epoch().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(Self::unix().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Seconds since 1970-01-01 UTC; 0 if the clock stands before that.
     pub fn unix_secs() -> u64 {
-        Self::since_epoch().as_secs()
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "wall time enters here and nowhere else")]
-    fn since_epoch() -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+        Self::unix().as_secs()
     }
 }

@@ -162,6 +162,7 @@ async fn enter(test: Arc<Test>, key: usize, role: Role) -> Joined {
             .map_err(|error| broken(&error))?
             .pop()
             .ok_or_else(|| broken(&"no socket"))?;
+        socket.note_arrivals().map_err(|error| broken(&error))?;
         let mut newcomer = participant(&test, (key, role), socket.local_addr(), began);
         let request = newcomer.session.join_request();
         let (signal, first) = join(&test.url, &token, &request).await?;

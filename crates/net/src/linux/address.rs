@@ -3,14 +3,17 @@
 
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 /// Room for an address of either family.
 pub(super) type RawAddr = libc::sockaddr_in6;
 /// Room for the control messages of one datagram, aligned as `cmsghdr` must be.
-pub(super) type Control = [u64; 8];
+pub(super) type Control = [u64; 12];
+/// No control messages yet.
+pub(super) const NO_CONTROL: Control = [0; 12];
 
-/// Packet info of either family, and the size of segments.
-const _: () = assert!(size_of::<Control>() >= 40 + 24);
+/// Packet info of either family, the size of segments, and a time.
+const _: () = assert!(size_of::<Control>() >= 40 + 24 + 32);
 
 /// An address of no family.
 pub(super) const NO_ADDR: RawAddr = libc::sockaddr_in6 {
@@ -79,6 +82,8 @@ pub(super) struct Arrival {
     pub(super) to: Option<IpAddr>,
     /// It holds several datagrams of so many bytes, the last one maybe fewer (`UDP_GRO`).
     pub(super) segment: Option<usize>,
+    /// When it came, since 1970-01-01 UTC (`SO_TIMESTAMPNS`).
+    pub(super) at: Option<Duration>,
 }
 
 /// Reads the control messages of a received message.
@@ -114,6 +119,19 @@ pub(super) fn arrival(message: &libc::msghdr) -> Arrival {
             // SAFETY: long enough, as just checked; read without alignment.
             let size = unsafe { data.cast::<libc::c_int>().read_unaligned() };
             arrival.segment = usize::try_from(size).ok().filter(|size| *size > 0);
+        }
+        if level == libc::SOL_SOCKET
+            && kind == libc::SCM_TIMESTAMPNS
+            && holds(size_of::<libc::timespec>())
+        {
+            // SAFETY: long enough, as just checked; read without alignment.
+            let at = unsafe { data.cast::<libc::timespec>().read_unaligned() };
+            let parts = (u64::try_from(at.tv_sec), u32::try_from(at.tv_nsec));
+            arrival.at = if let (Ok(secs), Ok(nanos)) = parts {
+                Some(Duration::new(secs, nanos))
+            } else {
+                None
+            };
         }
         // SAFETY: `header` came from this `message`.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };

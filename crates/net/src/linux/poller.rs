@@ -77,6 +77,11 @@ impl Poller {
         &self.ready
     }
 
+    /// The last wait found as many as it can tell of: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.ready.len() >= MAX_READY
+    }
+
     /// What ends its waits.
     pub fn waker(&self) -> Waker {
         self.waker.clone()

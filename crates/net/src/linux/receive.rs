@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use super::address::{self, Control, NO_ADDR, RawAddr};
+use super::address::{self, Control, NO_ADDR, NO_CONTROL, RawAddr};
 use super::socket::check;
 use crate::RecvBatch;
 use crate::batch::{BATCH, Filled, MAX_DATAGRAM, ROOM};
@@ -14,7 +14,7 @@ use crate::batch::{BATCH, Filled, MAX_DATAGRAM, ROOM};
 pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> {
     batch.clear();
     let mut addrs: [RawAddr; BATCH] = [NO_ADDR; BATCH];
-    let mut controls: [Control; BATCH] = [[0; 8]; BATCH];
+    let mut controls: [Control; BATCH] = [NO_CONTROL; BATCH];
     let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut messages = [libc::mmsghdr { msg_hdr: address::no_message(), msg_len: 0 }; BATCH];
     let parts = messages.iter_mut().zip(&mut slices).zip(&mut addrs).zip(&mut controls);
@@ -48,7 +48,7 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
     batch.taken = count;
     for (slot, (message, addr)) in messages.iter().zip(&addrs).take(count).enumerate() {
         let Some(from) = address::from_raw(addr) else { continue };
-        let address::Arrival { to, segment } = address::arrival(&message.msg_hdr);
+        let address::Arrival { to, segment, at } = address::arrival(&message.msg_hdr);
         let len = (message.msg_len as usize).min(ROOM);
         let segment = segment.unwrap_or(len).max(1);
         if message.msg_hdr.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0
@@ -58,7 +58,7 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
             continue;
         }
         batch.datagrams += len.div_ceil(segment);
-        batch.filled.push(Filled { from, to, slot, len, segment });
+        batch.filled.push(Filled { from, to, slot, len, segment, at });
     }
     Ok(batch.datagrams)
 }

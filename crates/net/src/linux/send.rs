@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 
 use hearth_shard::Entry;
 
-use super::address::{self, Control, NO_ADDR, Options, RawAddr};
+use super::address::{self, Control, NO_ADDR, NO_CONTROL, Options, RawAddr};
 use crate::Sent;
 use crate::gso;
 
@@ -127,7 +127,7 @@ fn call<const N: usize>(
     source: Option<IpAddr>,
 ) -> Outcome {
     let mut addrs: [RawAddr; N] = [NO_ADDR; N];
-    let mut controls: [Control; N] = [[0; 8]; N];
+    let mut controls: [Control; N] = [NO_CONTROL; N];
     let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; N];
     let mut messages = [libc::mmsghdr { msg_hdr: address::no_message(), msg_len: 0 }; N];
     let parts = messages.iter_mut().zip(&mut slices).zip(&mut addrs).zip(&mut controls);

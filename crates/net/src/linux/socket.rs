@@ -60,6 +60,16 @@ impl UdpSocket {
         })
     }
 
+    /// Has the kernel note when each datagram comes ([`Datagram::at`](crate::Datagram::at)), for who
+    /// reads later.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn note_arrivals(&self) -> io::Result<()> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+    }
+
     /// Reads what is there, up to a full batch. Returns how many datagrams.
     ///
     /// # Errors
