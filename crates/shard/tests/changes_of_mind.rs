@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hearth_netem::LinkConfig;
 use hearth_plane::Command;
+use support::random::Random;
 use support::{CLEAN, VIDEO, World, down_spec};
 
 const MS: Duration = Duration::from_millis(1);
@@ -44,7 +45,7 @@ struct Watching {
 struct Call {
     world: World,
     seed: u64,
-    state: u64,
+    random: Random,
     shards: u64,
     mood: Mood,
     viewers: Vec<Watching>,
@@ -93,14 +94,14 @@ impl Call {
         let mut call = Self {
             world: World::new(seed, shards, CLEAN),
             seed,
-            state: seed,
+            random: Random(seed),
             shards: shards.into(),
             mood,
             viewers: Vec::new(),
             moves: Vec::new(),
         };
         call.world.add_publisher(0);
-        for _ in 0..2 + call.random(4) {
+        for _ in 0..2 + call.random.below(4) {
             call.join();
         }
         call
@@ -108,28 +109,28 @@ impl Call {
 
     /// A round of moves, over links as bad as the mood allows.
     fn change_minds(&mut self) {
-        for _ in 0..4 + self.random(8) {
+        for _ in 0..4 + self.random.below(8) {
             if self.mood == Mood::Bad {
                 let link = LinkConfig {
-                    loss: self.random(10) as f64 / 100.0,
-                    jitter: MS * self.random(30) as u32,
-                    duplicate: self.random(5) as f64 / 100.0,
-                    reorder: self.random(5) as f64 / 100.0,
+                    loss: self.random.below(10) as f64 / 100.0,
+                    jitter: MS * self.random.below(30) as u32,
+                    duplicate: self.random.below(5) as f64 / 100.0,
+                    reorder: self.random.below(5) as f64 / 100.0,
                     ..CLEAN
                 };
                 self.world.set_links(link);
             }
             self.one_move();
-            let longest = [200, 1_000, 4_000][self.random(3) as usize];
-            let pause = MS * (100 + self.random(longest - 100) as u32);
+            let longest = [200, 1_000, 4_000][self.random.below(3) as usize];
+            let pause = MS * (100 + self.random.below(longest - 100) as u32);
             self.world.run_for(pause);
         }
     }
 
     fn one_move(&mut self) {
-        let watching = self.random(self.viewers.len() as u64) as usize;
+        let watching = self.random.below(self.viewers.len() as u64) as usize;
         let kinds = if self.mood == Mood::Steady { 12 } else { 18 };
-        match self.random(kinds) {
+        match self.random.below(kinds) {
             0 if self.viewers.len() < 5 => self.join(),
             1 if self.viewers.len() > 2 => self.leave(watching),
             2 => self.unsubscribe(watching),
@@ -141,7 +142,7 @@ impl Call {
     }
 
     fn join(&mut self) {
-        let home = self.random(self.shards) as usize;
+        let home = self.random.below(self.shards) as usize;
         let at = self.world.add_viewer(home, home);
         self.note(format!("viewer {at} joins shard {home}"));
         let (subscribed, enabled, returned) = (true, true, false);
@@ -175,7 +176,7 @@ impl Call {
     }
 
     fn wish(&mut self, watching: usize) {
-        let (enabled, max_encoding) = (self.random(4) > 0, self.random(3) as u8);
+        let (enabled, max_encoding) = (self.random.below(4) > 0, self.random.below(3) as u8);
         let viewer = &mut self.viewers[watching];
         let (at, returns) = (viewer.at, enabled && !viewer.enabled);
         (viewer.enabled, viewer.max_encoding) = (enabled, max_encoding);
@@ -196,7 +197,7 @@ impl Call {
     }
 
     fn toggle(&mut self) {
-        let encoding = self.random(3) as usize;
+        let encoding = self.random.below(3) as usize;
         let sent = &mut self.world.publisher().enabled[encoding];
         *sent = !*sent;
         let what = format!("publisher sends {encoding}: {sent}");
@@ -250,15 +251,6 @@ impl Call {
 
     fn note(&mut self, what: String) {
         self.moves.push(format!("{:>7.3} {what}", (self.world.now - self.world.t0).as_secs_f64()));
-    }
-
-    /// 0 up to but not including `end`. SplitMix64 (Steele, Lea, Flood 2014).
-    fn random(&mut self, end: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shards, clients and the links between them, in one thread and virtual time.
 #![expect(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod random;
 pub(crate) mod voices;
 
 use std::collections::BTreeMap;

@@ -24,16 +24,18 @@ pub(crate) fn room(voices: u32, listeners: u32) -> World {
     world.run_for(Duration::from_millis(200));
     for n in 1..=listeners {
         for voice in 0..voices {
-            let spec = DownTrackSpec {
-                down: DownId { room: ROOM, n: n * voices + voice + 1_000 },
-                ssrc: 1 + n * voices + voice,
-                track: track(voice),
-                ..down_spec(n, AUDIO)
-            };
+            let spec = subscription(n, voice, 0);
             world.command(0, Command::SetDownTrack { spec: Box::new(spec) });
         }
     }
     world
+}
+
+/// Listener `n` hears one of the first ten voices, for the first time or again: up to a hundred times.
+pub(crate) fn subscription(n: u32, voice: u32, again: u32) -> DownTrackSpec {
+    let number = 100_000 + n * 1_000 + voice * 100 + again;
+    let down = DownId { room: ROOM, n: number };
+    DownTrackSpec { down, ssrc: number, track: track(voice), ..down_spec(n, AUDIO) }
 }
 
 const fn track(voice: u32) -> TrackId {
@@ -44,7 +46,15 @@ const fn ssrc(voice: u32) -> u32 {
     0xa000 + voice
 }
 
-/// A packet of each voice with so many bytes of payload, as it comes from the network.
+/// What a voice says in a packet: five bytes that tell it from all others, then the same.
+pub(crate) fn words(voice: u32, seq: u64, size: usize) -> Vec<u8> {
+    let [_, _, _, _, s0, s1, s2, s3] = seq.to_be_bytes();
+    let mut words = vec![0x78; size];
+    words[..5].copy_from_slice(&[voice as u8, s0, s1, s2, s3]);
+    words
+}
+
+/// A packet of each voice with so many bytes of payload, five at least, as it comes from the network.
 pub(crate) fn round<const N: usize>(
     world: &mut World,
     seq: u64,
@@ -58,8 +68,9 @@ pub(crate) fn round<const N: usize>(
             timestamp: (seq as u32).wrapping_mul(960),
             ssrc: ssrc(voice),
         };
-        let mut packet = vec![0x78; 12 + size];
+        let mut packet = vec![0; 12];
         assert_eq!(write_header(&mut packet, &header, &[]), Some(12));
+        packet.extend(words(voice, seq, size));
         packet
     };
     (0..)
