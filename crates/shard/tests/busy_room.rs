@@ -170,12 +170,12 @@ impl BusyRoom {
         }
     }
 
-    fn receive(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+    fn receive(&mut self, to: SocketAddr, mut datagram: Vec<u8>) {
         let seed = self.seed;
         let now = self.world.now;
         let client = self.world.client(listener(to) as usize);
         if classify(&datagram) != PacketKind::Rtp {
-            client.handle(now, &mut datagram.clone());
+            client.handle(now, &mut datagram);
             return;
         }
         // Padding cannot be told from outside, and so the whole cannot be parsed.
