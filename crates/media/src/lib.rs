@@ -3,6 +3,7 @@
 mod down_track;
 mod history;
 mod keyframe;
+mod pages;
 mod rewriter;
 mod ring;
 mod speaker;

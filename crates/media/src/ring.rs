@@ -4,8 +4,8 @@
 //! * **In:** [`PacketRing::insert`], in any order.
 //! * **Out:** [`PacketRing::packet`] by sequence number.
 //! * **Invariant:** a slot is returned only while its bytes have not been written over. A second is
-//!   kept as far as the buffer allows, and of the buffer no more is touched than that takes: the
-//!   kernel gives no memory for the rest.
+//!   kept as far as the buffer allows, and of the buffer no more is touched than that takes
+//!   (see [`Pages`]).
 //!
 //! The buffer is written in laps. A lap ends when it holds a second, so that the next begins at the
 //! first byte again. If that comes to a block of the lap before that is younger (there is more to write
@@ -13,6 +13,8 @@
 
 use hearth_codec::{Codec, PayloadInfo};
 use hearth_units::{ExtSeq, MediaKind};
+
+use crate::pages::Pages;
 
 /// Longest dependency descriptor that is kept, in bytes.
 const MAX_DESCRIPTOR: usize = 120;
@@ -101,9 +103,7 @@ pub(crate) struct PacketRing {
     slots: Vec<Option<Slot>>,
     /// The newest that was written over.
     forgotten: Option<ExtSeq>,
-    /// As long as was written so far, within its capacity: an allocator that clears what it gives a
-    /// second time would touch all of it.
-    bytes: Vec<u8>,
+    bytes: Pages,
     /// By block of `bytes`.
     marks: Box<[Mark]>,
     /// How often writing began again at the first byte, and the RTP time of the first packet since.
@@ -128,7 +128,7 @@ impl PacketRing {
         Self {
             slots,
             forgotten: None,
-            bytes: Vec::with_capacity(bytes),
+            bytes: Pages::new(bytes),
             marks: vec![Mark::default(); bytes.div_ceil(BLOCK)].into_boxed_slice(),
             lap: 1,
             lap_began: None,
@@ -145,7 +145,7 @@ impl PacketRing {
         let taken = self.slot(meta.seq);
         if taken.is_some_and(|old| old.meta.seq >= meta.seq)
             || self.forgotten.is_some_and(|forgotten| meta.seq <= forgotten)
-            || len > self.capacity()
+            || len > self.bytes.len()
             || payload.len() > usize::from(u16::MAX)
         {
             return false;
@@ -154,9 +154,6 @@ impl PacketRing {
         while self.slot(meta.seq).is_some_and(is_needed) && self.grow() {}
         let index = self.index(meta.seq);
         let start = self.place(&meta, len);
-        if self.bytes.len() < start + len {
-            self.bytes.resize(start + len, 0);
-        }
         let room = self.bytes.get_mut(start..start + len).zip(self.slots.get_mut(index));
         let Some((bytes, slot)) = room else { return false };
         let (for_descriptor, for_payload) = bytes.split_at_mut(descriptor.len());
@@ -183,7 +180,7 @@ impl PacketRing {
 
     /// Where the next packet goes; begins a lap if it is time.
     fn place(&mut self, meta: &PacketMeta, len: usize) -> usize {
-        let capacity = self.capacity();
+        let capacity = self.bytes.len();
         // A quarter more: the newest packet of the first block must be old when it is written over.
         let ended = |began: u32| age(meta, began) >= kept(meta) / 4 * 5;
         let lap_is_full = self.offset >= LAP_BLOCKS * BLOCK && self.lap_began.is_some_and(ended);
@@ -233,11 +230,6 @@ impl PacketRing {
             }
         }
         true
-    }
-
-    /// Bytes there may be.
-    fn capacity(&self) -> usize {
-        self.marks.len() * BLOCK
     }
 
     fn slot(&self, seq: ExtSeq) -> Option<&Slot> {
@@ -332,7 +324,7 @@ mod tests {
             let ring = filled(codec, kind, rate, len, 30);
             let kept = kept(&ring, rate * 30);
             assert!(kept >= rate * KEPT_SECONDS, "{kept} at {rate} a second of {len}");
-            let touched = ring.bytes.len();
+            let touched = ring.bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
             assert!(touched <= most, "{touched} at {rate} a second of {len}");
         }
     }
