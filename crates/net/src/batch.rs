@@ -45,7 +45,8 @@ pub(crate) struct Filled {
 /// See the module documentation.
 #[derive(Debug)]
 pub struct RecvBatch {
-    pub(crate) buffers: Box<[[u8; ROOM]]>,
+    /// One buffer of [`ROOM`] bytes behind the other.
+    room: Box<[u8]>,
     pub(crate) filled: Vec<Filled>,
     /// Messages the kernel handed over, dropped ones too.
     pub(crate) taken: usize,
@@ -58,7 +59,7 @@ impl RecvBatch {
     /// 2 MiB, touched only as far as they are used. Allocates once.
     pub fn new() -> Self {
         Self {
-            buffers: vec![[0; ROOM]; BATCH].into_boxed_slice(),
+            room: vec![0; ROOM * BATCH].into_boxed_slice(),
             filled: Vec::with_capacity(BATCH),
             taken: 0,
             datagrams: 0,
@@ -89,13 +90,19 @@ impl RecvBatch {
     /// The datagrams of the last read.
     pub fn datagrams_mut(&mut self) -> impl Iterator<Item = Datagram<'_>> {
         let mut filled = self.filled.iter().peekable();
-        let full = self.buffers.iter_mut().enumerate().filter_map(move |(slot, buffer)| {
-            let filled = *filled.next_if(|filled| filled.slot == slot)?;
-            Some((filled, buffer.get_mut(..filled.len)?))
-        });
+        let full =
+            self.room.chunks_exact_mut(ROOM).enumerate().filter_map(move |(slot, buffer)| {
+                let filled = *filled.next_if(|filled| filled.slot == slot)?;
+                Some((filled, buffer.get_mut(..filled.len)?))
+            });
         full.flat_map(|(Filled { from, to, segment, at, .. }, buffer)| {
             buffer.chunks_mut(segment).map(move |bytes| Datagram { from, to, at, bytes })
         })
+    }
+
+    /// The buffers, each of [`ROOM`] bytes.
+    pub(crate) fn buffers_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.room.chunks_exact_mut(ROOM)
     }
 
     /// Forgets the last read.

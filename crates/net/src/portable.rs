@@ -77,7 +77,7 @@ impl UdpSocket {
         batch.clear();
         while batch.taken < BATCH {
             let slot = batch.taken;
-            let Some(buffer) = batch.buffers.get_mut(slot) else { break };
+            let Some(buffer) = batch.buffers_mut().nth(slot) else { break };
             match self.socket.recv_from(buffer) {
                 Ok((len, _)) if len > MAX_DATAGRAM => {
                     batch.truncated += 1;

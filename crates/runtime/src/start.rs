@@ -140,7 +140,8 @@ impl Shards {
             for socket in sockets {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
-            let (sender, receiver) = sync_channel(MAX_PARCELS);
+            // All of a lane is written to when it is made.
+            let (sender, receiver) = sync_channel(if count > 1 { MAX_PARCELS } else { 1 });
             outgoing.push((sender, poller.waker()));
             incoming.push(receiver);
             pollers.push(poller);

@@ -18,9 +18,9 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
     let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
     let mut messages = [libc::mmsghdr { msg_hdr: address::no_message(), msg_len: 0 }; BATCH];
     let parts = messages.iter_mut().zip(&mut slices).zip(&mut addrs).zip(&mut controls);
-    for ((((message, slice), addr), control), buffer) in parts.zip(batch.buffers.iter_mut()) {
+    for ((((message, slice), addr), control), buffer) in parts.zip(batch.buffers_mut()) {
         slice.iov_base = buffer.as_mut_ptr().cast();
-        slice.iov_len = ROOM;
+        slice.iov_len = buffer.len();
         let header = &mut message.msg_hdr;
         header.msg_name = std::ptr::from_mut(addr).cast();
         header.msg_namelen = size_of::<RawAddr>() as libc::socklen_t;
