@@ -33,7 +33,7 @@ use crate::socket::{Connection, say_and_close};
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes read from a signal connection at once. The buffer lives as long as the connection; requests
 /// are a few hundred bytes.
-const SOCKET_BUFFER: usize = 4_096;
+const SOCKET_BUFFER: usize = 1_024;
 /// Bytes that may wait for a client that does not read, answers to its pings too; more than any one
 /// message of ours.
 const SOCKET_BACKLOG: usize = 2 * frame::MAX_FRAME;

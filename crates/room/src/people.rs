@@ -16,7 +16,8 @@ use crate::participant::{Key, Participant};
 /// See the module.
 #[derive(Default)]
 pub(crate) struct People {
-    all: BTreeMap<Key, Participant>,
+    /// In boxes, as keys that only grow leave the nodes half empty.
+    all: BTreeMap<Key, Box<Participant>>,
     identities: BTreeMap<String, Key>,
     sids: BTreeMap<String, Key>,
     sessions: BTreeMap<SessionId, Key>,
@@ -41,10 +42,10 @@ impl People {
         for peer in participant.transports.peers() {
             self.peers.insert(peer, key);
         }
-        self.all.insert(key, participant);
+        self.all.insert(key, Box::new(participant));
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<Participant> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Participant>> {
         let gone = self.all.remove(&key)?;
         self.identities.remove(&gone.identity);
         self.sids.remove(&gone.sid);
@@ -75,11 +76,11 @@ impl People {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Participant> {
-        self.all.get(&key)
+        self.all.get(&key).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Participant> {
-        self.all.get_mut(&key)
+        self.all.get_mut(&key).map(Box::as_mut)
     }
 
     pub(crate) fn by_identity(&self, identity: &str) -> Option<Key> {
@@ -103,6 +104,6 @@ impl People {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Participant> {
-        self.all.values()
+        self.all.values().map(Box::as_ref)
     }
 }

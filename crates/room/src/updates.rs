@@ -8,8 +8,6 @@
 //!   thousand there are a million of them.
 //! * **livekit-server:** `pkg/rtc/participant_signal.go`.
 
-use std::collections::BTreeMap;
-
 use hearth_signal::proto::{ParticipantInfo, participant_info::State};
 
 use crate::participant::Key;
@@ -17,7 +15,8 @@ use crate::participant::Key;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    known: BTreeMap<Key, u32>,
+    /// Ascending: who comes later has a higher key.
+    known: Vec<(Key, u32)>,
     missed: Vec<ParticipantInfo>,
 }
 
@@ -25,12 +24,16 @@ impl Told {
     /// Notes that `info` is about to be sent; false if the recipient knows it already.
     pub(crate) fn note(&mut self, about: Key, info: &ParticipantInfo) -> bool {
         if info.state() == State::Disconnected {
-            return self.known.remove(&about).is_some();
+            return self.remove(about);
         }
-        let Some(version) = self.known.get_mut(&about) else {
-            self.known.insert(about, info.version);
-            return true;
+        let version = match self.place(about) {
+            Ok(at) => self.known.get_mut(at).map(|(_, version)| version),
+            Err(at) => {
+                self.known.insert(at, (about, info.version));
+                None
+            }
         };
+        let Some(version) = version else { return true };
         let news = info.version > *version;
         *version = info.version.max(*version);
         news
@@ -38,12 +41,12 @@ impl Told {
 
     /// Forgets one that the recipient sees replaced by another of the same identity.
     pub(crate) fn forget(&mut self, about: Key) {
-        self.known.remove(&about);
+        self.remove(about);
     }
 
     /// Notes who left while the recipient is away.
     pub(crate) fn miss(&mut self, about: Key, info: &ParticipantInfo) {
-        if self.known.remove(&about).is_some() {
+        if self.remove(about) {
             self.missed.push(as_left(info));
         }
     }
@@ -55,7 +58,16 @@ impl Told {
 
     /// Forgets those the recipient knows and may see no longer.
     pub(crate) fn take_unseen(&mut self, is_seen: impl Fn(Key) -> bool) -> Vec<Key> {
-        self.known.extract_if(.., |key, _| !is_seen(*key)).map(|(key, _)| key).collect()
+        self.known.extract_if(.., |(key, _)| !is_seen(*key)).map(|(key, _)| key).collect()
+    }
+
+    fn place(&self, about: Key) -> Result<usize, usize> {
+        self.known.binary_search_by_key(&about, |(key, _)| *key)
+    }
+
+    /// False if it was not known.
+    fn remove(&mut self, about: Key) -> bool {
+        self.place(about).map(|at| self.known.remove(at)).is_ok()
     }
 }
 
