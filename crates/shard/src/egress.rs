@@ -129,8 +129,8 @@ fn flush_down(
             continue;
         };
         if before != down.down.current() {
-            let last = track.track.newest(encoding).filter(|last| *last > seq);
-            down.catch_up = last.map(|last| CatchUp { encoding, next: seq.plus(1), last });
+            let newest = track.track.newest(encoding);
+            down.catch_up = newest.and_then(|newest| CatchUp::after(encoding, seq, newest));
         }
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {

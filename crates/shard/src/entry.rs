@@ -140,10 +140,38 @@ impl DownEntry {
     }
 }
 
-/// A stretch of one encoding's numbers.
-#[derive(Clone, Copy, Debug)]
+/// Numbers after a key frame that are caught up with: as many as are stored of an encoding. A publisher
+/// may leave out thousands with each packet, and each costs every subscriber a step.
+const MAX_CATCH_UP: u64 = 512;
+
+/// A stretch of one encoding's numbers, at most [`MAX_CATCH_UP`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct CatchUp {
     pub(crate) encoding: u8,
     pub(crate) next: ExtSeq,
     pub(crate) last: ExtSeq,
+}
+
+impl CatchUp {
+    /// What came after `seq`, if anything did.
+    pub(crate) fn after(encoding: u8, seq: ExtSeq, newest: ExtSeq) -> Option<Self> {
+        let last = newest.min(seq.plus(MAX_CATCH_UP));
+        (last > seq).then(|| Self { encoding, next: seq.plus(1), last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_that_leaves_out_numbers_does_not_make_catching_up_long() {
+        let seq = SeqUnwrapper::default().unwrap(9);
+        let after = |ahead: u64| CatchUp::after(1, seq, seq.plus(ahead));
+        assert_eq!(after(0), None);
+        for (ahead, count) in [(1, 1), (300, 300), (512, 512), (16_000_000, 512)] {
+            let (next, last) = (seq.plus(1), seq.plus(count));
+            assert_eq!(after(ahead), Some(CatchUp { encoding: 1, next, last }), "{ahead}");
+        }
+    }
 }
