@@ -31,8 +31,8 @@ use crate::socket::{Connection, say_and_close};
 
 /// How long a room may take to answer a join.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes read from a signal connection at once. The buffer lives as long as the connection; requests
-/// are a few hundred bytes.
+/// Bytes read from a signal connection at once, and the buffer it begins with. That lives as long as the
+/// connection, and stays as large as the largest message was: a few hundred bytes, or an SDP of several KB.
 const SOCKET_BUFFER: usize = 1_024;
 /// Bytes that may wait for a client that does not read, answers to its pings too; more than any one
 /// message of ours.

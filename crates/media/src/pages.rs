@@ -1,7 +1,8 @@
 //! Memory that takes no more than was written to, and goes back to the system at once.
 //!
 //! * **Owns:** zeros, to be written over.
-//! * **In, out:** a slice of bytes.
+//! * **In:** bytes written. **Out:** the same bytes.
+//! * **Invariant:** as long as asked for, and zero where nothing was written.
 //! * **Why:** an allocator keeps what it gets back, among what is still in use. What a publisher's highest
 //!   encoding took while its viewers settled on a lower one would stay for as long as the call.
 
@@ -13,7 +14,8 @@ use memmap2::MmapMut;
 #[derive(Debug)]
 pub(crate) enum Pages {
     Mapped(MmapMut),
-    /// The process has as many mappings as it may have.
+    /// The system refused a mapping, for instance because the process has as many as it may have. This one is
+    /// whole from the start, and goes back to the allocator.
     Heap(Box<[u8]>),
 }
 

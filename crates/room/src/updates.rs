@@ -3,9 +3,9 @@
 //! * **Owns:** for one recipient, the version of everybody it knows, and who left while it was away.
 //! * **In:** what is about to be sent; who leaves; who is here.
 //! * **Out:** whether it is news; who is gone.
-//! * **Invariant:** versions told about one participant never go down. As large as the room, since
-//!   whoever leaves is forgotten when the recipient is told; eight bytes for each, because in a room of a
-//!   thousand there are a million of them.
+//! * **Invariant:** versions told about one participant never go down. As large as the room was at
+//!   most, since whoever leaves is forgotten when the recipient is told; eight to sixteen bytes for each,
+//!   because in a room of a thousand there are a million of them.
 //! * **livekit-server:** `pkg/rtc/participant_signal.go`.
 
 use hearth_signal::proto::{ParticipantInfo, participant_info::State};
@@ -15,7 +15,7 @@ use crate::participant::Key;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// Ascending: who comes later has a higher key.
+    /// Ascending. Who comes later has a higher key, so most are added at the end.
     known: Vec<(Key, u32)>,
     missed: Vec<ParticipantInfo>,
 }

@@ -140,7 +140,7 @@ impl Shards {
             for socket in sockets {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
-            // All of a lane is written to when it is made.
+            // All of a lane is written to when it is made, and a single shard has nobody to send to.
             let (sender, receiver) = sync_channel(if count > 1 { MAX_PARCELS } else { 1 });
             outgoing.push((sender, poller.waker()));
             incoming.push(receiver);
