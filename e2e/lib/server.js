@@ -25,9 +25,11 @@ export class Server {
   static async start({ config = '' } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const [port, udpPort] = [await freeTcpPort(), await freeUdpPort()];
+    // Every room spans the threads, so that its packets cross between them.
+    const args = ['--dev', '--bind', '127.0.0.1', '--room-share', '1', '--config-body'];
     const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n${config}`;
     const server = new Server(port, udpPort);
-    server.child = start(HEARTH, ['--dev', '--bind', '127.0.0.1', '--config-body', body], {
+    server.child = start(HEARTH, [...args, body], {
       env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' },
     });
     for (const stream of [server.child.stdout, server.child.stderr]) {

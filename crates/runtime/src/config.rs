@@ -10,6 +10,9 @@ use hearth_room::RoomConfig;
 pub struct NodeConfig {
     /// Media threads, at least 1.
     pub shards: u16,
+    /// Connections of one room that a media thread takes before another shares the room; 1 spreads
+    /// every room over all threads.
+    pub room_share: u32,
     /// Addresses to receive media at. All shards share them. Port 0: the system chooses one, the
     /// same for all addresses; see [`Node::udp_port`](crate::Node::udp_port).
     pub udp_bind: Vec<SocketAddr>,

@@ -79,6 +79,8 @@ pub(crate) struct ControlCounters {
 #[derive(Debug, Default)]
 pub(crate) struct ShardGauges {
     pub(crate) peers: AtomicU64,
+    /// Rooms whose newcomers go here.
+    pub(crate) homes: Arc<AtomicU64>,
     pub(crate) datagrams_in: AtomicU64,
     pub(crate) datagrams_out: AtomicU64,
     pub(crate) bytes_in: AtomicU64,

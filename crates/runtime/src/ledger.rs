@@ -46,6 +46,18 @@ impl Ledger {
         }
     }
 
+    /// How many peers the room has on each shard, up to the last that has some.
+    pub(crate) fn peers_by_shard(&self) -> Vec<u64> {
+        let mut counts = Vec::new();
+        for shard in self.peers.values().map(|shard| usize::from(shard.0)) {
+            counts.resize(counts.len().max(shard + 1), 0);
+            if let Some(count) = counts.get_mut(shard) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     pub(crate) fn forget_peer(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
     }
@@ -85,6 +97,7 @@ mod tests {
         }
         ledger.note(ShardId(1), &Command::RemovePeer { peer: peer(0) });
         ledger.forget_peer(peer(2));
+        assert_eq!(ledger.peers_by_shard(), [0, 2]);
         let left = [1, 3].map(|n| (ShardId(1), Command::RemovePeer { peer: peer(n) }));
         assert_eq!(ledger.take_leftovers(), left);
         assert_eq!(ledger.take_leftovers(), []);

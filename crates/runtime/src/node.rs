@@ -19,7 +19,6 @@ use tracing::{debug, warn};
 use crate::config::{NodeConfig, StartError};
 use crate::counters::{ControlCounters, Counters};
 use crate::directory::Ask;
-use crate::placement::Placement;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_thread::ShardLink;
@@ -41,7 +40,6 @@ pub struct Node {
 struct Inner {
     directory: mpsc::Sender<Ask>,
     shards: Arc<[ShardLink]>,
-    placement: Placement,
     room_config: Arc<RoomConfig>,
     auto_create: bool,
     next_session: AtomicU64,
@@ -71,7 +69,6 @@ impl Node {
         let Started { directory, shards, room_config, counters, udp_port } = start::start(config)?;
         let inner = Inner {
             directory,
-            placement: Placement::new(Arc::clone(&shards)),
             shards,
             room_config,
             auto_create,
@@ -134,8 +131,7 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         // Made before the join is sent: if the caller gives up halfway, its drop ends the session.
         let link = SessionLink::new(session, mailbox.clone(), Arc::clone(&self.inner.counters));
-        let shard = self.inner.placement.choose();
-        let join = Box::new(JoinInput { session, shard, claims, request, responses });
+        let join = Box::new(JoinInput { session, claims, request, responses });
         mailbox.send(Input::Join { join, reply }).await.ok()?;
         let answer = answer.await.ok()?;
         Some(answer.map(|()| Session::new(receiver, link)))

@@ -24,6 +24,7 @@ use crate::WallClock;
 use crate::counters::{ControlCounters, Held, add};
 use crate::directory::Ask;
 use crate::ledger::Ledger;
+use crate::placement::Placement;
 use crate::session::{RequestPermit, SessionOutput};
 use crate::shard_thread::ShardLink;
 
@@ -55,7 +56,6 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct JoinInput {
     pub(crate) session: SessionId,
-    pub(crate) shard: ShardId,
     pub(crate) claims: Claims,
     pub(crate) request: JoinParams,
     pub(crate) responses: mpsc::Sender<SessionOutput>,
@@ -65,6 +65,8 @@ pub(crate) struct JoinInput {
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings {
     pub(crate) shards: Arc<[ShardLink]>,
+    /// [`NodeConfig::room_share`](crate::NodeConfig::room_share).
+    pub(crate) room_share: u32,
     pub(crate) counters: Arc<ControlCounters>,
 }
 
@@ -77,6 +79,7 @@ pub(crate) struct RoomTask {
     /// Sessions that read too slowly; the room is told before the next input.
     overflowed: VecDeque<SessionId>,
     ledger: Ledger,
+    placement: Placement,
     around: Surroundings,
     directory: mpsc::Sender<Ask>,
     state: State,
@@ -108,6 +111,7 @@ impl RoomTask {
             sessions: BTreeMap::new(),
             overflowed: VecDeque::new(),
             ledger: Ledger::default(),
+            placement: Placement::new(Arc::clone(&around.shards), around.room_share, id),
             around,
             directory,
             state: State::Open,
@@ -179,7 +183,8 @@ impl RoomTask {
         join: JoinInput,
         reply: oneshot::Sender<Result<(), JoinError>>,
     ) {
-        let JoinInput { session, shard, claims, request, responses } = join;
+        let JoinInput { session, claims, request, responses } = join;
+        let shard = self.placement.choose(&self.ledger.peers_by_shard());
         self.sessions.insert(session, responses);
         let join = Join { session, shard, claims, request, unix_ms: WallClock::unix_ms() };
         let mut answer = None;
@@ -301,7 +306,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
         let counters = Arc::new(ControlCounters::default());
-        let around = Surroundings { shards: Arc::new([]), counters: Arc::clone(&counters) };
+        let around =
+            Surroundings { shards: Arc::new([]), room_share: 1, counters: Arc::clone(&counters) };
         let (directory, mut asks) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());

@@ -57,6 +57,14 @@ impl ShardLink {
         sent
     }
 
+    /// With no thread at its end.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> Self {
+        let waker = Poller::new().unwrap_or_else(|error| panic!("no poller: {error}")).waker();
+        let (stop, gauges) = Default::default();
+        Self { commands: mpsc::channel(1).0, waker, stop, gauges }
+    }
+
     /// Transports it has.
     pub(crate) fn peers(&self) -> u64 {
         read(&self.gauges.peers)

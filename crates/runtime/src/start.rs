@@ -48,7 +48,11 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
 
     let (registrations, registered) = mpsc::channel(MAX_REGISTRATIONS);
-    let around = Surroundings { shards: Arc::clone(&shards), counters: Arc::clone(&counters) };
+    let around = Surroundings {
+        shards: Arc::clone(&shards),
+        room_share: config.room_share,
+        counters: Arc::clone(&counters),
+    };
     let (directory, asks) = Directory::new(seed, around, registrations);
     let held = Held::new(&counters.tasks);
     tokio::spawn(dispatcher::run(registered, events, Arc::clone(&counters), held));

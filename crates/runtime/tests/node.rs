@@ -130,6 +130,7 @@ async fn a_second_node_cannot_share_the_port_of_the_first() {
 fn config() -> NodeConfig {
     NodeConfig {
         shards: 2,
+        room_share: 1,
         udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
         advertised: Vec::new(),
         advertise_loopback: true,

@@ -214,9 +214,19 @@ pub(crate) struct ServeArgs {
     /// The UDP port of all media [default: 7882]
     #[arg(long, value_name = "PORT", env = "UDP_PORT")]
     pub(crate) udp_port: Option<String>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+/// How media is spread over threads.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct ThreadArgs {
     /// Threads that carry media, 1 to 64 [default: one for each core]
     #[arg(long, value_name = "N", env = "HEARTH_SHARDS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) shards: Option<u16>,
+    /// Connections of a room that one thread carries before another shares the room [default: 64]
+    #[arg(long, value_name = "N", env = "HEARTH_ROOM_SHARE", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) room_share: Option<u32>,
 }
 
 /// What to do with tokens.

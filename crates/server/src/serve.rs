@@ -29,6 +29,9 @@ use crate::{dev, logging, token};
 const GOODBYE: Duration = Duration::from_secs(5);
 /// More media threads gain nothing before there are more network queues.
 const MAX_SHARDS: usize = 64;
+/// Connections of one room on a shard before another shares the room: more wakes fewer threads for
+/// each packet, fewer spreads what a room costs earlier.
+const ROOM_SHARE: u32 = 64;
 /// Control threads: HTTP and rooms need little, and media needs the cores.
 const MAX_CONTROL_THREADS: usize = 4;
 
@@ -93,7 +96,7 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
         bind: args.bind,
         node_ip: args.node_ip.filter(|ip| !ip.is_empty()),
         udp_port: args.udp_port.filter(|port| !port.is_empty()),
-        shards: args.shards,
+        threads: args.threads,
     };
     if let Some(body) = args.config_body.filter(|body| !body.trim().is_empty()) {
         return Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over);
@@ -213,7 +216,8 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
     enable_codecs(&mut room, &limits.enabled_codecs);
     let ips = config.node_ips();
     Ok(NodeConfig {
-        shards: config.shards().unwrap_or_else(default_shards),
+        shards: config.threads().shards.unwrap_or_else(default_shards),
+        room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
         udp_bind: udp_bind(config)
             .iter()
             .map(|ip| SocketAddr::new(*ip, config.udp_port()))

@@ -60,6 +60,7 @@ async fn node(keys: Arc<Keys>) -> Node {
     let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = NodeConfig {
         shards: 1,
+        room_share: 64,
         udp_bind: vec![localhost],
         advertised: vec![localhost],
         advertise_loopback: true,

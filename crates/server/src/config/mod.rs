@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use raw::Raw;
 
+use crate::cli::ThreadArgs;
+
 /// The port of HTTP and signalling unless configured.
 const HTTP_PORT: u16 = 7880;
 /// The port of all media unless configured.
@@ -73,7 +75,7 @@ pub(crate) struct Overrides {
     pub(crate) bind: Vec<IpAddr>,
     pub(crate) node_ip: Option<String>,
     pub(crate) udp_port: Option<String>,
-    pub(crate) shards: Option<u16>,
+    pub(crate) threads: ThreadArgs,
 }
 
 /// A checked configuration.
@@ -82,7 +84,7 @@ pub(crate) struct Config {
     http_port: u16,
     bind: Vec<IpAddr>,
     udp_port: u16,
-    shards: Option<u16>,
+    threads: ThreadArgs,
     node_ips: Vec<IpAddr>,
     ice_lite: bool,
     region: String,
@@ -150,9 +152,9 @@ impl Config {
         self.udp_port
     }
 
-    /// Media threads; `None` leaves it to the number of cores.
-    pub(crate) fn shards(&self) -> Option<u16> {
-        self.shards
+    /// Media threads, and how rooms are spread over them.
+    pub(crate) fn threads(&self) -> ThreadArgs {
+        self.threads
     }
 
     /// The addresses clients are told to send media to; empty means all of the machine's.
@@ -227,7 +229,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
             bind,
             udp_port,
-            shards: over.shards,
+            threads: over.threads,
             node_ips,
             ice_lite: dev || raw.rtc.use_ice_lite.unwrap_or(true),
             region: raw.region.unwrap_or_default(),
