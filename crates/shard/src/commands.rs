@@ -13,11 +13,40 @@ use hearth_rtp::ExtensionIds;
 
 use crate::Shard;
 use crate::entry::{Dirty, DownEntry, PeerEntry, QualityWindow, TrackEntry};
+use crate::guard::Turn;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
 
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
+        if let Some(turn) = self.turn_of(&command) {
+            self.guarded(turn, |shard| shard.execute(now, command));
+        }
+    }
+
+    /// Whose turn a command is; `None` if it is about a subscription that is gone.
+    fn turn_of(&self, command: &Command) -> Option<Turn> {
+        Some(match command {
+            Command::AddPeer { peer, .. }
+            | Command::SetRemote { peer, .. }
+            | Command::RestartIce { peer, .. }
+            | Command::AddRemoteCandidate { peer, .. }
+            | Command::RemovePeer { peer }
+            | Command::SendData { peer, .. } => Turn::Peer(*peer),
+            Command::SetUpTrack { track, .. }
+            | Command::SetUpTrackMuted { track, .. }
+            | Command::RemoveUpTrack { track }
+            | Command::AddRelay { track, .. }
+            | Command::RemoveRelay { track, .. } => Turn::Track(*track),
+            Command::SetDownTrack { spec } => Turn::Peer(spec.peer),
+            Command::SetWish { down, .. } | Command::RemoveDownTrack { down } => {
+                let down = self.downs.get(*self.down_keys.get(down)?)?;
+                Turn::Peer(self.peers.get(down.peer)?.id)
+            }
+        })
+    }
+
+    fn execute(&mut self, now: Instant, command: Command) {
         match command {
             Command::AddPeer { peer, spec } => self.add_peer(now, peer, &spec),
             Command::SetRemote { peer, remote } => {
@@ -163,7 +192,7 @@ impl Shard {
         }
     }
 
-    fn remove_up_track(&mut self, id: TrackId) {
+    pub(crate) fn remove_up_track(&mut self, id: TrackId) {
         let Some(key) = self.track_keys.remove(&id) else {
             return;
         };

@@ -6,6 +6,7 @@ use hearth_media::Verdict;
 use hearth_units::ExtSeq;
 
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
+use crate::guard::Turn;
 use crate::run::Run;
 use crate::{SendSlab, Shard};
 
@@ -31,7 +32,12 @@ impl Shard {
                     self.batching.go_on(batch);
                     return true;
                 }
-                if self.flush_peer(now, key, slab) {
+                let Some(peer) = self.peers.get(key).map(|entry| entry.id) else {
+                    batch.peers.pop();
+                    continue;
+                };
+                let turn = |shard: &mut Self| shard.flush_peer(now, key, slab);
+                if self.guarded(Turn::Peer(peer), turn) != Some(false) {
                     batch.peers.pop();
                 }
             }

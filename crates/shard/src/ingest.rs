@@ -123,7 +123,13 @@ impl Shard {
     }
 
     /// A packet of a track waits for those who get it; `completes` a frame.
-    fn queue_packet(&mut self, now: Instant, track: usize, packet: (u8, ExtSeq), completes: bool) {
+    pub(crate) fn queue_packet(
+        &mut self,
+        now: Instant,
+        track: usize,
+        packet: (u8, ExtSeq),
+        completes: bool,
+    ) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };

@@ -13,6 +13,7 @@ mod commands;
 mod egress;
 mod entry;
 mod feedback;
+mod guard;
 mod ingest;
 mod parcel;
 mod reports;
@@ -23,16 +24,16 @@ mod steering;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_peer::{Context, PeerError, PeerEvent};
-use hearth_plane::{CloseReason, DownId, Event, PeerId, ShardId, TrackId};
+use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_rtp::{PacketKind, classify};
 
 use crate::batching::Batching;
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
+use crate::guard::Turn;
 pub use crate::parcel::{Parcel, ParcelKind};
 pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
 use crate::slab::Slab;
@@ -83,7 +84,7 @@ pub struct ShardCounters {
     pub dropped_full: u64,
     /// Messages that a slow data channel did not take.
     pub dropped_data: u64,
-    /// Peers discarded because of a bug here.
+    /// Peers and tracks discarded because of a bug here.
     pub panics: u64,
 }
 
@@ -108,6 +109,9 @@ pub struct Shard {
     next_tick: Instant,
     next_levels: Instant,
     counters: ShardCounters,
+    /// Whose next turn panics.
+    #[cfg(test)]
+    doomed: Option<Turn>,
 }
 
 impl Shard {
@@ -135,6 +139,8 @@ impl Shard {
             next_tick: now + TICK,
             next_levels: now,
             counters: ShardCounters::default(),
+            #[cfg(test)]
+            doomed: None,
         })
     }
 
@@ -148,9 +154,7 @@ impl Shard {
     ) {
         let kind = classify(buf);
         match self.steering.route(kind, from, buf) {
-            Route::Peer(key) => {
-                self.guarded(key, |shard| shard.deliver(now, key, local, from, buf))
-            }
+            Route::Peer(key) => self.deliver(now, key, local, from, buf),
             Route::Shard(shard) => {
                 if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
                     self.send_parcel(shard, parcel);
@@ -166,27 +170,21 @@ impl Shard {
             ParcelKind::Datagram { local, from } => {
                 let kind = classify(parcel.bytes_mut());
                 if let Route::Peer(key) = self.steering.route(kind, from, parcel.bytes_mut()) {
-                    self.guarded(key, |shard| {
-                        shard.deliver(now, key, local, from, parcel.bytes_mut());
-                    });
+                    self.deliver(now, key, local, from, parcel.bytes_mut());
                 } else {
                     self.counters.dropped_unknown += 1;
                 }
             }
-            ParcelKind::Packet { track, encoding } => {
-                if let Some(&key) = self.track_keys.get(&track) {
-                    self.ingest(now, key, encoding, parcel.bytes_mut());
-                }
-            }
+            ParcelKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
+                shard.ingest(now, key, encoding, parcel.bytes_mut());
+            }),
             ParcelKind::SenderReport { track, encoding, ntp, rtp_time } => {
-                if let Some(&key) = self.track_keys.get(&track) {
-                    self.take_sender_report(now, key, encoding, (ntp, rtp_time));
-                }
+                self.for_track(track, |shard, key| {
+                    shard.take_sender_report(now, key, encoding, (ntp, rtp_time));
+                });
             }
             ParcelKind::KeyframeRequest { track, encoding } => {
-                if let Some(&key) = self.track_keys.get(&track) {
-                    self.request_keyframe(now, key, encoding);
-                }
+                self.for_track(track, |shard, key| shard.request_keyframe(now, key, encoding));
             }
         }
     }
@@ -199,16 +197,20 @@ impl Shard {
         self.next_tick = now + TICK;
         for key in 0..self.dues.len() {
             if self.dues.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
-                self.visit(now, key);
+                let Some(peer) = self.peers.get(key).map(|entry| entry.id) else { continue };
+                self.guarded(Turn::Peer(peer), |shard| shard.visit(now, key));
             }
         }
         for key in 0..self.tracks.end() {
-            if self.tracks.get(key).is_some_and(|entry| entry.wants_retarget(now)) {
-                self.retarget(now, key);
-            }
-            if let Some(entry) = self.tracks.get_mut(key) {
-                entry.track.release_unwatched(now);
-            }
+            let Some(track) = self.tracks.get(key).map(|entry| entry.id) else { continue };
+            self.guarded(Turn::Track(track), |shard| {
+                if shard.tracks.get(key).is_some_and(|entry| entry.wants_retarget(now)) {
+                    shard.retarget(now, key);
+                }
+                if let Some(entry) = shard.tracks.get_mut(key) {
+                    entry.track.release_unwatched(now);
+                }
+            });
         }
         self.tell_levels(now);
     }
@@ -277,20 +279,29 @@ impl Shard {
         }
     }
 
-    /// Runs one peer's turn; a panic in it costs that peer, and nobody else.
-    fn guarded(&mut self, key: usize, turn: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| turn(self))).is_err() {
-            self.counters.panics += 1;
-            if let Some(peer) = self.peers.get(key).map(|entry| entry.id) {
-                self.remove_peer(peer);
-                let reason = CloseReason::Panicked;
-                self.events.push_back(Event::PeerClosed { peer, reason });
-            }
+    /// Runs `act` with the key of a track, if that is here.
+    fn for_track(&mut self, track: TrackId, act: impl FnOnce(&mut Self, usize)) {
+        if let Some(&key) = self.track_keys.get(&track) {
+            self.guarded(Turn::Track(track), |shard| act(shard, key));
         }
     }
 
     /// Gives a datagram to the peer it is for, and forwards what comes out.
     fn deliver(
+        &mut self,
+        now: Instant,
+        key: usize,
+        local: SocketAddr,
+        from: SocketAddr,
+        buf: &mut [u8],
+    ) {
+        if let Some(peer) = self.peers.get(key).map(|entry| entry.id) {
+            let turn = |shard: &mut Self| shard.receive(now, key, local, from, buf);
+            self.guarded(Turn::Peer(peer), turn);
+        }
+    }
+
+    fn receive(
         &mut self,
         now: Instant,
         key: usize,
