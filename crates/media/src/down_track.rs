@@ -7,7 +7,6 @@
 //! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame.
 //! * **livekit-server:** `DownTrack.WriteRTP` and `Forwarder.GetTranslationParams`.
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
@@ -147,10 +146,9 @@ impl DownTrack {
         !self.wish.enabled
     }
 
-    /// Reads what [`forward`](Self::forward) will need. Called for several before the first of them
-    /// forwards, it lets the memory bring all of it at the same time; else each waits for its own.
-    pub fn warm(&self) {
-        black_box((self.ssrc, self.first_seq, self.rewriter.next(), self.history.warm()));
+    /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
+    pub fn warm(&self) -> (u32, u64, u64, bool) {
+        (self.ssrc, self.first_seq, self.rewriter.next(), self.history.warm())
     }
 
     /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so. `padding` says how many

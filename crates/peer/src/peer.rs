@@ -308,6 +308,12 @@ impl Peer {
         sealer.seal_rtp(packet, header_len, len, index).ok()
     }
 
+    /// Reads what [`seal_rtp`](Self::seal_rtp) and [`remote_addr`](Self::remote_addr) will need, so that
+    /// the memory brings it.
+    pub fn warm(&self) -> (Option<SocketAddr>, bool) {
+        (self.remote_addr(), self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
+    }
+
     /// Encrypts a compound RTCP packet in place; returns the length to send, `None` before there are
     /// keys.
     ///

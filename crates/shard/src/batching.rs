@@ -1,8 +1,9 @@
 //! When packets that wait for subscribers leave: the more a shard sends, the longer it collects.
 //!
-//! * **Owns:** how much was sent lately; for each room with packets that wait, since when, and who
-//!   waits.
-//! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::handle_sent`], time.
+//! * **Owns:** how much was sent lately; for each room with packets that wait, since when, and which
+//!   subscriptions of which peers get some.
+//! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::queue`] (for a subscription),
+//!   [`Batching::handle_sent`], time.
 //! * **Out:** [`Batching::take_due`], [`Batching::poll_timeout`].
 //! * **Invariant:** nothing waits longer than [`MAX_WINDOW`], and the millisecond that a timer is
 //!   late; the marked end of a frame ends the wait of its room at once, and of no other.
@@ -35,6 +36,9 @@ pub(crate) struct Batching {
     waiting: Vec<Batch>,
     /// Empty ones, for their memory.
     spare: Vec<Batch>,
+    /// By key of a peer, the first of its subscriptions in the batch of its room, [`NONE`] if none is.
+    /// What is queued touches neither the peer nor the subscription: of thousands most are in no cache.
+    heads: Vec<u32>,
 }
 
 /// What waits in one room.
@@ -48,28 +52,118 @@ pub(crate) struct Batch {
     pub(crate) tracks: Vec<usize>,
     /// Keys of subscribers who get some of them.
     pub(crate) peers: Vec<usize>,
+    queue: Vec<Link>,
 }
+
+/// Which of the batches, until the next one leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Place(usize);
+
+/// A subscription with packets to send, of those a peer has.
+#[derive(Debug)]
+struct Link {
+    subscription: Queued,
+    /// The peer's next.
+    next: u32,
+}
+
+/// A subscription with packets to send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Queued {
+    /// Its key.
+    pub(crate) down: usize,
+    /// [`Pending::size`](crate::entry::Pending::size) of the first packet.
+    pub(crate) size: u16,
+}
+
+/// No link.
+const NONE: u32 = u32::MAX;
 
 impl Batching {
     pub(crate) fn new(now: Instant) -> Self {
-        let (waiting, spare) = (Vec::new(), Vec::new());
-        Self { window: Duration::ZERO, sent_before: 0, slot_began: now, waiting, spare }
+        Self {
+            window: Duration::ZERO,
+            sent_before: 0,
+            slot_began: now,
+            waiting: Vec::new(),
+            spare: Vec::new(),
+            heads: Vec::new(),
+        }
     }
 
-    /// A packet waits for its subscribers in `room`; `completes` a frame.
-    pub(crate) fn handle_packet(&mut self, now: Instant, room: RoomId, completes: bool) {
-        if self.batch(room).is_none() {
+    /// A packet waits for its subscribers in `room`; `completes` a frame. Gives the place of what it
+    /// waits with.
+    pub(crate) fn handle_packet(&mut self, now: Instant, room: RoomId, completes: bool) -> Place {
+        let place = self.place(room).unwrap_or_else(|| {
             let batch = self.spare.pop().unwrap_or_else(|| Batch::new(now, room));
             self.waiting.push(Batch { room, since: now, complete: false, ..batch });
-        }
-        if let Some(batch) = self.batch(room) {
+            Place(self.waiting.len() - 1)
+        });
+        if let Some(batch) = self.waiting.get_mut(place.0) {
             batch.complete |= completes;
+        }
+        place
+    }
+
+    /// Where the packets of a room wait, if any do. The latest first: the pieces of a frame follow
+    /// each other.
+    pub(crate) fn place(&self, room: RoomId) -> Option<Place> {
+        self.waiting.iter().rposition(|batch| batch.room == room).map(Place)
+    }
+
+    /// A track has packets that wait.
+    pub(crate) fn queue_track(&mut self, place: Place, track: usize) {
+        if let Some(batch) = self.waiting.get_mut(place.0) {
+            batch.tracks.push(track);
         }
     }
 
-    /// What waits in a room, if anything does.
-    pub(crate) fn batch(&mut self, room: RoomId) -> Option<&mut Batch> {
-        self.waiting.iter_mut().find(|batch| batch.room == room)
+    /// A subscription of `peer` has packets to send.
+    pub(crate) fn queue(&mut self, place: Place, peer: usize, subscription: Queued) {
+        if self.heads.len() <= peer {
+            self.heads.resize(peer + 1, NONE);
+        }
+        let (Some(batch), Some(head)) = (self.waiting.get_mut(place.0), self.heads.get_mut(peer))
+        else {
+            return;
+        };
+        if *head == NONE {
+            batch.peers.push(peer);
+        }
+        let next = std::mem::replace(head, u32::try_from(batch.queue.len()).unwrap_or(NONE));
+        batch.queue.push(Link { subscription, next });
+    }
+
+    /// The subscriptions of `peer` that are queued in a batch, of which some may be gone.
+    pub(crate) fn queued(&self, batch: &Batch, peer: usize) -> impl Iterator<Item = Queued> {
+        let mut at = self.heads.get(peer).copied().unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let link = batch.queue.get(at as usize)?;
+            at = link.next;
+            Some(link.subscription)
+        })
+    }
+
+    /// All that was queued for a peer has left.
+    pub(crate) fn handle_served(&mut self, peer: usize) {
+        if let Some(head) = self.heads.get_mut(peer) {
+            *head = NONE;
+        }
+    }
+
+    /// A peer is gone.
+    pub(crate) fn forget_peer(&mut self, room: RoomId, peer: usize) {
+        self.handle_served(peer);
+        if let Some(batch) = self.place(room).and_then(|place| self.waiting.get_mut(place.0)) {
+            batch.peers.retain(|other| *other != peer);
+        }
+    }
+
+    /// A track is gone.
+    pub(crate) fn forget_track(&mut self, room: RoomId, track: usize) {
+        if let Some(batch) = self.place(room).and_then(|place| self.waiting.get_mut(place.0)) {
+            batch.tracks.retain(|other| *other != track);
+        }
     }
 
     /// `sent` counts all packets since the beginning.
@@ -105,6 +199,7 @@ impl Batching {
     pub(crate) fn give_back(&mut self, mut batch: Batch) {
         batch.tracks.clear();
         batch.peers.clear();
+        batch.queue.clear();
         self.spare.push(batch);
     }
 
@@ -116,7 +211,8 @@ impl Batching {
 
 impl Batch {
     fn new(now: Instant, room: RoomId) -> Self {
-        Self { room, since: now, complete: false, tracks: Vec::new(), peers: Vec::new() }
+        let (tracks, peers, queue) = (Vec::new(), Vec::new(), Vec::new());
+        Self { room, since: now, complete: false, tracks, peers, queue }
     }
 }
 
@@ -192,16 +288,54 @@ mod tests {
         assert_eq!(due(&mut batching, t1 + ms(5)), [OTHER]);
     }
 
+    /// The peers of a batch, each with the subscriptions it has there.
+    fn queued(batching: &Batching, batch: &Batch) -> Vec<(usize, Vec<usize>)> {
+        let downs = |peer| batching.queued(batch, peer).map(|queued| queued.down).collect();
+        batch.peers.iter().map(|peer| (*peer, downs(*peer))).collect()
+    }
+
+    fn queue(batching: &mut Batching, at: Instant, room: RoomId, subscriptions: &[(usize, usize)]) {
+        let place = batching.handle_packet(at, room, false);
+        for (peer, down) in subscriptions {
+            batching.queue(place, *peer, Queued { down: *down, size: 1 });
+        }
+    }
+
+    #[test]
+    fn each_peer_has_its_own_subscriptions_whatever_room_queued_between() {
+        let t0 = epoch();
+        let mut batching = Batching::new(t0);
+        queue(&mut batching, t0, ROOM, &[(1, 10), (2, 20)]);
+        queue(&mut batching, t0, OTHER, &[(3, 30)]);
+        queue(&mut batching, t0, ROOM, &[(1, 11), (2, 21)]);
+        queue(&mut batching, t0, OTHER, &[(4, 40), (3, 31)]);
+        batching.forget_peer(ROOM, 2);
+        let batch = batching.take_due(t0).unwrap();
+        assert_eq!(queued(&batching, &batch), [(1, vec![11, 10])]);
+        batching.handle_served(1);
+        batching.give_back(batch);
+        // The key of the one that is gone is another's now.
+        queue(&mut batching, t0, OTHER, &[(2, 50)]);
+        let batch = batching.take_due(t0).unwrap();
+        let expect = [(3, vec![31, 30]), (4, vec![40]), (2, vec![50])];
+        assert_eq!(queued(&batching, &batch), expect);
+        for peer in [2, 3, 4] {
+            batching.handle_served(peer);
+        }
+        batching.give_back(batch);
+        queue(&mut batching, t0, ROOM, &[(1, 12)]);
+        let batch = batching.take_due(t0).unwrap();
+        assert_eq!(queued(&batching, &batch), [(1, vec![12])]);
+    }
+
     #[test]
     fn the_rest_of_a_batch_is_the_next_to_leave() {
         let t0 = epoch();
         let mut batching = Batching::new(t0);
-        for (room, peers) in [(ROOM, [1, 2]), (OTHER, [3, 4])] {
-            batching.handle_packet(t0, room, false);
-            batching.batch(room).unwrap().peers.extend(peers);
-        }
+        queue(&mut batching, t0, ROOM, &[(1, 0), (2, 0)]);
+        queue(&mut batching, t0, OTHER, &[(3, 0), (4, 0)]);
         let mut batch = batching.take_due(t0).unwrap();
-        assert_eq!((batch.room, batch.peers.pop()), (ROOM, Some(2)));
+        assert_eq!(batch.peers.pop(), Some(2));
         batching.go_on(batch);
         assert_eq!(batching.take_due(t0).unwrap().peers, [1]);
         assert_eq!(batching.take_due(t0).unwrap().peers, [3, 4]);

@@ -12,7 +12,8 @@ use hearth_plane::{
 use hearth_rtp::ExtensionIds;
 
 use crate::Shard;
-use crate::entry::{Dirty, DownEntry, PeerEntry, QualityWindow, TrackEntry};
+use crate::batching::Queued;
+use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry};
 use crate::guard::Turn;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
 
@@ -113,9 +114,7 @@ impl Shard {
         if let Some(due) = self.dues.get_mut(key) {
             *due = None;
         }
-        if let Some(batch) = self.batching.batch(peer.room) {
-            batch.peers.retain(|dirty| *dirty != key);
-        }
+        self.batching.forget_peer(peer.room, key);
         for down in entry.downs {
             self.remove_down(down);
         }
@@ -144,8 +143,6 @@ impl Shard {
             tracks: Vec::new(),
             extensions: ExtensionIds::default(),
             downs: Vec::new(),
-            dirty: Vec::new(),
-            queued: false,
             streams: Vec::new(),
             twcc: TwccRecorder::new(),
             rtcp_ssrc: (seed as u32) | 1,
@@ -175,7 +172,7 @@ impl Shard {
             id,
             spec,
             track,
-            downs: Vec::new(),
+            listeners: Vec::new(),
             relays: Vec::new(),
             pending: Vec::with_capacity(64),
             flushed: 0,
@@ -199,11 +196,9 @@ impl Shard {
         let Some(entry) = self.tracks.remove(key) else {
             return;
         };
-        if let Some(batch) = self.batching.batch(id.room) {
-            batch.tracks.retain(|dirty| *dirty != key);
-        }
-        for down in &entry.downs {
-            self.remove_down(*down);
+        self.batching.forget_track(id.room, key);
+        for listener in &entry.listeners {
+            self.remove_down(listener.down);
         }
         if let Some(peer) = entry.publisher() {
             self.with_peer(peer, |entry| {
@@ -234,21 +229,22 @@ impl Shard {
             track,
             down: DownTrack::new(now, spec, track_entry.track.kind(), seed),
             cursor: track_entry.flushed + track_entry.pending.len() as u64,
-            queued: false,
             catch_up: None,
             next_sender_report: now,
             lost: 0,
             window_start: QualityWindow::default(),
         });
-        track_entry.downs.push(key);
+        track_entry.listeners.push(Listener { down: key, peer });
         let pending = track_entry.pending.first().copied();
         self.down_keys.insert(id, key);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.downs.push(key);
         }
-        if let Some(pending) = pending {
+        if let Some(pending) = pending
+            && let Some(place) = self.batching.place(id.room)
+        {
             // What comes before the flush that is to follow is for it, too.
-            self.queue_down(Dirty { down: key, size: pending.size });
+            self.batching.queue(place, peer, Queued { down: key, size: pending.size });
         }
         self.visit_soon(peer);
         self.retarget(now, track);
@@ -266,12 +262,11 @@ impl Shard {
         };
         self.down_keys.remove(&entry.id);
         if let Some(track) = self.tracks.get_mut(entry.track) {
-            track.downs.retain(|down| *down != key);
+            track.listeners.retain(|listener| listener.down != key);
             track.unsettled = true;
         }
         if let Some(peer) = self.peers.get_mut(entry.peer) {
             peer.downs.retain(|down| *down != key);
-            peer.dirty.retain(|dirty| dirty.down != key);
         }
     }
 

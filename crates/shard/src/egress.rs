@@ -1,10 +1,13 @@
 //! Packets to subscribers, subscriber by subscriber, sealed straight into the send slab.
 
+use std::cmp::Reverse;
+use std::hint::black_box;
 use std::time::Instant;
 
 use hearth_media::Verdict;
 use hearth_units::ExtSeq;
 
+use crate::batching::Batch;
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
 use crate::guard::Turn;
 use crate::run::Run;
@@ -12,6 +15,10 @@ use crate::{SendSlab, Shard};
 
 /// Packets looked through for one that is longer: as many as leave as one.
 const LOOK_AHEAD: usize = 64;
+
+/// Subscribers between the one that is served and the one whose memory is asked for. Fewer leave the
+/// memory less time, more fill the cache.
+const AHEAD: usize = 2;
 
 impl Shard {
     /// Fills `slab`; false when nothing was left to add. The caller sends, clears and calls again.
@@ -27,18 +34,25 @@ impl Shard {
         let taken = slab.entries().len() - before;
         self.answers.remove_first(taken);
         while let Some(mut batch) = self.batching.take_due(now) {
+            for key in batch.peers.iter().rev().take(AHEAD) {
+                self.warm(&batch, *key);
+            }
             while let Some(&key) = batch.peers.last() {
                 if slab.is_full() {
                     self.batching.go_on(batch);
                     return true;
                 }
+                if let Some(key) = batch.peers.iter().nth_back(AHEAD) {
+                    self.warm(&batch, *key);
+                }
+                let turn = |shard: &mut Self| shard.flush_peer(now, &batch, key, slab);
                 let Some(peer) = self.peers.get(key).map(|entry| entry.id) else {
                     batch.peers.pop();
                     continue;
                 };
-                let turn = |shard: &mut Self| shard.flush_peer(now, key, slab);
                 if self.guarded(Turn::Peer(peer), turn) != Some(false) {
                     batch.peers.pop();
+                    self.batching.handle_served(key);
                 }
             }
             for key in &batch.tracks {
@@ -53,33 +67,37 @@ impl Shard {
         slab.entries().len() > before
     }
 
+    /// Reads what serving a subscriber will need: the memory brings it while others are served.
+    fn warm(&self, batch: &Batch, key: usize) {
+        black_box(self.peers.get(key).map(|entry| entry.peer.warm()));
+        for queued in self.batching.queued(batch, key) {
+            black_box(self.downs.get(queued.down).map(|down| down.down.warm()));
+        }
+    }
+
     /// Sends a subscriber everything that waits for it; false if the slab is full before that.
-    fn flush_peer(&mut self, now: Instant, key: usize, slab: &mut SendSlab) -> bool {
+    fn flush_peer(&mut self, now: Instant, batch: &Batch, key: usize, slab: &mut SendSlab) -> bool {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
-        for down in peer.dirty.iter().filter_map(|dirty| self.downs.get(dirty.down)) {
-            down.down.warm();
-        }
+        self.turn.clear();
+        self.turn.extend(self.batching.queued(batch, key));
         // The longest leaves first, as a run may end with a shorter one.
-        peer.dirty.sort_unstable_by_key(|dirty| dirty.size);
+        self.turn.sort_unstable_by_key(|queued| Reverse(queued.size));
         let run = self.batching.is_collecting().then(Run::default);
         let mut out = Outlet { slab, run, is_last: false };
-        while let Some(dirty) = peer.dirty.last() {
-            if let Some(down) = self.downs.get_mut(dirty.down) {
-                if let Some(track) = self.tracks.get(down.track) {
-                    out.is_last = peer.dirty.len() == 1;
-                    let sent = flush_down(now, peer, down, track, &mut out);
-                    self.counters.packets_out += sent;
-                    if down.is_behind(track) {
-                        return false;
-                    }
+        for (i, queued) in self.turn.iter().enumerate() {
+            // It may be gone, or its key another subscription's.
+            if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
+                && let Some(track) = self.tracks.get(down.track)
+            {
+                out.is_last = i + 1 == self.turn.len();
+                self.counters.packets_out += flush_down(now, peer, down, track, &mut out);
+                if down.is_behind(track) {
+                    return false;
                 }
-                down.queued = false;
             }
-            peer.dirty.pop();
         }
-        peer.queued = false;
         true
     }
 }

@@ -22,9 +22,6 @@ pub(crate) struct PeerEntry {
     pub(crate) extensions: ExtensionIds,
     /// Keys of its subscriptions.
     pub(crate) downs: Vec<usize>,
-    /// Subscriptions with packets to send; `queued` if it stands in the shard's list.
-    pub(crate) dirty: Vec<Dirty>,
-    pub(crate) queued: bool,
     /// Received SSRCs, ascending.
     pub(crate) streams: Vec<Stream>,
     pub(crate) twcc: TwccRecorder,
@@ -33,15 +30,6 @@ pub(crate) struct PeerEntry {
     pub(crate) rtt: Option<Duration>,
     pub(crate) next_receiver_report: Instant,
     pub(crate) next_quality: Instant,
-}
-
-/// A subscription with packets to send.
-#[derive(Clone, Copy)]
-pub(crate) struct Dirty {
-    /// Key of the subscription.
-    pub(crate) down: usize,
-    /// [`Pending::size`] of the first packet.
-    pub(crate) size: u16,
 }
 
 /// A received SSRC.
@@ -65,8 +53,8 @@ pub(crate) struct TrackEntry {
     pub(crate) id: TrackId,
     pub(crate) spec: UpTrackSpec,
     pub(crate) track: UpTrack,
-    /// Keys of its subscriptions here.
-    pub(crate) downs: Vec<usize>,
+    /// Its subscriptions here.
+    pub(crate) listeners: Vec<Listener>,
     /// Other shards that have subscriptions.
     pub(crate) relays: Vec<ShardId>,
     /// Packets of this batch, not yet sent to everybody.
@@ -79,6 +67,15 @@ pub(crate) struct TrackEntry {
     pub(crate) unsettled: bool,
     pub(crate) quality: QualityWindow,
     pub(crate) window_start: QualityWindow,
+}
+
+/// A subscription of a track.
+#[derive(Clone, Copy)]
+pub(crate) struct Listener {
+    /// Key of the subscription.
+    pub(crate) down: usize,
+    /// Key of the subscriber.
+    pub(crate) peer: usize,
 }
 
 /// A stored packet that is to be sent.
@@ -122,7 +119,6 @@ pub(crate) struct DownEntry {
     pub(crate) track: usize,
     /// Position in the track's packets, counted as `flushed + pending`.
     pub(crate) cursor: u64,
-    pub(crate) queued: bool,
     /// Packets that overtook the start of the key frame that was switched to.
     pub(crate) catch_up: Option<CatchUp>,
     pub(crate) down: DownTrack,

@@ -8,7 +8,8 @@ use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
-use crate::entry::{Dirty, PeerEntry, Pending, Stream, StreamRole};
+use crate::batching::Queued;
+use crate::entry::{PeerEntry, Pending, Stream, StreamRole};
 use crate::{Parcel, ParcelKind, Shard};
 
 /// SSRCs that one peer may send; more are dropped.
@@ -133,8 +134,7 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let room = entry.id.room;
-        self.batching.handle_packet(now, room, completes);
+        let place = self.batching.handle_packet(now, entry.id.room, completes);
         let begins = entry.pending.is_empty();
         let (encoding, seq) = packet;
         let size = entry.track.packet(encoding, seq).map_or(0, |packet| packet.size());
@@ -145,35 +145,11 @@ impl Shard {
             self.counters.dropped_full += 1;
         }
         if begins {
-            if let Some(batch) = self.batching.batch(room) {
-                batch.tracks.push(track);
-            }
-            for i in 0..entry.downs.len() {
-                let down = self.tracks.get(track).and_then(|entry| entry.downs.get(i).copied());
-                if let Some(down) = down {
-                    self.queue_down(Dirty { down, size });
-                }
+            self.batching.queue_track(place, track);
+            for listener in &entry.listeners {
+                self.batching.queue(place, listener.peer, Queued { down: listener.down, size });
             }
         }
-    }
-
-    /// A subscription has packets to send.
-    pub(crate) fn queue_down(&mut self, dirty: Dirty) {
-        let Some(down) = self.downs.get_mut(dirty.down).filter(|down| !down.queued) else {
-            return;
-        };
-        let Some(peer) = self.peers.get_mut(down.peer) else {
-            return;
-        };
-        if !peer.queued {
-            let Some(batch) = self.batching.batch(peer.id.room) else {
-                return;
-            };
-            peer.queued = true;
-            batch.peers.push(down.peer);
-        }
-        down.queued = true;
-        peer.dirty.push(dirty);
     }
 
     /// A publisher's sender report: (NTP, RTP time).
@@ -207,8 +183,8 @@ impl Shard {
         let live = entry.track.live(now);
         (entry.live, entry.unsettled) = (live, false);
         let mut watched = 0;
-        for down in &entry.downs {
-            let Some(down) = self.downs.get_mut(*down) else {
+        for listener in &entry.listeners {
+            let Some(down) = self.downs.get_mut(listener.down) else {
                 continue;
             };
             // A key frame that comes before the subscriber can have it would be wasted.

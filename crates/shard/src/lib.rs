@@ -31,7 +31,7 @@ use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_rtp::{PacketKind, classify};
 
-use crate::batching::Batching;
+use crate::batching::{Batching, Queued};
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 use crate::guard::Turn;
 pub use crate::parcel::{Parcel, ParcelKind};
@@ -102,6 +102,8 @@ pub struct Shard {
     track_keys: BTreeMap<TrackId, usize>,
     down_keys: BTreeMap<DownId, usize>,
     batching: Batching,
+    /// The subscriptions of the subscriber that is being served; kept for its memory.
+    turn: Vec<Queued>,
     /// Finished datagrams that answer input.
     answers: SendSlab,
     events: VecDeque<Event>,
@@ -133,6 +135,7 @@ impl Shard {
             track_keys: BTreeMap::new(),
             down_keys: BTreeMap::new(),
             batching: Batching::new(now),
+            turn: Vec::new(),
             answers: SendSlab::new(MAX_ANSWERS),
             events: VecDeque::new(),
             parcels: VecDeque::with_capacity(MAX_PARCELS),

@@ -16,6 +16,11 @@ impl Sealer {
         Self { rtp, rtcp, next_rtcp: 1 }
     }
 
+    /// Reads some of the key for RTP, so that the memory brings it.
+    pub fn warm(&self) -> bool {
+        self.rtp.warm()
+    }
+
     /// Encrypts an RTP packet in place and appends the tag; returns the length to send.
     ///
     /// * `packet` – header and plaintext in the first `plain_len` bytes, then at least

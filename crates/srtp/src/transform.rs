@@ -72,6 +72,14 @@ impl Transform {
         }
     }
 
+    /// Reads some of the key.
+    pub(crate) fn warm(&self) -> bool {
+        match self {
+            Self::Gcm { key, .. } => key.algorithm().key_len() > 0,
+            Self::Cm { auth, .. } => auth.algorithm() == hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        }
+    }
+
     /// Encrypts the RTP packet `packet[..len]` and appends the tag; returns the new length.
     pub(crate) fn seal_rtp(
         &self,
