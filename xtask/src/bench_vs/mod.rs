@@ -44,6 +44,8 @@ pub(crate) struct Figures {
     pub(crate) participants: f64,
     /// CPU-seconds of the testers within the window.
     pub(crate) tester: f64,
+    /// Share of a core that the host gave to others within the window.
+    pub(crate) stolen: f64,
     /// The report of the first tester.
     pub(crate) report: Value,
 }
@@ -202,6 +204,7 @@ fn figures(reports: &[Value], before: Sample, samples: &[Sample]) -> Figures {
         memory: last.memory - before.memory,
         participants: reports.iter().map(|report| number(report, "participants")).sum(),
         tester: last.tester - first.tester,
+        stolen: (last.stolen - first.stolen) / (end - begin).max(1.0),
         report: reports.first().cloned().unwrap_or_default(),
     }
 }
@@ -228,6 +231,7 @@ mod tests {
                 system: n as f64 * 0.02,
                 memory: 1_000.0 + n as f64,
                 tester: n as f64 * 0.05,
+                stolen: n as f64 * 0.001,
             })
             .collect();
         let before = Sample { memory: 1_000.0, ..Sample::default() };
@@ -235,6 +239,7 @@ mod tests {
         // All are there at 3 s; the window is from 5 s to 10 s.
         assert_eq!((figures.packets, figures.memory), (1_000.0, 100.0));
         assert!((figures.tester - 2.5).abs() < 1e-9);
+        assert!((figures.stolen - 0.01).abs() < 1e-9);
         assert!((figures.user - 0.5).abs() < 1e-9 && (figures.system - 1.0).abs() < 1e-9);
         assert!((figures.micros() - 1_500.0).abs() < 1e-6);
     }

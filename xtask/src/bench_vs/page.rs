@@ -21,7 +21,7 @@ pub(crate) fn line(who: &str, scenario: &Scenario, figures: &Figures) -> String 
         )
     };
     format!(
-        "{:<11} {who:<15} {cost}, {:.0} packets/s, {:.0} KiB a participant, lost {}, join p50 {:.0} ms p99 {:.0} ms, joined {}/{}, latency p50 {:.1} p99 {:.1} ms",
+        "{:<11} {who:<15} {cost}, {:.0} packets/s, {:.0} KiB a participant, lost {}, join p50 {:.0} ms p99 {:.0} ms, joined {}/{}, latency p50 {:.1} p99 {:.1} ms, stolen {:.1} %",
         scenario.name,
         figures.packets / figures.window.max(1.0),
         memory(figures),
@@ -32,19 +32,29 @@ pub(crate) fn line(who: &str, scenario: &Scenario, figures: &Figures) -> String 
         figures.participants,
         at(&figures.report, &["total", "latency", "p50"]),
         at(&figures.report, &["total", "latency", "p99"]),
+        figures.stolen * 100.0,
     )
 }
 
 /// All runs as a section of the page.
 pub(crate) fn table(lab: &Lab, versions: &[String], outcomes: &[Outcome]) -> String {
+    let runs = outcomes.iter().flat_map(|outcome| &outcome.runs);
+    let stolen: Vec<f64> = runs
+        .flat_map(|(ours, theirs)| [Some(ours), theirs.as_ref()])
+        .flatten()
+        .map(|figures| figures.stolen * 100.0)
+        .collect();
     let mut text = format!(
         "Measured on {} with {}; {}.\nEach figure is the median of {} run(s), the servers in turns; \
-         ratios are livekit-server's figure divided by Hearth's of the same round.\n\n\
+         ratios are livekit-server's figure divided by Hearth's of the same round. Meanwhile the host of the \
+         virtual machine gave {:.1} % of a core to others in the median run, {:.1} % in the worst.\n\n\
          | load | | Hearth | livekit-server | ratio |\n|---|---|---|---|---|\n",
         today(),
         versions.join(" and "),
         lab.describe(),
         outcomes.first().map_or(0, |outcome| outcome.runs.len()),
+        median(&stolen).unwrap_or(0.0),
+        stolen.iter().copied().fold(0.0, f64::max),
     );
     for Outcome { scenario, runs } in outcomes {
         let mut title = scenario.title;
@@ -144,7 +154,7 @@ pub(crate) fn at(report: &Value, path: &[&str]) -> f64 {
     found.and_then(|value| value.as_f64()).unwrap_or(f64::NAN)
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()

@@ -42,6 +42,8 @@ pub(crate) struct Sample {
     pub(crate) memory: f64,
     /// CPU-seconds of the testers.
     pub(crate) tester: f64,
+    /// CPU-seconds that the machine wanted and its host gave to others.
+    pub(crate) stolen: f64,
 }
 
 /// A running server.
@@ -107,6 +109,13 @@ fn sample(id: u32) -> Option<Sample> {
     })
 }
 
+/// CPU-seconds of all cores since the machine began (proc(5): the eighth number of `cpu`).
+fn stolen() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let field = text.split_whitespace().nth(8).and_then(|field| field.parse::<f64>().ok());
+    field.unwrap_or(f64::NAN) / TICKS_A_SECOND
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let id = self.child.id().to_string();
@@ -159,7 +168,7 @@ impl<'a> Sampler<'a> {
             let at = clock() - began;
             let used = testers.iter().filter_map(|tester| sample(tester.id()));
             let tester = used.map(|used| used.user + used.system).sum();
-            self.samples.push(Sample { at, tester, ..self.server.sample()? });
+            self.samples.push(Sample { at, tester, stolen: stolen(), ..self.server.sample()? });
             let mut running = 0;
             for tester in testers.iter_mut() {
                 let ended = tester.try_wait().map_err(|error| error.to_string())?;

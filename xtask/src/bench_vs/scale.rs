@@ -30,6 +30,9 @@ const GROWTH: [&[Scenario]; 2] = [
     ],
 ];
 
+/// How often one shard and two take turns.
+const ROUNDS: usize = 3;
+
 /// The same work for one shard and for two.
 const SHARDS: [(Scenario, usize); 3] = [
     (load("one room, 1 video → 200", "--video-publishers 1 --subscribers 200", 201), 1),
@@ -72,15 +75,26 @@ pub(crate) fn run() -> Result<(), String> {
             text += &growth_row(scenario, &figures, beside);
         }
     }
-    text += "\n| load | CPU, µs a packet, one shard | two shards | ratio |\n|---|---|---|---|\n";
+    text += &format!(
+        "\nMedians of {ROUNDS} rounds in turns.\n\n\
+         | load | CPU, µs a packet, one shard | two shards | ratio (each round) |\n|---|---|---|---|\n"
+    );
     for (scenario, rooms) in &SHARDS {
-        let (single, double) = (one(scenario, "1", *rooms)?, one(scenario, "2", *rooms)?);
+        let (mut single, mut double, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            single.push(one(scenario, "1", *rooms)?.micros());
+            double.push(one(scenario, "2", *rooms)?.micros());
+            ratios.extend(double.last().zip(single.last()).map(|(double, single)| double / single));
+        }
+        let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        let middle = |values: &[f64]| page::median(values).unwrap_or(f64::NAN);
         text += &format!(
-            "| {} | {:.2} | {:.2} | {:.2} |\n",
+            "| {} | {:.2} | {:.2} | {:.2} ({}) |\n",
             scenario.title,
-            single.micros(),
-            double.micros(),
-            double.micros() / single.micros()
+            middle(&single),
+            middle(&double),
+            middle(&ratios),
+            all.join(", ")
         );
     }
     say(&text);

@@ -18,12 +18,21 @@ pub(crate) struct Scenario {
     pub(crate) seconds: u32,
 }
 
+/// (a) to (c) also twice as large, which is about what one core of livekit-server carries.
 const ALL: &[Scenario] = &[
     Scenario {
         name: "livestream",
         title: "(a) livestream: 1 video, 720p VP8 simulcast → 150",
         flags: "--video-publishers 1 --subscribers 150",
         participants: 151,
+        joins_per_second: 20,
+        seconds: 20,
+    },
+    Scenario {
+        name: "livestream300",
+        title: "(a) livestream, twice as large: → 300",
+        flags: "--video-publishers 1 --subscribers 300",
+        participants: 301,
         joins_per_second: 20,
         seconds: 20,
     },
@@ -36,10 +45,26 @@ const ALL: &[Scenario] = &[
         seconds: 20,
     },
     Scenario {
+        name: "meeting14",
+        title: "(b) meeting, twice as large: 14 × video and audio → 14",
+        flags: "--video-publishers 14 --audio-publishers 14 --subscribers 14 --layout 3x3",
+        participants: 28,
+        joins_per_second: 5,
+        seconds: 20,
+    },
+    Scenario {
         name: "audio",
         title: "(c) audio room: 10 → 80",
         flags: "--audio-publishers 10 --subscribers 80",
         participants: 90,
+        joins_per_second: 20,
+        seconds: 20,
+    },
+    Scenario {
+        name: "audio160",
+        title: "(c) audio room, twice as large: 10 → 160",
+        flags: "--audio-publishers 10 --subscribers 160",
+        participants: 170,
         joins_per_second: 20,
         seconds: 20,
     },
@@ -118,6 +143,6 @@ mod tests {
         assert_eq!(select(&[]).unwrap().len(), ALL.len());
         let [audio] = select(&["audio"]).unwrap().try_into().unwrap();
         assert_eq!(audio.args()[..2], ["--audio-publishers", "10"]);
-        assert!(select(&["nope"]).unwrap_err().contains("livestream, meeting"));
+        assert!(select(&["nope"]).unwrap_err().contains("livestream, livestream300, meeting"));
     }
 }
