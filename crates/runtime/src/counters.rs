@@ -31,7 +31,7 @@ pub struct Counters {
     pub bytes_out: u64,
     /// What was lost on purpose, by reason.
     pub drops: Drops,
-    /// Rooms and peers discarded after a panic.
+    /// Rooms, peers and tracks discarded after a panic.
     pub panics: u64,
 }
 
@@ -75,11 +75,12 @@ pub(crate) struct ControlCounters {
     pub(crate) dropped_sessions: AtomicU64,
 }
 
-/// The numbers of one shard; only its thread writes them.
+/// The numbers of one shard; only its thread writes them, apart from `homes`.
 #[derive(Debug, Default)]
 pub(crate) struct ShardGauges {
     pub(crate) peers: AtomicU64,
-    /// Rooms whose newcomers go here.
+    pub(crate) subscriptions: AtomicU64,
+    /// New rooms whose newcomers go here.
     pub(crate) homes: Arc<AtomicU64>,
     pub(crate) datagrams_in: AtomicU64,
     pub(crate) datagrams_out: AtomicU64,

@@ -1,10 +1,11 @@
 //! Which shard a new participant of a room goes to.
 //!
-//! * **Owns:** the shard that takes a room's newcomers now.
+//! * **Owns:** the shard that the room's newcomers go to.
 //! * **In:** [`Placement::choose`], with how many connections the room has on each shard.
 //! * **Out:** a shard.
-//! * **Invariant:** a room is on one shard until that has its share; a packet that crosses to another
-//!   shard is work twice, and wakes two threads.
+//! * **Invariant:** a room fills one shard up to its share before it gets the next: a packet that
+//!   crosses to another shard is work twice, and wakes two threads. Only where that shard has far more
+//!   to do than the least loaded one does the room spread earlier.
 
 use std::sync::Arc;
 
@@ -13,9 +14,12 @@ use hearth_plane::{RoomId, ShardId};
 use crate::counters::{Held, read};
 use crate::shard_thread::ShardLink;
 
-/// Connections that a room is expected to bring; they appear only some time after the join that
+/// Connections that a new room is expected to bring; they appear only some time after the join that
 /// places them.
 const EXPECTED: u64 = 8;
+
+/// Subscriptions that are about as much to do as a connection without any.
+const SUBSCRIPTIONS: u64 = 8;
 
 /// See the module documentation.
 pub(crate) struct Placement {
@@ -25,20 +29,22 @@ pub(crate) struct Placement {
     home: Option<Home>,
 }
 
-/// The shard that takes newcomers.
+/// The shard that newcomers go to.
 struct Home {
     index: usize,
-    /// It is counted there, for as long as the room is.
-    _held: Held,
+    /// Counts the room there until its connections do.
+    expected: Option<Held>,
 }
 
-/// What a shard carries, in connections.
+/// What a shard carries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Load {
-    /// Of the room in question.
+    /// Connections of the room in question.
     here: u64,
-    /// Of all rooms.
+    /// What it has to do for all rooms, in connections.
     all: u64,
+    /// Its thread runs.
+    alive: bool,
 }
 
 impl Placement {
@@ -50,73 +56,140 @@ impl Placement {
     /// `here`: connections the room has on each shard.
     pub(crate) fn choose(&mut self, here: &[u64]) -> ShardId {
         let here = |index: usize| here.get(index).copied().unwrap_or_default();
-        let id = |index: usize| ShardId(u16::try_from(index).unwrap_or_default());
-        if let Some(home) = self.home.as_ref().filter(|home| here(home.index) < self.share) {
-            return id(home.index);
+        if let Some(home) = &mut self.home
+            && here(home.index) >= EXPECTED
+        {
+            home.expected = None;
         }
-        // Left first, so that the room does not count against it.
-        self.home = None;
-        let loads = self.shards.iter().enumerate().map(|(index, shard)| Load {
-            here: here(index),
-            all: shard.peers() + EXPECTED * read(&shard.gauges().homes),
-        });
-        let index = least(&loads.collect::<Vec<_>>(), self.room.0 as usize);
-        let shard = self.shards.get(index);
-        self.home = shard.map(|shard| Home { index, _held: Held::new(&shard.gauges().homes) });
-        id(index)
+        let home = self.home.as_ref().map(|home| (home.index, u64::from(home.expected.is_some())));
+        let load = |(index, shard): (usize, &ShardLink)| {
+            // The room does not count against its own home.
+            let ours = home.map_or(0, |(at, expected)| if at == index { expected } else { 0 });
+            let gauges = shard.gauges();
+            let homes = read(&gauges.homes).saturating_sub(ours);
+            let subscriptions = read(&gauges.subscriptions) / SUBSCRIPTIONS;
+            let all = read(&gauges.peers) + subscriptions + EXPECTED * homes;
+            Load { here: here(index), all, alive: shard.is_alive() }
+        };
+        let loads: Vec<Load> = self.shards.iter().enumerate().map(load).collect();
+        let index = best(&loads, home.map(|(at, _)| at), self.share, self.room.0 as usize);
+        if home.is_none_or(|(at, _)| at != index) {
+            let held = |shard: &ShardLink| Held::new(&shard.gauges().homes);
+            let expected = self.shards.get(index).filter(|_| here(index) < EXPECTED).map(held);
+            self.home = Some(Home { index, expected });
+        }
+        ShardId(u16::try_from(index).unwrap_or_default())
     }
 }
 
-/// The shard with the fewest connections of the room, of these the one with the fewest of all; rooms
-/// take turns among equals.
-fn least(loads: &[Load], turn: usize) -> usize {
+/// The shard for the next connection: of those that have not got their share of the room the one that
+/// has most of it, else the one that has least; `home` before its equals, then the one with the fewest
+/// connections of all. Rooms take turns among equals.
+fn best(loads: &[Load], home: Option<usize>, share: u64, turn: usize) -> usize {
+    let alive = || loads.iter().enumerate().filter(|(_, load)| load.alive);
+    let idlest = alive().map(|(_, load)| load.all).min().unwrap_or(0);
+    let has_room = |load: &Load| load.here < share && load.all <= 2 * idlest + share;
+    let started =
+        |(index, load): &(usize, &Load)| (load.here > 0 || home == Some(*index)) && has_room(load);
+    let most = |(index, load): &(usize, &Load)| (load.here, home == Some(*index));
+    if let Some((index, _)) = alive().filter(started).max_by_key(most) {
+        return index;
+    }
     let key = |load: &Load| (load.here, load.all);
-    let Some(least) = loads.iter().map(key).min() else { return 0 };
-    let equals = || loads.iter().enumerate().filter(|(_, load)| key(load) == least);
+    let Some(least) = alive().map(|(_, load)| key(load)).min() else { return 0 };
+    let equals = || alive().filter(|(_, load)| key(load) == least);
     equals().nth(turn % equals().count().max(1)).map_or(0, |(index, _)| index)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
-    fn a_room_has_one_shard_until_its_share_is_full_and_small_rooms_take_turns() {
-        let shards: Arc<[ShardLink]> = [ShardLink::to_nobody(), ShardLink::to_nobody()].into();
-        let mut placement = Placement::new(Arc::clone(&shards), 4, RoomId(1));
+    fn a_room_fills_a_shard_up_to_its_share_and_small_rooms_take_turns() {
+        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
+        let mut placement = Placement::new(Arc::clone(&shards), 12, RoomId(1));
         for (here, shard) in [
             ([0, 0], 1),
             ([0, 3], 1),
-            ([0, 4], 0),
-            ([3, 4], 0),
-            ([4, 4], 1),
-            ([4, 5], 0),
-            ([0, 5], 0),
+            ([0, 11], 1),
+            ([0, 12], 0),
+            ([3, 12], 0),
+            ([3, 11], 1),
+            ([12, 12], 1),
+            ([12, 13], 0),
+            ([0, 5], 1),
+            ([0, 0], 1),
         ] {
             assert_eq!(placement.choose(&here), ShardId(shard), "{here:?}");
         }
-        let mut other = Placement::new(Arc::clone(&shards), 4, RoomId(2));
-        assert_eq!(other.choose(&[0, 0]), ShardId(1), "the first room is expected to grow at 0");
-        drop((placement, other));
-        let mut third = Placement::new(Arc::clone(&shards), 4, RoomId(2));
-        assert_eq!(third.choose(&[0, 0]), ShardId(0), "rooms that are over do not count");
     }
 
     #[test]
-    fn the_least_loaded_shard_is_chosen_and_equals_take_turns() {
-        type Row = (&'static [(u64, u64)], usize, usize);
-        let table: [Row; 7] = [
-            (&[(0, 0)], 7, 0),
-            (&[(0, 0), (0, 0)], 0, 0),
-            (&[(0, 0), (0, 0)], 1, 1),
-            (&[(0, 4), (0, 2), (0, 3)], 5, 1),
-            (&[(0, 1), (0, 2), (0, 1)], 1, 2),
-            (&[(64, 64), (0, 900)], 0, 1),
-            (&[], 3, 0),
+    fn a_new_room_counts_before_its_connections_do() {
+        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
+        let place = |room, here: &[u64]| {
+            let mut placement = Placement::new(Arc::clone(&shards), 12, RoomId(room));
+            (placement.choose(here), placement)
+        };
+        let (first, mut room) = place(2, &[0, 0]);
+        let (second, _) = place(2, &[0, 0]);
+        assert_eq!((first, second), (ShardId(0), ShardId(1)));
+        assert_eq!(room.choose(&[8, 0]), ShardId(0));
+        let (third, _) = place(2, &[0, 0]);
+        assert_eq!(third, ShardId(0), "its connections count themselves now");
+        drop(room);
+        assert!(shards.iter().all(|shard| read(&shard.gauges().homes) == 0));
+    }
+
+    #[test]
+    fn a_shard_with_far_more_subscriptions_than_another_gets_no_more() {
+        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
+        let mut placement = Placement::new(Arc::clone(&shards), 64, RoomId(0));
+        for (connections, subscriptions, shard) in [(14, 98, 0), (18, 368, 0), (20, 760, 1)] {
+            shards[0].gauges().peers.store(connections, Ordering::Relaxed);
+            shards[0].gauges().subscriptions.store(subscriptions, Ordering::Relaxed);
+            assert_eq!(placement.choose(&[connections, 0]), ShardId(shard), "{connections}");
+        }
+    }
+
+    #[test]
+    fn a_dead_shard_gets_nobody() {
+        let (dead, commands) = ShardLink::to_nobody();
+        let (alive, _commands) = ShardLink::to_nobody();
+        drop(commands);
+        let mut placement = Placement::new([dead, alive].into(), 12, RoomId(0));
+        assert_eq!(placement.choose(&[5, 0]), ShardId(1));
+    }
+
+    #[test]
+    fn the_best_shard_has_started_with_the_room_or_else_least_to_do() {
+        type Row = (&'static [(u64, u64)], Option<usize>, usize, usize);
+        let table: [Row; 12] = [
+            (&[(0, 0)], None, 7, 0),
+            (&[(0, 0), (0, 0)], None, 0, 0),
+            (&[(0, 0), (0, 0)], None, 1, 1),
+            (&[(0, 4), (0, 2), (0, 3)], None, 5, 1),
+            (&[(0, 1), (0, 2), (0, 1)], None, 1, 2),
+            (&[(64, 64), (0, 900)], Some(0), 0, 1),
+            (&[(64, 64), (64, 900), (70, 70)], Some(2), 0, 0),
+            // Home has none of it yet, or none any more.
+            (&[(0, 9), (0, 0)], Some(0), 1, 0),
+            (&[(0, 0), (40, 40)], Some(0), 0, 1),
+            // Far more to do than the other.
+            (&[(3, 65), (0, 0)], Some(0), 0, 1),
+            (&[(3, 164), (0, 50)], Some(0), 0, 0),
+            (&[], None, 3, 0),
         ];
-        for (loads, turn, index) in table {
-            let loads: Vec<_> = loads.iter().map(|&(here, all)| Load { here, all }).collect();
-            assert_eq!(least(&loads, turn), index, "{loads:?} {turn}");
+        for (loads, home, turn, index) in table {
+            let load = |&(here, all): &(u64, u64)| Load { here, all, alive: true };
+            let loads: Vec<_> = loads.iter().map(load).collect();
+            assert_eq!(best(&loads, home, 64, turn), index, "{loads:?} {home:?} {turn}");
         }
     }
 }

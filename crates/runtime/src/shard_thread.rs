@@ -57,17 +57,18 @@ impl ShardLink {
         sent
     }
 
-    /// With no thread at its end.
+    /// With no thread at its end, and what one would read.
     #[cfg(test)]
-    pub(crate) fn to_nobody() -> Self {
+    pub(crate) fn to_nobody() -> (Self, mpsc::Receiver<Command>) {
         let waker = Poller::new().unwrap_or_else(|error| panic!("no poller: {error}")).waker();
+        let (commands, read) = mpsc::channel(1);
         let (stop, gauges) = Default::default();
-        Self { commands: mpsc::channel(1).0, waker, stop, gauges }
+        (Self { commands, waker, stop, gauges }, read)
     }
 
-    /// Transports it has.
-    pub(crate) fn peers(&self) -> u64 {
-        read(&self.gauges.peers)
+    /// Its thread runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.commands.is_closed()
     }
 
     /// Its numbers.
@@ -323,6 +324,7 @@ impl ShardThread {
         let gauges = &self.gauges;
         for (gauge, value) in [
             (&gauges.peers, counters.peers),
+            (&gauges.subscriptions, counters.subscriptions),
             (&gauges.receive_unknown, counters.dropped_unknown),
             (&gauges.receive_invalid, counters.dropped_invalid),
             (&gauges.shard_full, counters.dropped_full),

@@ -224,7 +224,8 @@ pub(crate) struct ThreadArgs {
     /// Threads that carry media, 1 to 64 [default: one for each core]
     #[arg(long, value_name = "N", env = "HEARTH_SHARDS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) shards: Option<u16>,
-    /// Connections of a room that one thread carries before another shares the room [default: 64]
+    /// Connections of a room that one thread carries before another shares the room; fewer if another has
+    /// far less to do [default: 64]
     #[arg(long, value_name = "N", env = "HEARTH_ROOM_SHARE", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) room_share: Option<u32>,
 }
