@@ -21,12 +21,16 @@ export class Server {
   /** What it wrote, both streams. */
   log = '';
 
-  /** Starts it and waits until it answers. `config` is YAML that is put behind the ports. */
-  static async start({ config = '' } = {}) {
+  /**
+   * Starts it and waits until it answers. `config` is YAML that is put behind the ports. With a
+   * `roomShare` of 1 every room spans the media threads, so that its packets cross between them; null
+   * leaves it to the server.
+   */
+  static async start({ config = '', roomShare = 1 } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const [port, udpPort] = [await freeTcpPort(), await freeUdpPort()];
-    // Every room spans the threads, so that its packets cross between them.
-    const args = ['--dev', '--bind', '127.0.0.1', '--room-share', '1', '--config-body'];
+    const spread = roomShare === null ? [] : ['--room-share', String(roomShare)];
+    const args = ['--dev', '--bind', '127.0.0.1', ...spread, '--config-body'];
     const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n${config}`;
     const server = new Server(port, udpPort);
     server.child = start(HEARTH, [...args, body], {

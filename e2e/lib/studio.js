@@ -19,10 +19,10 @@ export const OUT = fileURLToPath(new URL('../out/', import.meta.url));
 
 const SCENE_TIMEOUT = 120_000;
 
-/** Call once per suite. `config` is YAML for the server. */
-export function studio({ config } = {}) {
+/** Call once per suite. `options` are those of `Server.start`. */
+export function studio(options) {
   const studio = new Studio();
-  before(() => studio.open(config), { timeout: 60_000 });
+  before(() => studio.open(options), { timeout: 60_000 });
   after(() => studio.close(), { timeout: 60_000 });
   return studio;
 }
@@ -30,8 +30,8 @@ export function studio({ config } = {}) {
 class Studio {
   #browsers = new Map();
 
-  async open(config) {
-    this.server = await Server.start({ config });
+  async open(options) {
+    this.server = await Server.start(options);
     this.site = await Site.start();
   }
 

@@ -26,7 +26,7 @@ const { values: flags } = parseArgs({
 const room = `measure-join-${Math.random().toString(36).slice(2, 8)}`;
 const keys = { apiKey: flags['api-key'], apiSecret: flags['api-secret'] };
 
-const server = flags.url ? null : await Server.start();
+const server = flags.url ? null : await Server.start({ roomShare: null });
 const url = flags.url ?? server.ws;
 const site = await Site.start();
 const browser = await Chromium.launch();

@@ -13,7 +13,7 @@ import { API_KEY, API_SECRET } from '../lib/server.js';
 import { OUT, studio } from '../lib/studio.js';
 import { roomService, token } from '../lib/tokens.js';
 
-const place = studio();
+const place = studio({ roomShare: null });
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 

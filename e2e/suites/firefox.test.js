@@ -6,7 +6,7 @@ import { exchanges, presents } from '../lib/conversation.js';
 import { hearsSilence, noticed, seesPicture } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
 
-const place = studio();
+const place = studio({ roomShare: null });
 const WAYS = [
   { way: 'one peer connection', options: {} },
   { way: 'two peer connections', options: { singlePeerConnection: false } },
