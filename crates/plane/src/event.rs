@@ -104,6 +104,11 @@ pub enum Event {
         /// The codec of that packet.
         codec: Codec,
     },
+    /// A bug here; the track was discarded on one shard, and its subscribers there get nothing more.
+    TrackFailed {
+        /// Which track.
+        track: TrackId,
+    },
     /// Every 400 ms while any track of the room on this shard is audible, and once when none is.
     Levels {
         /// Changed levels only.
@@ -121,7 +126,7 @@ impl Event {
             | Self::PeerClosed { peer, .. }
             | Self::ChannelOpen { peer, .. }
             | Self::Data { peer, .. } => Some(peer.room),
-            Self::EncodingStarted { track, .. } => Some(track.room),
+            Self::EncodingStarted { track, .. } | Self::TrackFailed { track } => Some(track.room),
             Self::Levels { levels } => levels.first().map(|level| level.track.room),
             Self::Report(report) => Some(report.peer.room),
         }

@@ -170,6 +170,7 @@ impl Room {
             Event::EncodingStarted { track, encoding, ssrc, .. } => {
                 self.encoding_started(track, encoding, ssrc);
             }
+            Event::TrackFailed { track } => self.track_failed(now, track),
             Event::Levels { levels } => self.levels(&levels),
             Event::Report(mut report) => {
                 for track in &mut report.up {

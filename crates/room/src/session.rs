@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_negotiate::ClientQuirks;
-use hearth_plane::{CloseReason, PeerId};
+use hearth_plane::{CloseReason, PeerId, TrackId};
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
@@ -290,6 +290,18 @@ impl Room {
     pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
         let Some(key) = self.people.by_peer(peer) else { return };
         tracing::debug!(?peer, ?reason, "Transport closed");
+        self.start_over(now, key);
+    }
+
+    /// A shard has lost a track: it comes back when its publisher does.
+    pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
+        if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
+            self.start_over(now, publisher);
+        }
+    }
+
+    /// Has the client come back with a new session, for which its participant waits a while.
+    fn start_over(&mut self, now: Instant, key: Key) {
         let Some(participant) = self.people.get_mut(key) else { return };
         if participant.deadlines.remove.is_some() {
             return;

@@ -53,7 +53,8 @@ async fn deliver(mailbox: &Mailbox, event: Event, counters: &ControlCounters) {
         Event::PeerConnected { .. }
         | Event::PeerClosed { .. }
         | Event::ChannelOpen { .. }
-        | Event::EncodingStarted { .. } => false,
+        | Event::EncodingStarted { .. }
+        | Event::TrackFailed { .. } => false,
     };
     match mailbox.try_send(Input::Event(event)) {
         Ok(()) | Err(TrySendError::Closed(_)) => {}

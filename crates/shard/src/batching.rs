@@ -2,11 +2,13 @@
 //!
 //! * **Owns:** how much was sent lately; for each room with packets that wait, since when, and which
 //!   subscriptions of which peers get some.
-//! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::queue`] (for a subscription),
-//!   [`Batching::handle_sent`], time.
-//! * **Out:** [`Batching::take_due`], [`Batching::poll_timeout`].
+//! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::queue_track`] and
+//!   [`Batching::queue`] (whose), [`Batching::handle_sent`], who is gone, time.
+//! * **Out:** [`Batching::take_due`] with [`Batching::queued`], then [`Batching::handle_served`] for each
+//!   peer and [`Batching::give_back`], or [`Batching::go_on`]; [`Batching::poll_timeout`].
 //! * **Invariant:** nothing waits longer than [`MAX_WINDOW`], and the millisecond that a timer is
-//!   late; the marked end of a frame ends the wait of its room at once, and of no other.
+//!   late; the marked end of a frame ends the wait of its room at once, and of no other. A peer has a
+//!   list exactly while it is among the peers of its room's batch.
 //! * **Why:** several packets of one length to one subscriber cost the kernel little more than one,
 //!   and its key and history are read into the cache once. See
 //!   `docs/decisions/0001-batching-by-load.md`.

@@ -25,7 +25,7 @@ impl Shard {
         }
     }
 
-    /// Whose turn a command is; `None` if it is about a subscription that is gone.
+    /// Whose turn a command is; `None` if it is about something that is gone.
     fn turn_of(&self, command: &Command) -> Option<Turn> {
         Some(match command {
             Command::AddPeer { peer, .. }
@@ -34,11 +34,17 @@ impl Shard {
             | Command::AddRemoteCandidate { peer, .. }
             | Command::RemovePeer { peer }
             | Command::SendData { peer, .. } => Turn::Peer(*peer),
-            Command::SetUpTrack { track, .. }
-            | Command::SetUpTrackMuted { track, .. }
+            Command::SetUpTrack { track, spec } => match spec.source {
+                Source::Local(peer) => Turn::Peer(peer),
+                Source::Shard(_) => Turn::Track(*track),
+            },
+            Command::SetUpTrackMuted { track, .. }
             | Command::RemoveUpTrack { track }
             | Command::AddRelay { track, .. }
-            | Command::RemoveRelay { track, .. } => Turn::Track(*track),
+            | Command::RemoveRelay { track, .. } => {
+                let entry = self.tracks.get(*self.track_keys.get(track)?)?;
+                entry.publisher().map_or(Turn::Track(*track), Turn::Peer)
+            }
             Command::SetDownTrack { spec } => Turn::Peer(spec.peer),
             Command::SetWish { down, .. } | Command::RemoveDownTrack { down } => {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
@@ -54,19 +60,19 @@ impl Shard {
                 self.with_peer(peer, |entry| entry.peer.set_remote(now, &remote));
             }
             Command::RestartIce { peer, local } => {
-                if let Some(&key) = self.peer_keys.get(&peer) {
-                    self.steering.add_ufrag(&local.ufrag, key);
-                }
                 let mut outdated = Vec::new();
                 self.with_peer(peer, |entry| {
+                    entry.ufrags.push(local.ufrag.clone());
                     entry.peer.restart_ice(now, &local);
-                    entry.ufrags.push(local.ufrag);
                     // The one before stays valid until the new one works.
                     let surplus = entry.ufrags.len().saturating_sub(2);
                     outdated.extend(entry.ufrags.drain(..surplus));
                 });
                 for ufrag in outdated {
                     self.steering.remove_ufrag(&ufrag);
+                }
+                if let Some(&key) = self.peer_keys.get(&peer) {
+                    self.steering.add_ufrag(&local.ufrag, key);
                 }
             }
             Command::AddRemoteCandidate { peer, candidate } => {
@@ -157,6 +163,9 @@ impl Shard {
 
     fn set_up_track(&mut self, id: TrackId, spec: UpTrackSpec) {
         if let Source::Local(peer) = spec.source {
+            if !self.peer_keys.contains_key(&peer) {
+                return;
+            }
             self.with_peer(peer, |entry| {
                 entry.extensions = entry.extensions.union(spec.extensions);
             });

@@ -80,18 +80,19 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
-        self.turn.clear();
-        self.turn.extend(self.batching.queued(batch, key));
+        self.served.clear();
+        self.served.extend(self.batching.queued(batch, key));
         // The longest leaves first, as a run may end with a shorter one.
-        self.turn.sort_unstable_by_key(|queued| Reverse(queued.size));
+        self.served.sort_unstable_by_key(|queued| Reverse(queued.size));
         let run = self.batching.is_collecting().then(Run::default);
         let mut out = Outlet { slab, run, is_last: false };
-        for (i, queued) in self.turn.iter().enumerate() {
+        for (i, queued) in self.served.iter().enumerate() {
             // It may be gone, or its key another subscription's.
             if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
                 && let Some(track) = self.tracks.get(down.track)
             {
-                out.is_last = i + 1 == self.turn.len();
+                out.is_last = i + 1 == self.served.len();
+                self.guard.serve(track.id);
                 self.counters.packets_out += flush_down(now, peer, down, track, &mut out);
                 if down.is_behind(track) {
                     return false;

@@ -1,12 +1,13 @@
 //! A panic costs whose turn it was, and nobody else.
 //!
-//! * **Owns:** nothing.
+//! * **Owns:** whose turn it is, and which track panicked last.
 //! * **In:** a turn, and whose it is. **Out:** what the turn returns, or `None` if it panicked.
-//! * **Invariant:** after a panic nothing of the peer or track is left, and control knows of the peer.
+//! * **Invariant:** after a panic nothing of the peer or track is left, and control knows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hearth_plane::{CloseReason, Event, PeerId, TrackId};
+use tracing::error;
 
 use crate::Shard;
 
@@ -15,6 +16,40 @@ use crate::Shard;
 pub(crate) enum Turn {
     Peer(PeerId),
     Track(TrackId),
+    /// A datagram of nobody known, or a round of all tracks.
+    Nobody,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    /// The track of which a subscriber gets packets now.
+    pub(crate) serving: Option<TrackId>,
+    /// The track of which a subscriber got packets in the last panic: one subscriber may be broken, two
+    /// are not.
+    accused: Option<TrackId>,
+    /// Whose turn panics, from now on.
+    #[cfg(test)]
+    pub(crate) doomed: Option<Doom>,
+}
+
+/// What panics in a test.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Doom {
+    /// All turns of one.
+    Turn(Turn),
+    /// Serving a track.
+    Serving(TrackId),
+}
+
+impl Guard {
+    /// Packets of a track are sent to the subscriber whose turn it is.
+    pub(crate) fn serve(&mut self, track: TrackId) {
+        self.serving = Some(track);
+        #[cfg(test)]
+        assert_ne!(self.doomed, Some(Doom::Serving(track)), "a test wants this to panic");
+    }
 }
 
 impl Shard {
@@ -22,29 +57,37 @@ impl Shard {
     pub(crate) fn guarded<R>(&mut self, turn: Turn, run: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
-            assert_ne!(self.doomed, Some(turn), "a test wants this turn to panic");
+            assert_ne!(self.guard.doomed, Some(Doom::Turn(turn)), "a test wants this to panic");
             run(self)
         }));
+        let serving = self.guard.serving.take();
         if outcome.is_err() {
             self.counters.panics += 1;
+            error!(?turn, ?serving, "A bug: a panic; whose turn it was is discarded");
             self.discard(turn);
+            if let Some(track) = serving {
+                if self.guard.accused == serving {
+                    self.discard(Turn::Track(track));
+                }
+                self.guard.accused = serving;
+            }
         }
         outcome.ok()
     }
 
-    /// A client comes back when it hears that its transport is closed, and publishes again. Only who
-    /// watches a track of another shard hears nothing: the track is gone for them.
+    /// A client comes back when it hears that its transport is closed or its track lost, and publishes
+    /// again.
     fn discard(&mut self, turn: Turn) {
-        let publisher = |track| self.tracks.get(*self.track_keys.get(track)?)?.publisher();
-        let peer = match turn {
-            Turn::Peer(peer) => Some(peer),
-            Turn::Track(track) => publisher(&track),
-        };
-        if let Some(peer) = peer {
-            self.remove_peer(peer);
-            self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::Panicked });
-        } else if let Turn::Track(track) = turn {
-            self.remove_up_track(track);
+        match turn {
+            Turn::Peer(peer) => {
+                self.remove_peer(peer);
+                self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::Panicked });
+            }
+            Turn::Track(track) => {
+                self.remove_up_track(track);
+                self.events.push_back(Event::TrackFailed { track });
+            }
+            Turn::Nobody => {}
         }
     }
 }
@@ -123,15 +166,17 @@ mod tests {
         shard
     }
 
-    /// Whose transports were closed by a panic.
-    fn closed(shard: &mut Shard) -> Vec<PeerId> {
-        let mut closed = Vec::new();
+    /// Which transports and tracks were discarded.
+    fn discarded(shard: &mut Shard) -> Vec<Turn> {
+        let mut discarded = Vec::new();
         while let Some(event) = shard.poll_event() {
             if let Event::PeerClosed { peer, reason: CloseReason::Panicked } = event {
-                closed.push(peer);
+                discarded.push(Turn::Peer(peer));
+            } else if let Event::TrackFailed { track } = event {
+                discarded.push(Turn::Track(track));
             }
         }
-        closed
+        discarded
     }
 
     /// Peers, tracks and subscriptions that are left, and panics.
@@ -153,12 +198,12 @@ mod tests {
         for n in 1..4 {
             let mut shard = room(now);
             a_packet_waits(now, &mut shard);
-            shard.doomed = Some(Turn::Peer(peer(n)));
+            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(n))));
             while shard.poll_transmit(now, &mut slab) {}
-            assert_eq!(closed(&mut shard), [peer(n)]);
+            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(n))]);
             assert_eq!(left(&shard), (3, 2, 4, 1), "{n}");
             a_packet_waits(now, &mut shard);
-            shard.doomed = None;
+            shard.guard.doomed = None;
             while shard.poll_transmit(now, &mut slab) {}
             let track = shard.tracks.get(shard.track_keys[&TRACK]).unwrap();
             assert_eq!((track.pending.len(), track.flushed), (0, 2), "both batches are done");
@@ -172,32 +217,73 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_over_a_track_of_another_shard_ends_that_track_here() {
+    fn a_track_that_panics_for_two_subscribers_is_discarded_before_the_third() {
         let now = epoch();
+        let mut slab = SendSlab::new(8);
         let mut shard = room(now);
-        shard.doomed = Some(Turn::Track(ELSEWHERE));
-        let kind = ParcelKind::Packet { track: ELSEWHERE, encoding: 0 };
-        for _ in 0..2 {
-            shard.handle_parcel(now, ShardId(1), &mut Parcel::new(kind, &[0; 20]).unwrap());
-        }
-        assert_eq!(closed(&mut shard), []);
-        assert_eq!(left(&shard), (4, 1, 3, 1));
+        a_packet_waits(now, &mut shard);
+        shard.guard.doomed = Some(Doom::Serving(TRACK));
+        while shard.poll_transmit(now, &mut slab) {}
+        let expect = [Turn::Peer(peer(3)), Turn::Peer(peer(2)), Turn::Track(TRACK)];
+        assert_eq!(discarded(&mut shard), expect);
+        assert_eq!(left(&shard), (2, 1, 1, 2));
     }
 
     #[test]
-    fn a_panic_over_a_publishers_track_or_a_command_closes_the_peer() {
+    fn a_panic_over_a_track_costs_the_track_once() {
+        let now = epoch();
+        for (track, source) in [(ELSEWHERE, ShardId(1)), (TRACK, ShardId(0))] {
+            let mut shard = room(now);
+            shard.guard.doomed = Some(Doom::Turn(Turn::Track(track)));
+            let kind = ParcelKind::Packet { track, encoding: 0 };
+            for _ in 0..2 {
+                shard.handle_parcel(now, source, &mut Parcel::new(kind, &[0; 20]).unwrap());
+                shard.handle_timeout(now + crate::TICK);
+            }
+            assert_eq!(discarded(&mut shard), [Turn::Track(track)]);
+            assert_eq!(left(&shard), (4, 1, 3, 1));
+        }
+    }
+
+    #[test]
+    fn a_panic_over_a_command_costs_the_peer_it_is_about() {
+        let now = epoch();
+        let candidate = "candidate:1 1 udp 1 10.0.0.1 9 typ host".to_owned();
+        for (command, of) in [
+            (Command::AddRemoteCandidate { peer: peer(2), candidate }, 2),
+            (Command::SetUpTrackMuted { track: TRACK, muted: true }, 0),
+            (Command::RemoveUpTrack { track: TRACK }, 0),
+            (Command::RemoveDownTrack { down: DownId { room: ROOM, n: 93 } }, 3),
+        ] {
+            let mut shard = room(now);
+            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(of))));
+            shard.handle_command(now, command.clone());
+            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(of))], "{command:?}");
+            assert_eq!(shard.counters().peers, 3, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_panic_over_a_stranger_costs_nobody() {
         let now = epoch();
         let mut shard = room(now);
-        shard.doomed = Some(Turn::Track(TRACK));
+        shard.guard.doomed = Some(Doom::Turn(Turn::Nobody));
+        let (local, from) = ("10.0.0.1:7882".parse().unwrap(), "10.9.9.9:9".parse().unwrap());
+        shard.handle_datagram(now, local, from, &mut [0; 20]);
         shard.handle_timeout(now + crate::TICK);
-        assert_eq!(closed(&mut shard), [peer(0)]);
-        assert_eq!(left(&shard), (3, 1, 3, 1));
-        shard.doomed = Some(Turn::Peer(peer(2)));
-        let candidate = "candidate:1 1 udp 1 10.0.0.1 9 typ host".to_owned();
-        let command = Command::AddRemoteCandidate { peer: peer(2), candidate };
-        shard.handle_command(now, command);
-        assert_eq!(closed(&mut shard), [peer(2)]);
-        assert_eq!(left(&shard), (2, 1, 2, 2));
+        assert_eq!(discarded(&mut shard), []);
+        assert_eq!(left(&shard), (4, 2, 6, 2));
+        assert_eq!(shard.counters().dropped_unknown, 1);
+    }
+
+    #[test]
+    fn a_track_of_a_peer_that_is_gone_is_not_made() {
+        let now = epoch();
+        let mut shard = room(now);
+        let spec = shard.tracks.get(shard.track_keys[&TRACK]).unwrap().spec.clone();
+        shard.handle_command(now, Command::RemovePeer { peer: peer(0) });
+        shard.handle_command(now, Command::SetUpTrack { track: TRACK, spec: Box::new(spec) });
+        assert_eq!(left(&shard), (3, 1, 3, 0));
     }
 
     #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]

@@ -86,7 +86,7 @@ impl Shard {
         }
     }
 
-    /// Gives a media packet to its track, and marks those who get it.
+    /// Gives a media packet to its track, and queues it for those who get it.
     pub(crate) fn ingest(&mut self, now: Instant, track: usize, encoding: u8, packet: &mut [u8]) {
         let (Some(entry), Ok(view)) = (self.tracks.get_mut(track), RtpView::parse(packet)) else {
             return;

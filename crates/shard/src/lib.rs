@@ -33,7 +33,7 @@ use hearth_rtp::{PacketKind, classify};
 
 use crate::batching::{Batching, Queued};
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
-use crate::guard::Turn;
+use crate::guard::{Guard, Turn};
 pub use crate::parcel::{Parcel, ParcelKind};
 pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
 use crate::slab::Slab;
@@ -103,7 +103,7 @@ pub struct Shard {
     down_keys: BTreeMap<DownId, usize>,
     batching: Batching,
     /// The subscriptions of the subscriber that is being served; kept for its memory.
-    turn: Vec<Queued>,
+    served: Vec<Queued>,
     /// Finished datagrams that answer input.
     answers: SendSlab,
     events: VecDeque<Event>,
@@ -111,9 +111,7 @@ pub struct Shard {
     next_tick: Instant,
     next_levels: Instant,
     counters: ShardCounters,
-    /// Whose next turn panics.
-    #[cfg(test)]
-    doomed: Option<Turn>,
+    guard: Guard,
 }
 
 impl Shard {
@@ -135,15 +133,14 @@ impl Shard {
             track_keys: BTreeMap::new(),
             down_keys: BTreeMap::new(),
             batching: Batching::new(now),
-            turn: Vec::new(),
+            served: Vec::new(),
             answers: SendSlab::new(MAX_ANSWERS),
             events: VecDeque::new(),
             parcels: VecDeque::with_capacity(MAX_PARCELS),
             next_tick: now + TICK,
             next_levels: now,
             counters: ShardCounters::default(),
-            #[cfg(test)]
-            doomed: None,
+            guard: Guard::default(),
         })
     }
 
@@ -155,8 +152,7 @@ impl Shard {
         from: SocketAddr,
         buf: &mut [u8],
     ) {
-        let kind = classify(buf);
-        match self.steering.route(kind, from, buf) {
+        match self.route(from, buf) {
             Route::Peer(key) => self.deliver(now, key, local, from, buf),
             Route::Shard(shard) => {
                 if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
@@ -171,8 +167,7 @@ impl Shard {
     pub fn handle_parcel(&mut self, now: Instant, _from: ShardId, parcel: &mut Parcel) {
         match parcel.kind {
             ParcelKind::Datagram { local, from } => {
-                let kind = classify(parcel.bytes_mut());
-                if let Route::Peer(key) = self.steering.route(kind, from, parcel.bytes_mut()) {
+                if let Route::Peer(key) = self.route(from, parcel.bytes_mut()) {
                     self.deliver(now, key, local, from, parcel.bytes_mut());
                 } else {
                     self.counters.dropped_unknown += 1;
@@ -215,7 +210,7 @@ impl Shard {
                 }
             });
         }
-        self.tell_levels(now);
+        self.guarded(Turn::Nobody, |shard| shard.tell_levels(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout), then [`poll_transmit`](Self::poll_transmit),
@@ -280,6 +275,12 @@ impl Shard {
         if let Some(due) = self.dues.get_mut(key) {
             *due = Some(self.next_tick);
         }
+    }
+
+    /// Whose a datagram is.
+    fn route(&mut self, from: SocketAddr, buf: &[u8]) -> Route {
+        let route = |shard: &mut Self| shard.steering.route(classify(buf), from, buf);
+        self.guarded(Turn::Nobody, route).unwrap_or(Route::Nobody)
     }
 
     /// Runs `act` with the key of a track, if that is here.

@@ -335,6 +335,28 @@ fn a_lost_transport_has_the_client_start_over_within_five_seconds() {
 }
 
 #[test]
+fn a_track_that_a_shard_has_lost_has_its_publisher_start_over() {
+    let mut world = World::new();
+    let (alice, bob) = two(&mut world, World::join_dual);
+    alice.publish(&mut world, 1);
+    let published = world.commands.iter().find_map(|(_, command)| match command {
+        Command::SetUpTrack { track, .. } => Some(*track),
+        _ => None,
+    });
+    let track = published.unwrap();
+    world.take(&alice);
+    world.take(&bob);
+    world.event(Event::TrackFailed { track });
+    assert_eq!(kinds(&world.take(&alice)), ["leave"]);
+    assert_eq!(world.closed, [alice.session]);
+    world.event(Event::TrackFailed { track });
+    assert_eq!(world.closed, [alice.session], "once");
+    world.pass(Duration::from_millis(5_100));
+    assert_eq!(updates(&world.take(&bob))[0].state(), State::Disconnected);
+    world.event(Event::TrackFailed { track });
+}
+
+#[test]
 fn whoever_never_becomes_active_is_sent_away_after_a_minute() {
     let mut world = World::new();
     let alice = world.join_single("alice");
