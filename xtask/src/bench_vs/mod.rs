@@ -51,14 +51,14 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Microseconds of CPU per delivered packet.
+    /// Microseconds of CPU per delivered packet; not a number if there was no window.
     pub(crate) fn micros(&self) -> f64 {
-        (self.user + self.system) * 1e6 / self.packets.max(1.0)
+        (self.user + self.system) * 1e6 / self.packets
     }
 
     /// Microseconds of the testers' CPU per packet they received.
     pub(crate) fn tester_micros(&self) -> f64 {
-        self.tester * 1e6 / self.packets.max(1.0)
+        self.tester * 1e6 / self.packets
     }
 }
 
@@ -185,7 +185,8 @@ fn figures(reports: &[Value], before: Sample, samples: &[Sample]) -> Figures {
     };
     let begin = reports.iter().map(all_there).fold(0.0, f64::max) + SETTLE;
     let ends = reports.iter().map(|r| timeline(r).last().map_or(0.0, |s| number(s, "at")));
-    let end = ends.fold(f64::MAX, f64::min);
+    // A tester that is overwhelmed may see the last join later than it ends: then nothing counts.
+    let end = ends.fold(f64::MAX, f64::min).max(begin);
     let inside = |s: &Value| number(s, "at") > begin + 0.5 && number(s, "at") <= end;
     let packets = reports.iter().flat_map(timeline).filter(inside).map(|s| number(&s, "packets"));
     let at = |seconds: f64| {
