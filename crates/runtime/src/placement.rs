@@ -7,6 +7,7 @@
 //!   crosses to another shard is work twice, and wakes two threads. Only where that shard has far more
 //!   to do than the least loaded one does the room spread earlier.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use hearth_plane::{RoomId, ShardId};
@@ -14,9 +15,9 @@ use hearth_plane::{RoomId, ShardId};
 use crate::counters::{Held, read};
 use crate::shard_thread::ShardLink;
 
-/// Connections that a new room is expected to bring; they appear only some time after the join that
-/// places them.
-const EXPECTED: u64 = 8;
+/// Connections that a new room is expected to bring, until it has some: they appear only some time after
+/// the join that places them.
+const EXPECTED: u64 = 4;
 
 /// Subscriptions that are about as much to do as a connection without any.
 const SUBSCRIPTIONS: u64 = 8;
@@ -57,7 +58,7 @@ impl Placement {
     pub(crate) fn choose(&mut self, here: &[u64]) -> ShardId {
         let here = |index: usize| here.get(index).copied().unwrap_or_default();
         if let Some(home) = &mut self.home
-            && here(home.index) >= EXPECTED
+            && here(home.index) > 0
         {
             home.expected = None;
         }
@@ -75,29 +76,36 @@ impl Placement {
         let index = best(&loads, home.map(|(at, _)| at), self.share, self.room.0 as usize);
         if home.is_none_or(|(at, _)| at != index) {
             let held = |shard: &ShardLink| Held::new(&shard.gauges().homes);
-            let expected = self.shards.get(index).filter(|_| here(index) < EXPECTED).map(held);
+            let expected = self.shards.get(index).filter(|_| here(index) == 0).map(held);
             self.home = Some(Home { index, expected });
         }
         ShardId(u16::try_from(index).unwrap_or_default())
     }
 }
 
-/// The shard for the next connection: of those that have not got their share of the room the one that
-/// has most of it, else the one that has least; `home` before its equals, then the one with the fewest
-/// connections of all. Rooms take turns among equals.
+/// The shard for the next connection: of those that have some of the room, but not yet their share, the
+/// one that has most, else the one that has least; then the one that has least to do. Rooms take turns
+/// among equals. What has far more to do than the idlest comes last; `home` may have a third more than
+/// others before that is said of it, so that newcomers do not alternate.
 fn best(loads: &[Load], home: Option<usize>, share: u64, turn: usize) -> usize {
     let alive = || loads.iter().enumerate().filter(|(_, load)| load.alive);
     let idlest = alive().map(|(_, load)| load.all).min().unwrap_or(0);
-    let has_room = |load: &Load| load.here < share && load.all <= 2 * idlest + share;
-    let started =
-        |(index, load): &(usize, &Load)| (load.here > 0 || home == Some(*index)) && has_room(load);
-    let most = |(index, load): &(usize, &Load)| (load.here, home == Some(*index));
+    let is_busy = |index: usize, load: &Load| {
+        let limit = 2 * idlest + share;
+        load.all > if home == Some(index) { limit } else { limit / 4 * 3 }
+    };
+    let started = |(index, load): &(usize, &Load)| {
+        let has_some = load.here > 0 || home == Some(*index);
+        has_some && load.here < share && !is_busy(*index, load)
+    };
+    let most =
+        |(index, load): &(usize, &Load)| (load.here, home == Some(*index), Reverse(load.all));
     if let Some((index, _)) = alive().filter(started).max_by_key(most) {
         return index;
     }
-    let key = |load: &Load| (load.here, load.all);
-    let Some(least) = alive().map(|(_, load)| key(load)).min() else { return 0 };
-    let equals = || alive().filter(|(_, load)| key(load) == least);
+    let key = |(index, load): (usize, &Load)| (is_busy(index, load), load.here, load.all);
+    let Some(least) = alive().map(key).min() else { return 0 };
+    let equals = || alive().filter(|(index, load)| key((*index, load)) == least);
     equals().nth(turn % equals().count().max(1)).map_or(0, |(index, _)| index)
 }
 
@@ -139,7 +147,7 @@ mod tests {
         let (first, mut room) = place(2, &[0, 0]);
         let (second, _) = place(2, &[0, 0]);
         assert_eq!((first, second), (ShardId(0), ShardId(1)));
-        assert_eq!(room.choose(&[8, 0]), ShardId(0));
+        assert_eq!(room.choose(&[1, 0]), ShardId(0));
         let (third, _) = place(2, &[0, 0]);
         assert_eq!(third, ShardId(0), "its connections count themselves now");
         drop(room);
@@ -170,13 +178,14 @@ mod tests {
     #[test]
     fn the_best_shard_has_started_with_the_room_or_else_least_to_do() {
         type Row = (&'static [(u64, u64)], Option<usize>, usize, usize);
-        let table: [Row; 12] = [
+        let table: [Row; 16] = [
             (&[(0, 0)], None, 7, 0),
             (&[(0, 0), (0, 0)], None, 0, 0),
             (&[(0, 0), (0, 0)], None, 1, 1),
             (&[(0, 4), (0, 2), (0, 3)], None, 5, 1),
             (&[(0, 1), (0, 2), (0, 1)], None, 1, 2),
-            (&[(64, 64), (0, 900)], Some(0), 0, 1),
+            (&[(64, 64), (0, 90)], Some(0), 0, 1),
+            (&[(64, 64), (0, 900)], Some(0), 0, 0),
             (&[(64, 64), (64, 900), (70, 70)], Some(2), 0, 0),
             // Home has none of it yet, or none any more.
             (&[(0, 9), (0, 0)], Some(0), 1, 0),
@@ -184,6 +193,10 @@ mod tests {
             // Far more to do than the other.
             (&[(3, 65), (0, 0)], Some(0), 0, 1),
             (&[(3, 164), (0, 50)], Some(0), 0, 0),
+            // Back there only when the difference is smaller.
+            (&[(3, 65), (1, 1)], Some(1), 0, 1),
+            (&[(3, 65), (9, 9)], Some(1), 0, 1),
+            (&[(30, 65), (20, 20)], Some(1), 0, 0),
             (&[], None, 3, 0),
         ];
         for (loads, home, turn, index) in table {
