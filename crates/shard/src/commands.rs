@@ -187,6 +187,7 @@ impl Shard {
             flushed: 0,
             live: 0,
             unsettled: true,
+            accused: None,
             quality: QualityWindow::default(),
             window_start: QualityWindow::default(),
         };

@@ -65,6 +65,8 @@ pub(crate) struct TrackEntry {
     pub(crate) live: u8,
     /// A subscription waits for a key frame, or has just come.
     pub(crate) unsettled: bool,
+    /// When a subscriber's turn panicked while it got packets of it.
+    pub(crate) accused: Option<Instant>,
     pub(crate) quality: QualityWindow,
     pub(crate) window_start: QualityWindow,
 }

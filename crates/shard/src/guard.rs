@@ -1,22 +1,27 @@
 //! A panic costs whose turn it was, and nobody else.
 //!
-//! * **Owns:** whose turn it is, and which track panicked last.
+//! * **Owns:** which track is being served.
 //! * **In:** a turn, and whose it is. **Out:** what the turn returns, or `None` if it panicked.
 //! * **Invariant:** after a panic nothing of the peer or track is left, and control knows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use hearth_plane::{CloseReason, Event, PeerId, TrackId};
 use tracing::error;
 
 use crate::Shard;
 
+/// Within this, two panics over one track are the track's fault: a subscriber that is broken itself needs
+/// longer to come back.
+const SAME_CAUSE: Duration = Duration::from_millis(200);
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     Peer(PeerId),
     Track(TrackId),
-    /// A datagram of nobody known, or a round of all tracks.
+    /// A datagram of nobody known.
     Nobody,
 }
 
@@ -25,9 +30,6 @@ pub(crate) enum Turn {
 pub(crate) struct Guard {
     /// The track of which a subscriber gets packets now.
     pub(crate) serving: Option<TrackId>,
-    /// The track of which a subscriber got packets in the last panic: one subscriber may be broken, two
-    /// are not.
-    accused: Option<TrackId>,
     /// Whose turn panics, from now on.
     #[cfg(test)]
     pub(crate) doomed: Option<Doom>,
@@ -63,16 +65,23 @@ impl Shard {
         let serving = self.guard.serving.take();
         if outcome.is_err() {
             self.counters.panics += 1;
-            error!(?turn, ?serving, "A bug: a panic; whose turn it was is discarded");
             self.discard(turn);
             if let Some(track) = serving {
-                if self.guard.accused == serving {
-                    self.discard(Turn::Track(track));
-                }
-                self.guard.accused = serving;
+                self.accuse(track);
             }
         }
         outcome.ok()
+    }
+
+    /// A subscriber's turn panicked while it got packets of a track.
+    fn accuse(&mut self, id: TrackId) {
+        let now = self.next_tick;
+        let track = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key));
+        let Some(track) = track else { return };
+        let before = track.accused.replace(now);
+        if before.is_some_and(|at| now <= at + SAME_CAUSE) {
+            self.discard(Turn::Track(id));
+        }
     }
 
     /// A client comes back when it hears that its transport is closed or its track lost, and publishes
@@ -80,13 +89,16 @@ impl Shard {
     fn discard(&mut self, turn: Turn) {
         match turn {
             Turn::Peer(peer) => {
+                error!(?peer, "A bug: a turn of this peer panicked; it is discarded");
                 self.remove_peer(peer);
                 self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::Panicked });
             }
             Turn::Track(track) => {
+                error!(?track, "A bug: a turn of this track panicked; it is discarded");
                 self.remove_up_track(track);
                 self.events.push_back(Event::TrackFailed { track });
             }
+            // The counter says it: anybody may send such a datagram, as often as they like.
             Turn::Nobody => {}
         }
     }
@@ -230,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn a_subscriber_that_comes_back_and_panics_again_does_not_cost_the_track() {
+        let mut now = epoch();
+        let mut slab = SendSlab::new(8);
+        let mut shard = room(now);
+        for n in [3, 2] {
+            shard.guard.doomed = None;
+            while shard.poll_transmit(now, &mut slab) {}
+            a_packet_waits(now, &mut shard);
+            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(n))));
+            shard.guard.serving = Some(TRACK);
+            while shard.poll_transmit(now, &mut slab) {}
+            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(n))]);
+            now += Duration::from_secs(1);
+            shard.handle_timeout(now);
+        }
+        assert_eq!(left(&shard), (2, 2, 2, 2));
+    }
+
+    #[test]
     fn a_panic_over_a_track_costs_the_track_once() {
         let now = epoch();
         for (track, source) in [(ELSEWHERE, ShardId(1)), (TRACK, ShardId(0))] {
@@ -270,9 +301,8 @@ mod tests {
         shard.guard.doomed = Some(Doom::Turn(Turn::Nobody));
         let (local, from) = ("10.0.0.1:7882".parse().unwrap(), "10.9.9.9:9".parse().unwrap());
         shard.handle_datagram(now, local, from, &mut [0; 20]);
-        shard.handle_timeout(now + crate::TICK);
         assert_eq!(discarded(&mut shard), []);
-        assert_eq!(left(&shard), (4, 2, 6, 2));
+        assert_eq!(left(&shard), (4, 2, 6, 1));
         assert_eq!(shard.counters().dropped_unknown, 1);
     }
 

@@ -210,7 +210,7 @@ impl Shard {
                 }
             });
         }
-        self.guarded(Turn::Nobody, |shard| shard.tell_levels(now));
+        self.tell_levels(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout), then [`poll_transmit`](Self::poll_transmit),

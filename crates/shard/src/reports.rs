@@ -7,6 +7,7 @@ use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use hearth_units::Bitrate;
 
 use crate::entry::{PeerEntry, QualityWindow, StreamRole};
+use crate::guard::Turn;
 use crate::{MAX_DATAGRAM, SendSlab, Shard};
 
 /// livekit-server: one receiver report per second.
@@ -65,11 +66,11 @@ impl Shard {
         self.next_levels = now + LEVEL_INTERVAL;
         let mut changed: Vec<Level> = Vec::new();
         for key in 0..self.tracks.end() {
-            if let Some(entry) = self.tracks.get_mut(key)
-                && entry.publisher().is_some()
-                && let Some(level) = entry.track.poll_level(now)
-            {
-                changed.push(Level { track: entry.id, level });
+            let local = self.tracks.get(key).filter(|entry| entry.publisher().is_some());
+            let Some(track) = local.map(|entry| entry.id) else { continue };
+            let poll = |shard: &mut Self| shard.tracks.get_mut(key)?.track.poll_level(now);
+            if let Some(level) = self.guarded(Turn::Track(track), poll).flatten() {
+                changed.push(Level { track, level });
             }
         }
         changed.sort_by_key(|level| level.track);
