@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the room's peers and relayed tracks, by shard.
 //! * **In:** [`Ledger::note`] every command, [`Ledger::forget_peer`] when a shard closed one.
-//! * **Out:** [`Ledger::take_leftovers`].
+//! * **Out:** [`Ledger::take_leftovers`], [`Ledger::peers_by_shard`].
 //! * **Invariant:** local tracks and subscriptions are not listed: a peer takes them with it.
 
 use std::collections::{BTreeMap, BTreeSet};

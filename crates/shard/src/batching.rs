@@ -3,7 +3,7 @@
 //! * **Owns:** how much was sent lately; for each room with packets that wait, since when, and which
 //!   subscriptions of which peers get some.
 //! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::queue_track`] and
-//!   [`Batching::queue`] (whose), [`Batching::handle_sent`], who is gone, time.
+//!   [`Batching::queue`] (whose), [`Batching::handle_sent`], who comes and goes, time.
 //! * **Out:** [`Batching::take_due`] with [`Batching::queued`], then [`Batching::handle_served`] for each
 //!   peer and [`Batching::give_back`], or [`Batching::go_on`]; [`Batching::poll_timeout`].
 //! * **Invariant:** nothing waits longer than [`MAX_WINDOW`], and the millisecond that a timer is
@@ -120,11 +120,15 @@ impl Batching {
         }
     }
 
-    /// A subscription of `peer` has packets to send.
-    pub(crate) fn queue(&mut self, place: Place, peer: usize, subscription: Queued) {
+    /// There is a new peer; only then can its subscriptions be queued.
+    pub(crate) fn handle_peer(&mut self, peer: usize) {
         if self.heads.len() <= peer {
             self.heads.resize(peer + 1, NONE);
         }
+    }
+
+    /// A subscription of `peer` has packets to send.
+    pub(crate) fn queue(&mut self, place: Place, peer: usize, subscription: Queued) {
         let (Some(batch), Some(head)) = (self.waiting.get_mut(place.0), self.heads.get_mut(peer))
         else {
             return;
@@ -299,6 +303,7 @@ mod tests {
     fn queue(batching: &mut Batching, at: Instant, room: RoomId, subscriptions: &[(usize, usize)]) {
         let place = batching.handle_packet(at, room, false);
         for (peer, down) in subscriptions {
+            batching.handle_peer(*peer);
             batching.queue(place, *peer, Queued { down: *down, size: 1 });
         }
     }

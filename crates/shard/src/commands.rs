@@ -157,6 +157,7 @@ impl Shard {
             next_quality: now + QUALITY_INTERVAL,
         });
         self.peer_keys.insert(peer, key);
+        self.batching.handle_peer(key);
         self.steering.add_ufrag(&spec.local.ufrag, key);
         self.drain_peer(key);
     }

@@ -9,7 +9,6 @@ use hearth_units::ExtSeq;
 
 use crate::batching::Batch;
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
-use crate::guard::Turn;
 use crate::run::Run;
 use crate::{SendSlab, Shard};
 
@@ -46,11 +45,7 @@ impl Shard {
                     self.warm(&batch, *key);
                 }
                 let turn = |shard: &mut Self| shard.flush_peer(now, &batch, key, slab);
-                let Some(peer) = self.peers.get(key).map(|entry| entry.id) else {
-                    batch.peers.pop();
-                    continue;
-                };
-                if self.guarded(Turn::Peer(peer), turn) != Some(false) {
+                if self.for_peer(key, turn) != Some(false) {
                     batch.peers.pop();
                     self.batching.handle_served(key);
                 }

@@ -153,7 +153,9 @@ impl Shard {
         buf: &mut [u8],
     ) {
         match self.route(from, buf) {
-            Route::Peer(key) => self.deliver(now, key, local, from, buf),
+            Route::Peer(key) => {
+                self.for_peer(key, |shard| shard.deliver(now, key, local, from, buf));
+            }
             Route::Shard(shard) => {
                 if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
                     self.send_parcel(shard, parcel);
@@ -168,7 +170,8 @@ impl Shard {
         match parcel.kind {
             ParcelKind::Datagram { local, from } => {
                 if let Route::Peer(key) = self.route(from, parcel.bytes_mut()) {
-                    self.deliver(now, key, local, from, parcel.bytes_mut());
+                    let buf = parcel.bytes_mut();
+                    self.for_peer(key, |shard| shard.deliver(now, key, local, from, buf));
                 } else {
                     self.counters.dropped_unknown += 1;
                 }
@@ -195,8 +198,7 @@ impl Shard {
         self.next_tick = now + TICK;
         for key in 0..self.dues.len() {
             if self.dues.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
-                let Some(peer) = self.peers.get(key).map(|entry| entry.id) else { continue };
-                self.guarded(Turn::Peer(peer), |shard| shard.visit(now, key));
+                self.for_peer(key, |shard| shard.visit(now, key));
             }
         }
         for key in 0..self.tracks.end() {
@@ -290,22 +292,14 @@ impl Shard {
         }
     }
 
-    /// Gives a datagram to the peer it is for, and forwards what comes out.
-    fn deliver(
-        &mut self,
-        now: Instant,
-        key: usize,
-        local: SocketAddr,
-        from: SocketAddr,
-        buf: &mut [u8],
-    ) {
-        if let Some(peer) = self.peers.get(key).map(|entry| entry.id) {
-            let turn = |shard: &mut Self| shard.receive(now, key, local, from, buf);
-            self.guarded(Turn::Peer(peer), turn);
-        }
+    /// Runs `act` for a peer, if that is here.
+    fn for_peer<R>(&mut self, key: usize, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        let peer = self.peers.get(key)?.id;
+        self.guarded(Turn::Peer(peer), act)
     }
 
-    fn receive(
+    /// Gives a datagram to the peer it is for, and forwards what comes out.
+    fn deliver(
         &mut self,
         now: Instant,
         key: usize,

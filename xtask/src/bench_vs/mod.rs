@@ -236,6 +236,9 @@ mod tests {
             })
             .collect();
         let before = Sample { memory: 1_000.0, ..Sample::default() };
+        let late = json!({"timeline": [{"at": 10, "connected": 3, "packets": 100}]});
+        let nothing = figures(&[late], before, &samples);
+        assert!(nothing.micros().is_nan() && nothing.user.abs() < 1e-9, "no window");
         let figures = figures(&[report.clone(), report], before, &samples);
         // All are there at 3 s; the window is from 5 s to 10 s.
         assert_eq!((figures.packets, figures.memory), (1_000.0, 100.0));

@@ -118,7 +118,7 @@ fn rows(scenario: &Scenario) -> Vec<Row> {
     } else {
         vec![
             ("CPU, µs a packet delivered", 2, Figures::micros),
-            ("– of these in the kernel", 2, |f| f.system * 1e6 / f.packets.max(1.0)),
+            ("– of these in the kernel", 2, |f| f.system * 1e6 / f.packets),
             ("packets lost", 0, |f| at(&f.report, &["total", "lost"])),
             ("the tester's CPU, µs a packet", 2, Figures::tester_micros),
         ]

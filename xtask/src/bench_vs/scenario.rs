@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
     pub(crate) seconds: u32,
 }
 
-/// (a) to (c) also twice as large, which is about what one core of livekit-server carries.
+/// (a) to (c) also twice as large: a core of livekit-server is full with (a) and (c), and half full with (b).
 const ALL: &[Scenario] = &[
     Scenario {
         name: "livestream",
