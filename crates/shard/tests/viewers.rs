@@ -22,7 +22,8 @@ fn over_a_clean_link_every_viewer_sees_the_highest_encoding_without_a_hole() {
 
 #[test]
 fn five_per_cent_loss_both_ways_freezes_nobody_for_a_second() {
-    for seed in 1..=3 {
+    // With seed 6 three answers to a NACK are lost one after the other.
+    for seed in [1, 2, 6] {
         let mut world = World::call(seed, &[0, 0], CLEAN);
         assert!(world.run_until(SECOND, |w| w.connected() == 3), "seed {seed}");
         world.set_links(LinkConfig { loss: 0.05, ..CLEAN });

@@ -18,9 +18,11 @@ use crate::client::{Client, Received};
 
 const TICK: Duration = Duration::from_millis(10);
 const REPORT: Duration = Duration::from_secs(1);
-/// Without a frame for this long, it asks for a key frame.
-const STUCK: Duration = Duration::from_millis(300);
-const RETRY: Duration = Duration::from_millis(60);
+/// Without a frame for this long, it asks for a key frame: before the first one, and later. What follows
+/// are libwebrtc's times.
+const STUCK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(3_000));
+/// From one NACK for a packet to the next; libwebrtc assumes this round trip where it sends nothing.
+const RETRY: Duration = Duration::from_millis(100);
 const MAX_TRIES: u8 = 10;
 /// Packets kept for frames that are not complete.
 const MAX_BUFFERED: usize = 2_000;
@@ -178,8 +180,9 @@ impl Viewer {
         if clocks.next_tick <= now {
             clocks.next_tick = now + TICK;
             self.send_nacks(now);
-            let asked = clocks.last_pli.is_some_and(|at| now - at < STUCK);
-            if now - clocks.fresh >= STUCK && !asked {
+            let patience = if self.last.is_some() { STUCK.1 } else { STUCK.0 };
+            let asked = clocks.last_pli.is_some_and(|at| now - at < patience);
+            if now - clocks.fresh >= patience && !asked {
                 clocks.last_pli = Some(now);
                 self.report.plis += 1;
                 let video = self.ssrcs.video;
