@@ -1,5 +1,6 @@
 //! The SFU core: what is forwarded to whom, in which layer, under which numbers.
 
+mod activity;
 mod down_track;
 mod history;
 mod keyframe;

@@ -15,6 +15,7 @@ use hearth_plane::{ReceiveCodec, UpTrackSpec};
 use hearth_rtp::{ExtensionIds, ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
+use crate::activity::{Activity, MAX_ENCODINGS};
 use crate::keyframe::KeyframeRequests;
 use crate::ring::{PacketMeta, PacketRing, UpPacket};
 use crate::speaker::Speaker;
@@ -23,16 +24,12 @@ use crate::timeline::SourceClock;
 /// Two PLIs for one encoding are at least this far apart: half livekit-server's for the upper
 /// ones, because a lost PLI freezes a viewer for as long.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
-/// Without a packet for this long, an encoding counts as switched off by the publisher.
-const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 /// For so long after the last one stops to watch an encoding, its packets are still sent again.
 /// Shorter repairs less of what was under way, longer holds memory for nobody; a ring keeps a second.
 const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
 /// For so long packets go on being stored: some round trips, so that whoever watches again at once finds
 /// a key frame whole though its start was repeated. Longer holds memory for few.
 const STORED_UNWATCHED: Duration = Duration::from_millis(300);
-/// Simulcast has three encodings at most.
-const MAX_ENCODINGS: usize = 3;
 
 /// What became of a received packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,7 +94,6 @@ struct Encoding {
     unwrapper: SeqUnwrapper,
     newest: Option<ExtSeq>,
     keyframes: KeyframeRequests,
-    last_packet: Option<Instant>,
     clock: Option<SourceClock>,
     octets: u64,
 }
@@ -109,6 +105,7 @@ pub struct UpTrack {
     codecs: Vec<ReceiveCodec>,
     extensions: ExtensionIds,
     encodings: Vec<Encoding>,
+    activity: Activity,
     speaker: Option<Speaker>,
     muted: bool,
 }
@@ -121,6 +118,7 @@ impl UpTrack {
             codecs: spec.codecs.clone(),
             extensions: spec.extensions,
             encodings: Vec::new(),
+            activity: Activity::default(),
             speaker: spec.measure_level.then(Speaker::default),
             muted: false,
         };
@@ -139,7 +137,6 @@ impl UpTrack {
             unwrapper: SeqUnwrapper::default(),
             newest: None,
             keyframes: KeyframeRequests::new(PLI_INTERVAL),
-            last_packet: None,
             clock: None,
             octets: 0,
         });
@@ -234,7 +231,7 @@ impl UpTrack {
         }
         if is_new {
             enc.octets += view.payload.len() as u64;
-            enc.last_packet = Some(now);
+            self.activity.handle_packet(now, encoding, view.timestamp);
         }
         let first = enc.newest.is_none();
         enc.newest = enc.newest.max(Some(seq));
@@ -311,13 +308,9 @@ impl UpTrack {
         self.encodings.iter().any(|enc| enc.keyframes.poll_timeout().is_some())
     }
 
-    /// Bit i is set while encoding i delivers packets.
+    /// Bit i is set while encoding i can be counted on.
     pub fn live(&self, now: Instant) -> u8 {
-        (0_u8..).zip(&self.encodings).fold(0, |bits, (i, enc)| {
-            let live =
-                enc.last_packet.is_some_and(|at| now.saturating_duration_since(at) < SILENT_AFTER);
-            if live { bits | (1 << i) } else { bits }
-        })
+        self.activity.live(now)
     }
 
     /// The loudness to tell, if it changed since the last call.
@@ -381,7 +374,7 @@ mod tests {
         let first = scene.ingest(0, 6).expect("it may begin its only key frame");
         scene.up.set_watched(scene.now, 0b10);
         assert!(scene.up.packet(0, first).is_none(), "nobody has watched it");
-        scene.now += 2 * SILENT_AFTER;
+        scene.now += Duration::from_secs(3);
         assert_eq!(scene.ingest(0, 7), None);
         assert!(scene.ingest(1, 7).is_some());
         assert_eq!(scene.up.live(scene.now), 0b11);
@@ -444,7 +437,7 @@ mod tests {
         scene.now += KEPT_UNWATCHED;
         scene.up.release_unwatched(scene.now);
         assert_eq!(scene.ingest(0, 6), None);
-        scene.now += SILENT_AFTER;
+        scene.now += Duration::from_millis(1_500);
         scene.up.set_watched(scene.now, 0b01);
         for again in [5, 6] {
             assert_eq!(scene.ingest(0, again), None);

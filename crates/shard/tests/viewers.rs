@@ -144,6 +144,46 @@ fn when_an_encoding_stops_a_lower_one_takes_over_until_it_returns() {
 }
 
 #[test]
+fn round_trips_are_measured_of_those_who_only_send_and_for_those_who_only_receive() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.run_for(6 * SECOND);
+    let trips: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|(_, _, event)| match event {
+            Event::Report(report) => Some((report.peer.n, report.rtt.map(|rtt| rtt.as_millis()))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(trips, [(0, Some(40)), (1, Some(40))]);
+    let report = world.report(1);
+    assert!(report.round_trips >= 5, "{report:?}");
+}
+
+#[test]
+fn an_encoding_that_pauses_every_few_seconds_is_left_and_taken_up_again_once_each_time() {
+    let mut world = World::call(1, &[0, 0], CLEAN);
+    world.run_for(8 * SECOND);
+    let keyframes = [1, 2].map(|at| world.report(at).keyframes);
+    for pause in 1..=5 {
+        world.publisher().enabled[2] = false;
+        world.run_for(SECOND * 7 / 10);
+        assert_eq!([1, 2].map(|at| world.report(at).current), [Some(1); 2], "pause {pause}");
+        world.publisher().enabled[2] = true;
+        world.run_for(SECOND / 2);
+        assert_eq!([1, 2].map(|at| world.report(at).current), [Some(2); 2], "pause {pause}");
+        world.run_for(SECOND * 34 / 5);
+    }
+    for (at, before) in [1, 2].into_iter().zip(keyframes) {
+        let report = world.report(at);
+        assert_eq!(report.keyframes - before, 10, "two for each pause: {report:?}");
+        assert!(report.longest_freeze < SECOND * 2 / 5, "{report:?}");
+        let faults = (report.jumps, report.picture_jumps, report.time_backwards);
+        assert_eq!((faults, report.undecodable), ((0, 0, 0), 0), "{report:?}");
+    }
+}
+
+#[test]
 fn what_nobody_watched_and_was_not_sent_is_seen_soon_after_it_returns() {
     for (highest, sent) in [(0, [true, false, false]), (1, [true, true, false])] {
         let mut world = World::call(1, &[0], CLEAN);

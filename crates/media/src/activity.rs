@@ -1,0 +1,262 @@
+//! Which encodings of a track its publisher sends.
+//!
+//! * **Owns:** for each encoding, when it was last heard of, at what pace its frames come, and whether it
+//!   has to prove itself.
+//! * **In:** [`Activity::handle_packet`], in order of arrival.
+//! * **Out:** [`Activity::live`].
+//! * **Invariant:** an encoding is off as soon as a lower one goes on without it, so that its viewers do
+//!   not wait for it: a browser short of bandwidth leaves out the highest. While nothing at all comes,
+//!   none is, for a while: then the way is disturbed. One that pauses again and again is let back
+//!   later each time.
+//! * **livekit-server:** `StreamTracker`: off after 500 ms, on again after 2 s to 10 s.
+
+use std::time::{Duration, Instant};
+
+/// Simulcast has three encodings at most.
+pub(crate) const MAX_ENCODINGS: usize = 3;
+/// Without a packet for this long, an encoding is off whatever the others do.
+const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+/// While a lower one goes on, one is off after this many of its own frames' time, but not before ...
+const FRAMES_LEFT_OUT: u32 = 3;
+/// ... this time: an encoder that has spent too much on a key frame leaves out some frames.
+const LEFT_OUT: Duration = Duration::from_millis(300);
+/// How long one has to be steady after a pause: the first time, and at most.
+const PROBATION: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+/// A pause so soon after the last one makes the next probation twice as long.
+const RELAPSE: Duration = Duration::from_secs(5);
+/// A pause this long was a decision, and so is its end.
+const DECIDED: Duration = Duration::from_secs(5);
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    encodings: [Encoding; MAX_ENCODINGS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Encoding {
+    heard: Option<Heard>,
+    /// Frames of each lower encoding since its last packet.
+    left_out: [u32; MAX_ENCODINGS],
+    /// How long the last probation was.
+    probation: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    last: Instant,
+    timestamp: u32,
+    frame_began: Instant,
+    /// Mean time from frame to frame; 0 before the second.
+    pace: Duration,
+    /// The end of its probation.
+    live_from: Instant,
+}
+
+impl Activity {
+    /// A packet arrived that is newer than all before it in its encoding.
+    pub(crate) fn handle_packet(&mut self, now: Instant, encoding: u8, timestamp: u32) {
+        let at = usize::from(encoding);
+        let Some(enc) = self.encodings.get_mut(at) else {
+            return;
+        };
+        let begins_frame = enc.handle_packet(now, timestamp);
+        if begins_frame {
+            for higher in self.encodings.iter_mut().skip(at + 1) {
+                if let Some(frames) = higher.left_out.get_mut(at) {
+                    *frames = frames.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Bit i is set while encoding i can be counted on.
+    pub(crate) fn live(&self, now: Instant) -> u8 {
+        (0..)
+            .zip(&self.encodings)
+            .fold(0, |bits, (i, enc)| bits | (u8::from(enc.is_live(now)) << i))
+    }
+}
+
+impl Encoding {
+    /// Whether the packet is the first of its frame.
+    fn handle_packet(&mut self, now: Instant, timestamp: u32) -> bool {
+        let Some(heard) = self.heard else {
+            let pace = Duration::ZERO;
+            self.heard =
+                Some(Heard { last: now, timestamp, frame_began: now, pace, live_from: now });
+            return true;
+        };
+        let live_from = self.live_from(now, &heard);
+        let begins_frame = timestamp != heard.timestamp;
+        let (pace, frame_began) = if begins_frame {
+            let took = now.saturating_duration_since(heard.frame_began).min(SILENT_AFTER);
+            (if heard.pace.is_zero() { took } else { (heard.pace * 7 + took) / 8 }, now)
+        } else {
+            (heard.pace, heard.frame_began)
+        };
+        self.left_out = [0; MAX_ENCODINGS];
+        self.heard = Some(Heard { last: now, timestamp, frame_began, pace, live_from });
+        begins_frame
+    }
+
+    /// From when on a packet that arrives now makes it live; a pause may have ended.
+    fn live_from(&mut self, now: Instant, heard: &Heard) -> Instant {
+        if !self.is_left_out(now, heard) {
+            return if is_silent(now, heard) { now } else { heard.live_from };
+        }
+        let relapsed = heard.last.saturating_duration_since(heard.live_from) < RELAPSE;
+        self.probation = match (now.saturating_duration_since(heard.last) >= DECIDED, relapsed) {
+            (true, _) => Duration::ZERO,
+            (false, true) => (self.probation * 2).clamp(PROBATION.0, PROBATION.1),
+            (false, false) => PROBATION.0,
+        };
+        now + self.probation
+    }
+
+    fn is_live(&self, now: Instant) -> bool {
+        self.heard.as_ref().is_some_and(|heard| {
+            now >= heard.live_from && !is_silent(now, heard) && !self.is_left_out(now, heard)
+        })
+    }
+
+    /// A lower encoding goes on without it.
+    fn is_left_out(&self, now: Instant, heard: &Heard) -> bool {
+        let patience = (heard.pace * FRAMES_LEFT_OUT).max(LEFT_OUT);
+        self.left_out.iter().any(|frames| *frames >= FRAMES_LEFT_OUT)
+            && !heard.pace.is_zero()
+            && now.saturating_duration_since(heard.last) >= patience
+    }
+}
+
+fn is_silent(now: Instant, heard: &Heard) -> bool {
+    now.saturating_duration_since(heard.last) >= SILENT_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const FRAME: Duration = Duration::from_millis(33);
+
+    #[test]
+    fn the_highest_is_off_soon_after_it_is_left_out_and_on_again_when_it_is_steady() {
+        let mut scene = Scene::new();
+        scene.send_for(10_000 * MS, 0b111);
+        assert_eq!(scene.until_live(0b011, 0b011), Some(9 * FRAME));
+        scene.send_for(400 * MS, 0b011);
+        assert_eq!(scene.until_live(0b111, 0b111), Some(10 * FRAME), "and not at its first packet");
+    }
+
+    #[test]
+    fn a_way_that_is_disturbed_for_a_second_changes_nothing() {
+        let mut scene = Scene::new();
+        scene.send_for(1_000 * MS, 0b111);
+        scene.now += 1_400 * MS;
+        assert_eq!(scene.live(), 0b111);
+        scene.send(0b011);
+        scene.send(0b111);
+        assert_eq!(scene.live(), 0b111, "what was held up comes in a burst");
+        scene.now += 1_500 * MS;
+        assert_eq!(scene.live(), 0);
+        scene.send(0b111);
+        assert_eq!(scene.live(), 0b111, "whoever comes back together is counted on at once");
+    }
+
+    #[test]
+    fn the_lowest_is_not_off_because_higher_ones_go_on() {
+        let mut scene = Scene::new();
+        scene.send_for(1_000 * MS, 0b111);
+        scene.send_for(1_400 * MS, 0b110);
+        assert_eq!(scene.live(), 0b111);
+    }
+
+    #[test]
+    fn one_that_pauses_again_and_again_has_to_be_steady_for_longer_each_time() {
+        let mut scene = Scene::new();
+        scene.send_for(1_000 * MS, 0b111);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            scene.send_for(600 * MS, 0b011);
+            waits.push(scene.until_live(0b111, 0b111).unwrap().as_millis());
+            scene.send_for(1_000 * MS, 0b111);
+        }
+        assert_eq!(waits, [330, 627, 1_221, 2_409, 4_818, 5_016]);
+
+        scene.send_for(RELAPSE, 0b111);
+        scene.send_for(600 * MS, 0b011);
+        assert_eq!(scene.until_live(0b111, 0b111), Some(10 * FRAME), "it was good for long");
+    }
+
+    #[test]
+    fn the_end_of_a_long_pause_counts_at_once() {
+        let mut scene = Scene::new();
+        scene.send_for(1_000 * MS, 0b111);
+        scene.send_for(DECIDED, 0b001);
+        assert_eq!(scene.live(), 0b001);
+        scene.send(0b111);
+        assert_eq!(scene.live(), 0b111);
+    }
+
+    #[test]
+    fn a_slow_screen_is_not_off_between_two_of_its_frames() {
+        let mut scene = Scene::new();
+        for _ in 0..10 {
+            scene.send(0b111);
+            for _ in 0..8 {
+                scene.now += 100 * MS;
+                assert_eq!(scene.live(), 0b111);
+                scene.send(0b001);
+            }
+        }
+    }
+
+    struct Scene {
+        activity: Activity,
+        now: Instant,
+        timestamp: u32,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
+            let now = Instant::now();
+            Self { activity: Activity::default(), now, timestamp: 0 }
+        }
+
+        fn live(&self) -> u8 {
+            self.activity.live(self.now)
+        }
+
+        /// A frame of two packets in each encoding of `sent`.
+        fn send(&mut self, sent: u8) {
+            self.timestamp += 3_000;
+            for encoding in (0..3).filter(|i| sent & (1 << i) != 0) {
+                for _ in 0..2 {
+                    self.activity.handle_packet(self.now, encoding, self.timestamp);
+                }
+            }
+        }
+
+        fn send_for(&mut self, time: Duration, sent: u8) {
+            let end = self.now + time;
+            while self.now < end {
+                self.send(sent);
+                self.now += FRAME;
+            }
+        }
+
+        /// Sends until those of `wanted` are live; how long that took.
+        fn until_live(&mut self, sent: u8, wanted: u8) -> Option<Duration> {
+            let start = self.now;
+            (0..1_000).find_map(|_| {
+                self.send(sent);
+                let done = self.live() == wanted;
+                let took = self.now - start;
+                self.now += FRAME;
+                done.then_some(took)
+            })
+        }
+    }
+}
