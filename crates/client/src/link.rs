@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
 use hearth_plane::{Channel, IceCredentials, PeerSpec};
-use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, Writer};
+use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock};
 use hearth_rtp::{RtpView, original_seq};
 use hearth_shard::SendSlab;
+use hearth_units::ntp_mid32;
 
 use crate::description::{AgreedTrack, Answer};
 use crate::inbound::{Inbound, Tally};
@@ -275,15 +276,26 @@ impl Link {
                     self.request_keyframe(entry.ssrc);
                 }
             }
+            Packet::Xr { sender, blocks } => {
+                for block in *blocks {
+                    if let XrBlock::ReceiverReferenceTime { ntp } = block {
+                        self.answer_reference_time(*sender, ntp);
+                    }
+                }
+            }
             // Of no use without an estimator.
             Packet::ReceiverReport { .. }
             | Packet::TransportCc(_)
             | Packet::Remb { .. }
-            | Packet::Xr { .. }
             | Packet::Sdes
             | Packet::Bye { .. }
             | Packet::Unknown { .. } => {}
         }
+    }
+
+    fn answer_reference_time(&mut self, ssrc: u32, ntp: u64) {
+        let (ours, last_rr) = (self.rtcp_ssrc, ntp_mid32(ntp));
+        self.push(|writer| writer.xr_dlrr(ours, DlrrReport { ssrc, last_rr, delay: 0 }));
     }
 
     fn request_keyframe(&mut self, ssrc: u32) {

@@ -12,12 +12,12 @@ use std::time::Instant;
 use hearth_codec::{Codec, Vp8Descriptor, red};
 use hearth_plane::{DownTrackSpec, SendCodec, Wish};
 use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
-use hearth_units::{ExtSeq, MediaKind};
+use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
 use crate::history::{History, Record};
 use crate::rewriter::Rewriter;
 use crate::ring::UpPacket;
-use crate::timeline::{SourceClock, Timeline, ntp_ticks, ticks};
+use crate::timeline::{SourceClock, Timeline, ticks};
 use crate::verdict::DropReason::{
     AwaitKeyframe, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
 };

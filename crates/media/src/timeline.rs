@@ -106,11 +106,6 @@ pub(crate) fn ticks(duration: Duration, clock_rate: u32) -> u32 {
     ((duration.as_nanos() * u128::from(clock_rate)) / 1_000_000_000) as u32
 }
 
-/// `duration` in units of 2^-32 s.
-pub(crate) fn ntp_ticks(duration: Duration) -> u64 {
-    ((duration.as_nanos() << 32) / 1_000_000_000) as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! One transport: ICE, DTLS, SCTP, SRTP, and the RTCP that belongs to it.
 //!
 //! * **Owns:** one `RTCPeerConnection`'s connectivity and keys ([`Peer`]), and the receive engines
-//!   of one SSRC: [`NackTracker`], [`Reception`], [`TwccRecorder`].
+//!   of one SSRC: [`NackTracker`], [`Reception`], [`TwccRecorder`]; also its [`RoundTrip`].
 //! * **In:** datagrams, time, the other side's description.
 //! * **Out:** plaintext RTP and RTCP, data-channel messages, datagrams to send.
 //! * **Invariant:** whatever a stranger sends, memory is bounded and every wait has a deadline.
@@ -16,6 +16,7 @@ mod ice;
 mod nack;
 mod peer;
 mod reception;
+mod round_trip;
 mod stun;
 mod twcc;
 
@@ -24,6 +25,7 @@ pub use error::{CertificateError, DropReason, PeerError, SendDataError};
 pub use nack::NackTracker;
 pub use peer::{Incoming, Peer, PeerEvent, Transmit};
 pub use reception::Reception;
+pub use round_trip::RoundTrip;
 pub use stun::stun_local_ufrag;
 pub use twcc::TwccRecorder;
 

@@ -6,7 +6,7 @@
 //! * **Out:** [`poll`](NackTracker::poll) – numbers to ask for now;
 //!   [`took_surrender`](NackTracker::took_surrender) – some will never come, ask for a key frame.
 //! * **Invariant:** at most 256 numbers are tracked, each is asked for at most 10 times, and two
-//!   requests for one are at least 20 ms and 1.1 round trips apart.
+//!   requests for one are at least 20 ms apart.
 //! * **Spec:** generic NACK is RFC 4585 §6.2.1.
 
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ const MAX_GAP: u64 = 1_000;
 const MAX_TRIES: u8 = 10;
 /// Waiting longer spares requests for reordered packets, shorter repairs sooner.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
-/// livekit-server's smallest distance of two requests.
-const MIN_RETRY: Duration = Duration::from_millis(20);
+/// livekit-server's smallest and largest distance of two requests; it grows by a quarter each time.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 
 /// The missing packets of one SSRC.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ struct Missing {
     seq: ExtSeq,
     tries: u8,
     ask_at: Instant,
+    /// From the last request to the next.
+    retry: Duration,
 }
 
 impl NackTracker {
@@ -76,7 +78,12 @@ impl NackTracker {
                 self.missing.remove(0);
                 self.surrendered = true;
             }
-            self.missing.push(Missing { seq: newest.plus(i), tries: 0, ask_at });
+            self.missing.push(Missing {
+                seq: newest.plus(i),
+                tries: 0,
+                ask_at,
+                retry: Duration::ZERO,
+            });
         }
         if ahead > 1 {
             self.next = Some(self.next.map_or(ask_at, |next| next.min(ask_at)));
@@ -99,7 +106,7 @@ impl NackTracker {
         if self.next.is_none_or(|next| next > now) {
             return 0;
         }
-        let retry_at = now + (rtt + rtt / 10).max(MIN_RETRY);
+        let first_retry = (rtt + rtt / 10).clamp(RETRY.0, RETRY.1);
         let (mut slots, mut next, mut surrendered) = (out.iter_mut(), None::<Instant>, false);
         let mut written = 0_usize;
         self.missing.retain_mut(|missing| {
@@ -112,7 +119,11 @@ impl NackTracker {
                     *slot = missing.seq.wire();
                     written += 1;
                     missing.tries += 1;
-                    missing.ask_at = retry_at;
+                    missing.retry = match missing.tries {
+                        1 => first_retry,
+                        _ => (missing.retry + missing.retry / 4).min(RETRY.1),
+                    };
+                    missing.ask_at = now + missing.retry;
                 }
             }
             next = Some(next.map_or(missing.ask_at, |next| next.min(missing.ask_at)));
@@ -167,7 +178,14 @@ mod tests {
         while let Some(now) = tracker.poll_timeout() {
             asks.extend(asked(&mut tracker, now).into_iter().map(|seq| (now - t0, seq)));
         }
-        assert_eq!(asks, (0..10).map(|i| (ms(15 + 66 * i), 0)).collect::<Vec<_>>());
+        let mut wait = ms(66);
+        let mut expect = vec![(ms(15), 0)];
+        for _ in 1..10 {
+            let (last, _) = expect[expect.len() - 1];
+            expect.push((last + wait, 0));
+            wait = (wait * 5 / 4).min(ms(400));
+        }
+        assert_eq!(asks, expect);
         assert!(tracker.took_surrender());
         assert!(!tracker.took_surrender());
         assert_eq!(tracker.poll_timeout(), None);

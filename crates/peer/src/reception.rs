@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use hearth_rtp::rtcp::ReportBlock;
-use hearth_units::ExtSeq;
+use hearth_units::{ExtSeq, ntp_mid32};
 
 /// Reception statistics of one SSRC.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Reception {
     /// * `ntp` – NTP timestamp, 32.32 fixed point.
     /// * `_rtp` – its RTP timestamp, which reports do not need.
     pub fn handle_sender_report(&mut self, now: Instant, ntp: u64, _rtp: u32) {
-        let ntp_mid32 = truncate(u128::from(ntp >> 16));
+        let ntp_mid32 = ntp_mid32(ntp);
         self.sender_report = Some(SenderReport { ntp_mid32, at: now });
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
-use hearth_peer::{Peer, TwccRecorder};
+use hearth_peer::{Peer, RoundTrip, TwccRecorder};
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, Source, TrackId,
     UpTrackSpec,
@@ -152,7 +152,7 @@ impl Shard {
             streams: Vec::new(),
             twcc: TwccRecorder::new(),
             rtcp_ssrc: (seed as u32) | 1,
-            rtt: None,
+            round_trip: RoundTrip::new(now),
             next_receiver_report: now + RECEIVER_REPORT_INTERVAL,
             next_quality: now + QUALITY_INTERVAL,
         });

@@ -1,10 +1,10 @@
 //! What a shard holds for each peer, track and subscription.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hearth_media::{DownTrack, UpTrack};
-use hearth_peer::{NackTracker, Peer, Reception, TwccRecorder};
+use hearth_peer::{NackTracker, Peer, Reception, RoundTrip, TwccRecorder};
 use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_rtp::ExtensionIds;
 use hearth_units::{ExtSeq, SeqUnwrapper};
@@ -27,7 +27,7 @@ pub(crate) struct PeerEntry {
     pub(crate) twcc: TwccRecorder,
     /// Our SSRC in RTCP that concerns no stream of ours.
     pub(crate) rtcp_ssrc: u32,
-    pub(crate) rtt: Option<Duration>,
+    pub(crate) round_trip: RoundTrip,
     pub(crate) next_receiver_report: Instant,
     pub(crate) next_quality: Instant,
 }

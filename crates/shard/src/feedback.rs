@@ -1,11 +1,12 @@
 //! RTCP from clients: publishers' sender reports, subscribers' reports and requests.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use hearth_rtp::rtcp::{Packet, Packets, ReportBlock};
-use hearth_units::rtt_from_report;
+use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, XrBlock, XrBlocks};
+use hearth_units::ntp_mid32;
 
 use crate::Shard;
+use crate::reports::push;
 
 impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
@@ -34,10 +35,12 @@ impl Shard {
                         self.receive_keyframe_request(now, key, entry.ssrc);
                     }
                 }
+                Packet::Xr { sender, blocks } => {
+                    self.receive_extended_report(now, key, sender, blocks)
+                }
                 // Not asked for, or for the estimator that does not exist yet.
                 Packet::TransportCc(_)
                 | Packet::Remb { .. }
-                | Packet::Xr { .. }
                 | Packet::Sdes
                 | Packet::Bye { .. }
                 | Packet::Unknown { .. } => {}
@@ -71,14 +74,41 @@ impl Shard {
         };
         let clock_rate = track.spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         let clocks = track.track.clocks();
-        let rtt = entry.down.sender_report(now, clock_rate, &clocks).and_then(|(ntp, ..)| {
-            let mid32 = (ntp >> 16) as u32;
-            rtt_from_report(mid32, block.last_sr, block.delay_since_last_sr)
-        });
-        if let (Some(rtt), Some(peer)) =
-            (rtt.filter(|rtt| *rtt < Duration::from_secs(10)), self.peers.get_mut(key))
+        if let Some((ntp, ..)) = entry.down.sender_report(now, clock_rate, &clocks)
+            && let Some(peer) = self.peers.get_mut(key)
         {
-            peer.rtt = Some(rtt);
+            peer.round_trip.handle_report(ntp, block);
+        }
+    }
+
+    /// Round trips: a publisher's answers to our reference times, a subscriber's reference times
+    /// (RFC 3611 §4.4, §4.5), of which the last one is answered.
+    fn receive_extended_report(
+        &mut self,
+        now: Instant,
+        key: usize,
+        sender: u32,
+        blocks: XrBlocks<'_>,
+    ) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let ours = entry.rtcp_ssrc;
+        let mut asked = None;
+        for block in blocks {
+            match block {
+                XrBlock::Dlrr(mut reports) => {
+                    if let Some(report) = reports.find(|report| report.ssrc == ours) {
+                        entry.round_trip.handle_dlrr(now, &report);
+                    }
+                }
+                XrBlock::ReceiverReferenceTime { ntp } => asked = Some(ntp_mid32(ntp)),
+                XrBlock::Unknown { .. } => {}
+            }
+        }
+        if let Some(last_rr) = asked {
+            let report = DlrrReport { ssrc: sender, last_rr, delay: 0 };
+            push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
         }
     }
 

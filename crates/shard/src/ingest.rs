@@ -1,9 +1,9 @@
 //! A publisher's packets: whose they are, and into which track they go.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hearth_media::{Ingest, SourceClock};
-use hearth_peer::{NackTracker, Reception};
+use hearth_peer::{NackTracker, Reception, RoundTrip};
 use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
@@ -16,8 +16,6 @@ use crate::{Parcel, ParcelKind, Shard};
 const MAX_STREAMS: usize = 64;
 /// Packets of one track that may wait for one flush: all that one turn of the thread can bring.
 const MAX_PENDING: usize = 2_048;
-/// Assumed before the first measurement, as livekit-server does.
-const DEFAULT_RTT: Duration = Duration::from_millis(70);
 
 impl Shard {
     /// A plaintext RTP packet of peer `key`.
@@ -244,7 +242,7 @@ fn recognise(
     extensions: &ReadExtensions<'_>,
 ) -> Option<(u8, StreamRole)> {
     let media = |encoding| {
-        let tracker = || Box::new(NackTracker::new(DEFAULT_RTT));
+        let tracker = || Box::new(NackTracker::new(RoundTrip::ASSUMED));
         (encoding, StreamRole::Media { nack: spec.nack.then(tracker) })
     };
     for (i, encoding) in (0_u8..).zip(&spec.encodings) {

@@ -10,7 +10,7 @@ use crate::entry::{PeerEntry, QualityWindow, StreamRole};
 use crate::guard::Turn;
 use crate::{MAX_DATAGRAM, SendSlab, Shard};
 
-/// livekit-server: one receiver report per second.
+/// livekit-server: one receiver report per second, with a reference time that tells the round trip.
 pub(crate) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// livekit-server: connection quality every 5 s.
 pub(crate) const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,8 +26,6 @@ const MAX_NACKS: usize = 64;
 const MAX_BLOCKS: usize = 31;
 /// Bytes that sealing RTCP adds: tag 16, index 4.
 const SEAL_ROOM: usize = 20;
-/// Assumed before the first measurement, as livekit-server does.
-const DEFAULT_RTT: Duration = Duration::from_millis(70);
 
 impl Shard {
     /// Whatever RTCP is due for peer `key`.
@@ -83,7 +81,7 @@ impl Shard {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
-        let rtt = entry.rtt.unwrap_or(DEFAULT_RTT);
+        let rtt = entry.round_trip.estimate();
         let sender = entry.rtcp_ssrc;
         let mut lost_for_good = [None; 8];
         let mut count = 0;
@@ -148,7 +146,11 @@ impl Shard {
         }
         if count > 0 {
             let blocks = blocks.get(..count).unwrap_or_default();
-            push(&mut self.answers, entry, |writer| writer.receiver_report(sender, blocks));
+            let time = entry.round_trip.reference_time(now);
+            push(&mut self.answers, entry, |writer| {
+                writer.receiver_report(sender, blocks)?;
+                writer.xr_reference_time(sender, time)
+            });
         }
     }
 
@@ -189,8 +191,12 @@ impl Shard {
             return;
         };
         entry.next_quality = now + QUALITY_INTERVAL;
-        let mut report =
-            PeerReport { peer: entry.id, rtt: entry.rtt, up: Vec::new(), down: Vec::new() };
+        let mut report = PeerReport {
+            peer: entry.id,
+            rtt: entry.round_trip.get(),
+            up: Vec::new(),
+            down: Vec::new(),
+        };
         for track in &entry.tracks {
             let Some(track_entry) = self.tracks.get_mut(*track) else {
                 continue;
@@ -239,7 +245,7 @@ impl Shard {
 }
 
 /// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
-fn push(
+pub(crate) fn push(
     answers: &mut SendSlab,
     entry: &mut PeerEntry,
     build: impl FnOnce(&mut Writer<'_>) -> Option<usize>,

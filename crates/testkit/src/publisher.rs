@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, Vp8Descriptor};
 use hearth_plane::ReceiveCodec;
-use hearth_rtp::rtcp::{Packet, Packets, SenderInfo, Writer};
+use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, SenderInfo, Writer, XrBlock};
 use hearth_rtp::{ExtensionIds, RtpHeader, write_header};
+use hearth_units::ntp_mid32;
 
 use crate::client::{Client, Received};
 
@@ -209,16 +210,30 @@ impl Publisher {
                     self.retransmit(at, seq);
                 }
             }
+            Packet::Xr { sender, blocks } => {
+                for block in *blocks {
+                    if let XrBlock::ReceiverReferenceTime { ntp } = block {
+                        self.answer_reference_time(*sender, ntp);
+                    }
+                }
+            }
             Packet::SenderReport { .. }
             | Packet::ReceiverReport { .. }
             | Packet::Sdes
             | Packet::Bye { .. }
-            | Packet::TransportCc(_)
-            | Packet::Xr { .. } => {}
+            | Packet::TransportCc(_) => {}
             Packet::Fir { .. } | Packet::Remb { .. } | Packet::Unknown { .. } => {
                 panic!("not negotiated: {packet:?}")
             }
         }
+    }
+
+    fn answer_reference_time(&mut self, ssrc: u32, ntp: u64) {
+        let mut buf = [0; 100];
+        let mut writer = Writer::new(&mut buf);
+        let report = DlrrReport { ssrc, last_rr: ntp_mid32(ntp), delay: 0 };
+        writer.xr_dlrr(self.audio.ssrc, report).unwrap();
+        self.client.send_rtcp(writer.as_bytes());
     }
 
     fn send_frame(&mut self, at: usize, elapsed: Duration) {

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, inspect};
-use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, Writer};
+use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock, XrBlocks};
 use hearth_rtp::{ExtensionIds, RtpView};
-use hearth_units::SeqUnwrapper;
+use hearth_units::{SeqUnwrapper, ntp_mid32};
 
 use crate::client::{Client, Received};
 
@@ -60,6 +60,8 @@ pub struct ViewerReport {
     pub audio_jumps: u64,
     /// Reports of either stream.
     pub sender_reports: u64,
+    /// Answers to its last reference time.
+    pub round_trips: u64,
     /// The longest time without a new frame since the first, or since the last reset.
     pub longest_freeze: Duration,
     /// The encoding of the last frame.
@@ -84,6 +86,8 @@ pub struct Viewer {
     clocks: Option<Clocks>,
     /// Last sender report: middle of its NTP time, arrival.
     last_sr: Option<(u32, Instant)>,
+    /// Of its next report, NTP format; an arbitrary time.
+    reference_time: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -139,6 +143,7 @@ impl Viewer {
             missing: BTreeMap::new(),
             clocks: None,
             last_sr: None,
+            reference_time: 77 << 32,
         }
     }
 
@@ -153,11 +158,15 @@ impl Viewer {
             Received::Rtp(packet) => self.handle_rtp(now, &packet),
             Received::Rtcp(compound) => {
                 for packet in Packets::new(&compound) {
-                    if let Packet::SenderReport { ssrc, ntp, .. } = packet {
-                        self.report.sender_reports += 1;
-                        if ssrc == self.ssrcs.video {
-                            self.last_sr = Some(((ntp >> 16) as u32, now));
+                    match packet {
+                        Packet::SenderReport { ssrc, ntp, .. } => {
+                            self.report.sender_reports += 1;
+                            if ssrc == self.ssrcs.video {
+                                self.last_sr = Some((ntp_mid32(ntp), now));
+                            }
                         }
+                        Packet::Xr { blocks, .. } => self.handle_xr(blocks),
+                        _ => {}
                     }
                 }
             }
@@ -216,6 +225,16 @@ impl Viewer {
         self.report.longest_freeze = Duration::ZERO;
         if let Some(clocks) = &mut self.clocks {
             clocks.fresh = now;
+        }
+    }
+
+    fn handle_xr(&mut self, blocks: XrBlocks<'_>) {
+        let last_rr = ntp_mid32(self.reference_time - (1 << 32));
+        for block in blocks {
+            if let XrBlock::Dlrr(mut reports) = block {
+                let expected = DlrrReport { ssrc: 1, last_rr, delay: 0 };
+                self.report.round_trips += u64::from(reports.any(|report| report == expected));
+            }
         }
     }
 
@@ -383,7 +402,12 @@ impl Viewer {
             last_sr,
             delay_since_last_sr: (since.as_secs_f64() * 65_536.0) as u32,
         };
-        self.send_rtcp(|writer| writer.receiver_report(1, &[block]));
+        let time = self.reference_time;
+        self.reference_time += 1 << 32;
+        self.send_rtcp(|writer| {
+            writer.receiver_report(1, &[block])?;
+            writer.xr_reference_time(1, time)
+        });
     }
 
     fn send_rtcp(&mut self, build: impl FnOnce(&mut Writer<'_>) -> Option<usize>) {

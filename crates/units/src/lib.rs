@@ -105,6 +105,16 @@ pub enum MediaKind {
     Video,
 }
 
+/// A length of time in the unit of NTP timestamps, 2^-32 s; modulo 2^64.
+pub fn ntp_ticks(duration: Duration) -> u64 {
+    ((duration.as_nanos() << 32) / 1_000_000_000) as u64
+}
+
+/// The middle 32 bits of an NTP timestamp: units of 2^-16 s, as in LSR and LRR fields (RFC 3550 §6.4.1).
+pub const fn ntp_mid32(ntp: u64) -> u32 {
+    (ntp >> 16) as u32
+}
+
 /// Round-trip time from one reception report block (RFC 3550 §6.4.1).
 ///
 /// * `now_mid32` – NTP time of arrival, middle 32 bits: units of 2^-16 s, wraps every 18.2 h.

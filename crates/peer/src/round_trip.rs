@@ -1,0 +1,115 @@
+//! How long a message to the other side and its answer take.
+//!
+//! * **Owns:** the last measurement, and the clock that we tell the other side.
+//! * **In:** [`handle_dlrr`](RoundTrip::handle_dlrr) from who sends to us, and
+//!   [`handle_report`](RoundTrip::handle_report) from who receives of us.
+//! * **Out:** [`get`](RoundTrip::get), [`estimate`](RoundTrip::estimate); [`reference_time`](RoundTrip::reference_time), to be sent in an
+//!   extended report.
+//! * **Spec:** RFC 3550 §6.4.1 (sender and receiver reports), RFC 3611 §4.4 and §4.5 (RRTR, DLRR), for
+//!   publishers that get no sender reports.
+
+use std::time::{Duration, Instant};
+
+use hearth_rtp::rtcp::{DlrrReport, ReportBlock};
+use hearth_units::{ntp_mid32, ntp_ticks, rtt_from_report};
+
+/// Longer ones are nonsense, or of no use.
+const LONGEST: Duration = Duration::from_secs(10);
+/// What our clock shows at the beginning: not 0, which stands for "no report yet".
+const START: u64 = 1 << 32;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct RoundTrip {
+    origin: Instant,
+    measured: Option<Duration>,
+}
+
+impl RoundTrip {
+    /// Nothing is known yet.
+    pub const fn new(now: Instant) -> Self {
+        Self { origin: now, measured: None }
+    }
+
+    /// Assumed before the first measurement, as livekit-server does.
+    pub const ASSUMED: Duration = Duration::from_millis(70);
+
+    /// The last measurement, if there is one.
+    pub const fn get(&self) -> Option<Duration> {
+        self.measured
+    }
+
+    /// The last measurement, or what is assumed before it.
+    pub fn estimate(&self) -> Duration {
+        self.measured.unwrap_or(Self::ASSUMED)
+    }
+
+    /// Our time for an XR receiver reference time block, in NTP format. Only differences count.
+    pub fn reference_time(&self, now: Instant) -> u64 {
+        START.wrapping_add(ntp_ticks(now.saturating_duration_since(self.origin)))
+    }
+
+    /// The answer to a [`reference_time`](Self::reference_time) of ours.
+    pub fn handle_dlrr(&mut self, now: Instant, report: &DlrrReport) {
+        let now = ntp_mid32(self.reference_time(now));
+        self.take(rtt_from_report(now, report.last_rr, report.delay));
+    }
+
+    /// What somebody says of a stream of ours; `ntp` is now on the clock of its sender reports.
+    pub fn handle_report(&mut self, ntp: u64, block: &ReportBlock) {
+        self.take(rtt_from_report(ntp_mid32(ntp), block.last_sr, block.delay_since_last_sr));
+    }
+
+    fn take(&mut self, rtt: Option<Duration>) {
+        self.measured = rtt.filter(|rtt| *rtt < LONGEST).or(self.measured);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_epoch;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_reference_time_that_comes_back_measures_the_way_there_and_back() {
+        let (mut trip, t0) = (RoundTrip::new(test_epoch()), test_epoch());
+        for (at, held, rtt) in [(0, 100, 30), (5_000, 0, 250), (70_000_000, 10, 0)] {
+            let sent = ntp_mid32(trip.reference_time(t0 + at * MS));
+            let report = DlrrReport { ssrc: 1, last_rr: sent, delay: held * 65_536 / 1_000 };
+            trip.handle_dlrr(t0 + (at + held + rtt) * MS, &report);
+            let measured = trip.get().unwrap();
+            assert!(measured.abs_diff(rtt * MS) < MS / 10, "{measured:?}, not {rtt} ms");
+        }
+    }
+
+    #[test]
+    fn nonsense_does_not_replace_a_measurement() {
+        let t0 = test_epoch();
+        let mut trip = RoundTrip::new(t0);
+        let at = t0 + 20_000 * MS;
+        let sent = ntp_mid32(trip.reference_time(t0));
+        for (last_rr, delay) in
+            [(0, 0), (sent, 0), (sent, 21 << 16), (sent.wrapping_add(1 << 30), 0)]
+        {
+            trip.handle_dlrr(at, &DlrrReport { ssrc: 1, last_rr, delay });
+            assert_eq!(trip.get(), None, "{last_rr} {delay}");
+        }
+        trip.handle_dlrr(at, &DlrrReport { ssrc: 1, last_rr: sent, delay: 20 << 16 });
+        assert_eq!(trip.get(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_receiver_report_measures_on_the_clock_of_the_sender_reports() {
+        let mut trip = RoundTrip::new(test_epoch());
+        let ntp = 0xe000_0001_0000_0000;
+        let block = ReportBlock {
+            last_sr: ntp_mid32(ntp),
+            delay_since_last_sr: 1 << 16,
+            ..ReportBlock::default()
+        };
+        trip.handle_report(ntp + ntp_ticks(1_125 * MS), &block);
+        assert_eq!(trip.get(), Some(125 * MS));
+    }
+}
