@@ -14,17 +14,21 @@ use std::time::{Duration, Instant};
 
 /// Simulcast has three encodings at most.
 pub(crate) const MAX_ENCODINGS: usize = 3;
-/// Without a packet for this long, an encoding is off whatever the others do.
+/// Without a packet for this long, an encoding is off whatever the others do. Shorter takes a disturbed way
+/// for a decision of the publisher's, longer asks for key frames that nobody will send.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
-/// While a lower one goes on, one is off after this many of its own frames' time, but not before ...
+/// An encoding is left out after three frames of a lower one, and the time of three of its own. Fewer takes
+/// a burst after a disturbance for it, more shows viewers a still picture for longer.
 const FRAMES_LEFT_OUT: u32 = 3;
-/// ... this time: an encoder that has spent too much on a key frame leaves out some frames.
+/// Nor is it before this time: an encoder that has spent too much on a key frame leaves out some frames.
 const LEFT_OUT: Duration = Duration::from_millis(300);
-/// How long one has to be steady after a pause: the first time, and at most.
+/// How long one has to be steady after a pause: the first time, and at most. Shorter changes encodings, and
+/// costs key frames, more often; longer shows less than there is.
 const PROBATION: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
-/// A pause so soon after the last one makes the next probation twice as long.
+/// A pause after less time than this makes the next probation twice as long. Shorter forgets too soon,
+/// longer takes two pauses for one habit.
 const RELAPSE: Duration = Duration::from_secs(5);
-/// A pause this long was a decision, and so is its end.
+/// A pause this long was a decision (bandwidth, or nobody watched), and its end is one too.
 const DECIDED: Duration = Duration::from_secs(5);
 
 /// See the module documentation.
@@ -70,7 +74,13 @@ impl Activity {
         }
     }
 
-    /// Bit i is set while encoding i can be counted on.
+    /// Whether packets of an encoding came lately, be it left out or on probation.
+    pub(crate) fn is_heard(&self, now: Instant, encoding: u8) -> bool {
+        let enc = self.encodings.get(usize::from(encoding));
+        enc.and_then(|enc| enc.heard.as_ref()).is_some_and(|heard| !is_silent(now, heard))
+    }
+
+    /// Bit i is set while encoding i comes, is not left out, and not on probation.
     pub(crate) fn live(&self, now: Instant) -> u8 {
         (0..)
             .zip(&self.encodings)
@@ -87,13 +97,15 @@ impl Encoding {
                 Some(Heard { last: now, timestamp, frame_began: now, pace, live_from: now });
             return true;
         };
+        let paused = is_silent(now, &heard) || self.is_left_out(now, &heard);
         let live_from = self.live_from(now, &heard);
         let begins_frame = timestamp != heard.timestamp;
-        let (pace, frame_began) = if begins_frame {
-            let took = now.saturating_duration_since(heard.frame_began).min(SILENT_AFTER);
-            (if heard.pace.is_zero() { took } else { (heard.pace * 7 + took) / 8 }, now)
-        } else {
-            (heard.pace, heard.frame_began)
+        let frame_began = if begins_frame { now } else { heard.frame_began };
+        let took = frame_began.saturating_duration_since(heard.frame_began);
+        let pace = match heard.pace {
+            pace if paused || !begins_frame => pace,
+            Duration::ZERO => took,
+            pace => (pace * 7 + took) / 8,
         };
         self.left_out = [0; MAX_ENCODINGS];
         self.heard = Some(Heard { last: now, timestamp, frame_began, pace, live_from });
@@ -106,9 +118,10 @@ impl Encoding {
             return if is_silent(now, heard) { now } else { heard.live_from };
         }
         let relapsed = heard.last.saturating_duration_since(heard.live_from) < RELAPSE;
-        self.probation = match (now.saturating_duration_since(heard.last) >= DECIDED, relapsed) {
-            (true, _) => Duration::ZERO,
-            (false, true) => (self.probation * 2).clamp(PROBATION.0, PROBATION.1),
+        let decided = now.saturating_duration_since(heard.last) >= DECIDED;
+        self.probation = match (relapsed, decided) {
+            (true, _) => (self.probation * 2).clamp(PROBATION.0, PROBATION.1),
+            (false, true) => Duration::ZERO,
             (false, false) => PROBATION.0,
         };
         now + self.probation
@@ -192,11 +205,38 @@ mod tests {
     #[test]
     fn the_end_of_a_long_pause_counts_at_once() {
         let mut scene = Scene::new();
-        scene.send_for(1_000 * MS, 0b111);
+        scene.send_for(2 * RELAPSE, 0b111);
         scene.send_for(DECIDED, 0b001);
         assert_eq!(scene.live(), 0b001);
         scene.send(0b111);
         assert_eq!(scene.live(), 0b111);
+    }
+
+    #[test]
+    fn one_that_never_lasts_has_to_be_steady_for_longer_however_long_it_pauses() {
+        let mut scene = Scene::new();
+        let mut lived = Vec::new();
+        for _ in 0..6 {
+            let mut frames = 0;
+            for _ in 0..60 {
+                scene.send_for(FRAME, 0b111);
+                frames += u32::from(scene.live() == 0b111);
+            }
+            lived.push(frames);
+            scene.send_for(10 * RELAPSE, 0b011);
+        }
+        assert_eq!(lived, [60, 51, 42, 24, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_on_probation_is_heard() {
+        let mut scene = Scene::new();
+        scene.send_for(1_000 * MS, 0b111);
+        scene.send_for(600 * MS, 0b011);
+        scene.send(0b111);
+        assert_eq!((scene.live(), scene.activity.is_heard(scene.now, 2)), (0b011, true));
+        scene.send_for(2_000 * MS, 0b011);
+        assert!(!scene.activity.is_heard(scene.now, 2));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use hearth_plane::{DownTrackSpec, SendCodec, Wish};
 use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
+use crate::budget::Budget;
 use crate::history::{History, Record};
 use crate::rewriter::Rewriter;
 use crate::ring::UpPacket;
@@ -50,6 +51,7 @@ pub struct DownTrack {
     rewriter: Rewriter,
     vp8: Vp8Numbers,
     next_rtx: u64,
+    budget: Budget,
     /// What `ssrc`, `extensions` and `conversion` are from.
     spec: DownTrackSpec,
 }
@@ -79,6 +81,7 @@ impl DownTrack {
             history: History::new(now, kind),
             rewriter: Rewriter::default(),
             vp8: Vp8Numbers::default(),
+            budget: Budget::new(now),
             next_rtx: 1 + ((seed >> 16) & 0x7ffe),
             spec,
         }
@@ -234,7 +237,11 @@ impl DownTrack {
         wire: u16,
         newest: impl Fn(u8) -> Option<ExtSeq>,
     ) -> Option<Resend> {
+        if !self.budget.allows(now, self.packets) {
+            return None;
+        }
         let (index, record) = self.history.retransmit(now, wire)?;
+        self.budget.spend();
         let encoding = record.keyidx_encoding >> 6;
         let seq = History::source_seq(newest(encoding)?, &record)?;
         Some(Resend { encoding, seq, index, record })

@@ -13,7 +13,8 @@ use hearth_units::{ExtSeq, MediaKind};
 /// As often as libwebrtc asks. livekit-server answers three, and where those are lost, the picture stands
 /// still until all ten have failed.
 const MAX_TRIES: u8 = 10;
-/// A NACK that comes sooner does not know of our last answer; libwebrtc asks every 20 ms at most.
+/// Less answers twice what was asked for twice in one turn, more refuses libwebrtc, which asks every 20 ms
+/// on a short way.
 const MIN_SPACING: Duration = Duration::from_millis(10);
 
 /// How a sent packet was numbered.

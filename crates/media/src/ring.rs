@@ -19,7 +19,8 @@ use crate::pages::Pages;
 /// Longest dependency descriptor that is kept, in bytes.
 const MAX_DESCRIPTOR: usize = 120;
 
-/// A subscriber that asks later has asked for a key frame too.
+/// More answers the last requests of a subscriber on a long way, which come after seconds, and costs memory
+/// for every track.
 const KEPT_SECONDS: u32 = 1;
 /// The age of what is written over is looked up by blocks of so many bytes. Smaller keeps less beyond
 /// [`KEPT_SECONDS`], larger looks less often.

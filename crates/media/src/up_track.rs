@@ -1,6 +1,7 @@
 //! The receiving side of one published track.
 //!
-//! * **Owns:** for each encoding its packets, its key frame requests and its clock; the loudness.
+//! * **Owns:** for each encoding its packets, its key frame requests and its clock; which of them the
+//!   publisher sends; the loudness.
 //! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_watched`] (whether anybody gets
 //!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
 //! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
@@ -221,8 +222,9 @@ impl UpTrack {
             capture_time: extensions.abs_capture_time.and_then(|t| t.first_chunk().copied()),
         };
         let descriptor = extensions.dependency_descriptor.unwrap_or_default();
+        let is_newest = Some(seq) > enc.newest;
         // What is not stored may be here for the second time.
-        let mut is_new = Some(seq) > enc.newest;
+        let mut is_new = is_newest;
         if let Some(stored) = enc.store.room(now).filter(|stored| Some(seq) > stored.after) {
             is_new = stored.ring.insert(meta, descriptor, view.payload);
             if !is_new {
@@ -231,6 +233,8 @@ impl UpTrack {
         }
         if is_new {
             enc.octets += view.payload.len() as u64;
+        }
+        if is_newest {
             self.activity.handle_packet(now, encoding, view.timestamp);
         }
         let first = enc.newest.is_none();
@@ -296,9 +300,9 @@ impl UpTrack {
 
     /// An encoding that a PLI is due for. Call until `None`.
     pub fn poll_keyframe_request(&mut self, now: Instant) -> Option<u8> {
-        let live = self.live(now);
         (0_u8..).zip(&mut self.encodings).find_map(|(i, enc)| {
-            let reachable = live & (1 << i) != 0 || enc.newest.is_none();
+            // Another shard may have aimed at what does not count as live here.
+            let reachable = self.activity.is_heard(now, i) || enc.newest.is_none();
             (reachable && enc.keyframes.poll_output(now).is_some()).then_some(i)
         })
     }
@@ -308,7 +312,7 @@ impl UpTrack {
         self.encodings.iter().any(|enc| enc.keyframes.poll_timeout().is_some())
     }
 
-    /// Bit i is set while encoding i can be counted on.
+    /// Bit i is set while encoding i comes, is not left out, and not on probation after a pause.
     pub fn live(&self, now: Instant) -> u8 {
         self.activity.live(now)
     }
@@ -417,6 +421,23 @@ mod tests {
         scene.up.set_watched(scene.now, 0b01);
         assert_eq!(scene.ingest(0, 8), None, "what follows it is not there");
         assert!(scene.ingest(0, 10).is_some());
+    }
+
+    #[test]
+    fn repetitions_of_what_was_lost_do_not_keep_an_encoding_alive() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b11);
+        for seq in 10..20 {
+            scene.ingest(0, seq).unwrap();
+            scene.ingest(1, 2 * seq).unwrap();
+            scene.now += Duration::from_millis(33);
+        }
+        for seq in 20..30 {
+            scene.ingest(0, seq).unwrap();
+            scene.ingest(1, 2 * seq - 21).unwrap();
+            scene.now += Duration::from_millis(33);
+        }
+        assert_eq!(scene.up.live(scene.now), 0b01);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //!   [`handle_recovered`](NackTracker::handle_recovered) (one arrived), time, the round trip.
 //! * **Out:** [`poll`](NackTracker::poll) – numbers to ask for now;
 //!   [`took_surrender`](NackTracker::took_surrender) – some will never come, ask for a key frame.
-//! * **Invariant:** at most 256 numbers are tracked, each is asked for at most 10 times, and two
-//!   requests for one are at least 20 ms apart.
+//! * **Invariant:** at most 256 numbers are tracked, each is asked for during 800 ms, and two requests
+//!   for one are at least 20 ms apart.
 //! * **Spec:** generic NACK is RFC 4585 §6.2.1.
 
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ use hearth_units::ExtSeq;
 const MAX_TRACKED: usize = 256;
 /// A jump that no burst loss explains: the sender restarted.
 const MAX_GAP: u64 = 1_000;
-/// livekit-server gives up after this many.
-const MAX_TRIES: u8 = 10;
+/// How long after the first request it is given up. Shorter asks for more key frames, longer is of no
+/// use: a second of packets is kept, and what comes later has no place among them.
+const PATIENCE: Duration = Duration::from_millis(800);
 /// Waiting longer spares requests for reordered packets, shorter repairs sooner.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 /// livekit-server's smallest and largest distance of two requests; it grows by a quarter each time.
@@ -39,8 +40,13 @@ pub struct NackTracker {
 #[derive(Debug)]
 struct Missing {
     seq: ExtSeq,
-    tries: u8,
     ask_at: Instant,
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    first: Instant,
     /// From the last request to the next.
     retry: Duration,
 }
@@ -78,12 +84,7 @@ impl NackTracker {
                 self.missing.remove(0);
                 self.surrendered = true;
             }
-            self.missing.push(Missing {
-                seq: newest.plus(i),
-                tries: 0,
-                ask_at,
-                retry: Duration::ZERO,
-            });
+            self.missing.push(Missing { seq: newest.plus(i), ask_at, asked: None });
         }
         if ahead > 1 {
             self.next = Some(self.next.map_or(ask_at, |next| next.min(ask_at)));
@@ -111,19 +112,21 @@ impl NackTracker {
         let mut written = 0_usize;
         self.missing.retain_mut(|missing| {
             if missing.ask_at <= now {
-                if missing.tries >= MAX_TRIES {
-                    surrendered = true;
-                    return false;
-                }
+                let asked = match missing.asked {
+                    None => Asked { first: now, retry: first_retry },
+                    Some(asked) if now >= asked.first + PATIENCE => {
+                        surrendered = true;
+                        return false;
+                    }
+                    Some(asked) => {
+                        Asked { retry: (asked.retry + asked.retry / 4).min(RETRY.1), ..asked }
+                    }
+                };
                 if let Some(slot) = slots.next() {
                     *slot = missing.seq.wire();
                     written += 1;
-                    missing.tries += 1;
-                    missing.retry = match missing.tries {
-                        1 => first_retry,
-                        _ => (missing.retry + missing.retry / 4).min(RETRY.1),
-                    };
-                    missing.ask_at = now + missing.retry;
+                    missing.ask_at = (now + asked.retry).min(asked.first + PATIENCE);
+                    missing.asked = Some(asked);
                 }
             }
             next = Some(next.map_or(missing.ask_at, |next| next.min(missing.ask_at)));
@@ -169,26 +172,32 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_packet_is_asked_for_ten_times_and_then_given_up() {
-        let (mut tracker, mut seqs, t0) = start();
-        for seq in [65_535, 1] {
-            tracker.handle_packet(t0, seqs.unwrap(seq));
+    fn a_lost_packet_is_asked_for_during_800_ms_and_then_given_up() {
+        for (rtt, expect) in [
+            (0, vec![5, 25, 50, 81, 120, 169, 230, 306, 401, 521, 670]),
+            (60, vec![15, 81, 163, 266, 395, 556, 758]),
+            (200, vec![20, 240, 515]),
+            (5_000, vec![20, 420]),
+        ] {
+            let (rtt, t0) = (ms(rtt), crate::test_epoch());
+            let (mut tracker, mut seqs) = (NackTracker::new(rtt), SeqUnwrapper::default());
+            for seq in [65_535, 1] {
+                tracker.handle_packet(t0, seqs.unwrap(seq));
+            }
+            let (mut asks, mut now) = (Vec::new(), t0);
+            while let Some(next) = tracker.poll_timeout() {
+                assert!(!tracker.took_surrender());
+                now = next;
+                let mut out = [0; 10];
+                if tracker.poll(now, rtt, &mut out) > 0 {
+                    asks.push((now - t0).as_millis());
+                }
+            }
+            assert_eq!(asks, expect, "{rtt:?}");
+            assert_eq!((now - t0).as_millis(), expect[0] + 800, "{rtt:?}");
+            assert!(tracker.took_surrender());
+            assert!(!tracker.took_surrender());
         }
-        let mut asks = Vec::new();
-        while let Some(now) = tracker.poll_timeout() {
-            asks.extend(asked(&mut tracker, now).into_iter().map(|seq| (now - t0, seq)));
-        }
-        let mut wait = ms(66);
-        let mut expect = vec![(ms(15), 0)];
-        for _ in 1..10 {
-            let (last, _) = expect[expect.len() - 1];
-            expect.push((last + wait, 0));
-            wait = (wait * 5 / 4).min(ms(400));
-        }
-        assert_eq!(asks, expect);
-        assert!(tracker.took_surrender());
-        assert!(!tracker.took_surrender());
-        assert_eq!(tracker.poll_timeout(), None);
     }
 
     #[test]

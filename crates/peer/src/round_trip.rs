@@ -3,8 +3,9 @@
 //! * **Owns:** the last measurement, and the clock that we tell the other side.
 //! * **In:** [`handle_dlrr`](RoundTrip::handle_dlrr) from who sends to us, and
 //!   [`handle_report`](RoundTrip::handle_report) from who receives of us.
-//! * **Out:** [`get`](RoundTrip::get), [`estimate`](RoundTrip::estimate); [`reference_time`](RoundTrip::reference_time), to be sent in an
-//!   extended report.
+//! * **Out:** [`get`](RoundTrip::get), [`estimate`](RoundTrip::estimate);
+//!   [`reference_time`](RoundTrip::reference_time), to be sent in an extended report.
+//! * **Invariant:** a measurement is below 10 s, and nonsense does not replace it.
 //! * **Spec:** RFC 3550 §6.4.1 (sender and receiver reports), RFC 3611 §4.4 and §4.5 (RRTR, DLRR), for
 //!   publishers that get no sender reports.
 
@@ -26,13 +27,13 @@ pub struct RoundTrip {
 }
 
 impl RoundTrip {
+    /// Assumed before the first measurement, as livekit-server does.
+    pub const ASSUMED: Duration = Duration::from_millis(70);
+
     /// Nothing is known yet.
     pub const fn new(now: Instant) -> Self {
         Self { origin: now, measured: None }
     }
-
-    /// Assumed before the first measurement, as livekit-server does.
-    pub const ASSUMED: Duration = Duration::from_millis(70);
 
     /// The last measurement, if there is one.
     pub const fn get(&self) -> Option<Duration> {

@@ -11,6 +11,7 @@ use crate::reports::push;
 impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
     pub(crate) fn receive_rtcp(&mut self, now: Instant, key: usize, buf: &[u8]) {
+        let mut asked = None;
         for packet in Packets::new(buf) {
             match packet {
                 Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
@@ -36,7 +37,7 @@ impl Shard {
                     }
                 }
                 Packet::Xr { sender, blocks } => {
-                    self.receive_extended_report(now, key, sender, blocks)
+                    asked = self.receive_extended_report(now, key, sender, blocks).or(asked);
                 }
                 // Not asked for, or for the estimator that does not exist yet.
                 Packet::TransportCc(_)
@@ -45,6 +46,11 @@ impl Shard {
                 | Packet::Bye { .. }
                 | Packet::Unknown { .. } => {}
             }
+        }
+        // However often a datagram asks.
+        if let (Some(report), Some(entry)) = (asked, self.peers.get_mut(key)) {
+            let ours = entry.rtcp_ssrc;
+            push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
         }
     }
 
@@ -81,35 +87,32 @@ impl Shard {
         }
     }
 
-    /// Round trips: a publisher's answers to our reference times, a subscriber's reference times
-    /// (RFC 3611 §4.4, §4.5), of which the last one is answered.
+    /// Round trips (RFC 3611 §4.4, §4.5): takes a publisher's answer to a reference time of ours; the answer
+    /// to one of a subscriber's is returned.
     fn receive_extended_report(
         &mut self,
         now: Instant,
         key: usize,
         sender: u32,
         blocks: XrBlocks<'_>,
-    ) {
-        let Some(entry) = self.peers.get_mut(key) else {
-            return;
-        };
-        let ours = entry.rtcp_ssrc;
-        let mut asked = None;
+    ) -> Option<DlrrReport> {
+        let entry = self.peers.get_mut(key)?;
+        let mut answer = None;
         for block in blocks {
             match block {
                 XrBlock::Dlrr(mut reports) => {
-                    if let Some(report) = reports.find(|report| report.ssrc == ours) {
+                    if let Some(report) = reports.find(|report| report.ssrc == entry.rtcp_ssrc) {
                         entry.round_trip.handle_dlrr(now, &report);
                     }
                 }
-                XrBlock::ReceiverReferenceTime { ntp } => asked = Some(ntp_mid32(ntp)),
+                XrBlock::ReceiverReferenceTime { ntp } => {
+                    let last_rr = ntp_mid32(ntp);
+                    answer = Some(DlrrReport { ssrc: sender, last_rr, delay: 0 });
+                }
                 XrBlock::Unknown { .. } => {}
             }
         }
-        if let Some(last_rr) = asked {
-            let report = DlrrReport { ssrc: sender, last_rr, delay: 0 };
-            push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
-        }
+        answer
     }
 
     fn receive_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32) {

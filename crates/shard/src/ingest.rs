@@ -73,28 +73,36 @@ impl Shard {
                 else {
                     return;
                 };
-                if let Some(original) = RtpView::parse(media).ok().map(|view| view.seq)
+                let original = RtpView::parse(media).ok().map(|view| view.seq);
+                // What comes too late to be kept is still missing.
+                if self.ingest(now, track, encoding, media)
+                    && let (Some(original), Some(entry)) = (original, self.peers.get_mut(key))
                     && let Some(StreamRole::Media { nack: Some(nack) }) =
                         media_stream(entry, track, encoding).map(|stream| &mut stream.role)
                 {
                     nack.handle_recovered(original);
                 }
-                self.ingest(now, track, encoding, media);
             }
         }
     }
 
-    /// Gives a media packet to its track, and queues it for those who get it.
-    pub(crate) fn ingest(&mut self, now: Instant, track: usize, encoding: u8, packet: &mut [u8]) {
+    /// Gives a media packet to its track, and queues it for those who get it; whether the track took it.
+    pub(crate) fn ingest(
+        &mut self,
+        now: Instant,
+        track: usize,
+        encoding: u8,
+        packet: &mut [u8],
+    ) -> bool {
         let (Some(entry), Ok(view)) = (self.tracks.get_mut(track), RtpView::parse(packet)) else {
-            return;
+            return false;
         };
         if view.payload.is_empty() {
-            return;
+            return false;
         }
         let Ingest::Accepted { wanted, first, codec } = entry.track.ingest(now, encoding, &view)
         else {
-            return;
+            return false;
         };
         self.counters.packets_in += 1;
         entry.quality.packets += 1;
@@ -107,7 +115,7 @@ impl Shard {
             self.queue_packet(now, track, (encoding, seq), completes);
         }
         let Some(entry) = self.tracks.get(track) else {
-            return;
+            return true;
         };
         let (id, kind) = (entry.id, |track| ParcelKind::Packet { track, encoding });
         for i in 0..entry.relays.len() {
@@ -119,6 +127,7 @@ impl Shard {
         if first {
             self.retarget(now, track);
         }
+        true
     }
 
     /// A packet of a track waits for those who get it; `completes` a frame.

@@ -158,15 +158,13 @@ impl Viewer {
             Received::Rtp(packet) => self.handle_rtp(now, &packet),
             Received::Rtcp(compound) => {
                 for packet in Packets::new(&compound) {
-                    match packet {
-                        Packet::SenderReport { ssrc, ntp, .. } => {
-                            self.report.sender_reports += 1;
-                            if ssrc == self.ssrcs.video {
-                                self.last_sr = Some((ntp_mid32(ntp), now));
-                            }
+                    if let Packet::SenderReport { ssrc, ntp, .. } = packet {
+                        self.report.sender_reports += 1;
+                        if ssrc == self.ssrcs.video {
+                            self.last_sr = Some((ntp_mid32(ntp), now));
                         }
-                        Packet::Xr { blocks, .. } => self.handle_xr(blocks),
-                        _ => {}
+                    } else if let Packet::Xr { blocks, .. } = packet {
+                        self.handle_xr(blocks);
                     }
                 }
             }
