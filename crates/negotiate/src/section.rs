@@ -93,6 +93,8 @@ pub(crate) fn rtp(
     push_transport(&mut media.attributes, mid, local, setup);
     media.attributes.push_flag("rtcp-mux");
     media.attributes.push_flag("rtcp-rsize");
+    // Subscribers measure round trips (RFC 3611 §5.1), and know when to ask for a packet again.
+    media.attributes.push("rtcp-xr", "rcvr-rtt=all");
     formats.iter().for_each(|format| push_format(&mut media, format));
     media
 }

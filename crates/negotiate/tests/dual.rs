@@ -28,6 +28,9 @@ fn the_first_offer_has_data_and_what_is_wanted_already() {
     assert_eq!(video.attributes.msid(), Some(("PA_a|TR_1", "TR_1")));
     assert_eq!(audio.formats, ["111", "63", "0", "8"]);
     assert_eq!(directions(&offer.sdp)[1..], [Direction::SendOnly; 2]);
+    for media in [video, audio] {
+        assert_eq!(media.attributes.value("rtcp-xr"), Some("rcvr-rtt=all"));
+    }
 
     let accepted = offerer.handle_answer(&accept(&offer.sdp)).unwrap();
     let [video, audio] = &*accepted.bound else { panic!("{accepted:?}") };

@@ -2,10 +2,12 @@
 //!
 //! * **Owns:** the last measurement, and the clock that we tell the other side.
 //! * **In:** [`handle_dlrr`](RoundTrip::handle_dlrr) from who sends to us, and
-//!   [`handle_report`](RoundTrip::handle_report) from who receives of us.
+//!   [`handle_report`](RoundTrip::handle_report) from who receives of us;
+//!   [`handle_reference_time`](RoundTrip::handle_reference_time) of the other side's own measurement.
 //! * **Out:** [`get`](RoundTrip::get), [`estimate`](RoundTrip::estimate);
 //!   [`reference_time`](RoundTrip::reference_time), to be sent in an extended report.
-//! * **Invariant:** a measurement is below 10 s, and nonsense does not replace it.
+//! * **Invariant:** a measurement is below 10 s, and nonsense does not replace it; the other side gets at
+//!   most four answers a second.
 //! * **Spec:** RFC 3550 §6.4.1 (sender and receiver reports), RFC 3611 §4.4 and §4.5 (RRTR, DLRR), for
 //!   publishers that get no sender reports.
 
@@ -16,6 +18,8 @@ use hearth_units::{ntp_mid32, ntp_ticks, rtt_from_report};
 
 /// Longer ones are nonsense, or of no use.
 const LONGEST: Duration = Duration::from_secs(10);
+/// More measures more often than a browser asks, for each stream of a second; less is a way to make us send.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(250);
 /// What our clock shows at the beginning: not 0, which stands for "no report yet".
 const START: u64 = 1 << 32;
 
@@ -24,6 +28,7 @@ const START: u64 = 1 << 32;
 pub struct RoundTrip {
     origin: Instant,
     measured: Option<Duration>,
+    answered: Option<Instant>,
 }
 
 impl RoundTrip {
@@ -32,7 +37,7 @@ impl RoundTrip {
 
     /// Nothing is known yet.
     pub const fn new(now: Instant) -> Self {
-        Self { origin: now, measured: None }
+        Self { origin: now, measured: None, answered: None }
     }
 
     /// The last measurement, if there is one.
@@ -59,6 +64,21 @@ impl RoundTrip {
     /// What somebody says of a stream of ours; `ntp` is now on the clock of its sender reports.
     pub fn handle_report(&mut self, ntp: u64, block: &ReportBlock) {
         self.take(rtt_from_report(ntp_mid32(ntp), block.last_sr, block.delay_since_last_sr));
+    }
+
+    /// The other side's reference time: what to answer it, if it is time for another answer. A browser asks
+    /// with each stream it receives, and takes one answer for all of them.
+    pub fn handle_reference_time(
+        &mut self,
+        now: Instant,
+        sender: u32,
+        ntp: u64,
+    ) -> Option<DlrrReport> {
+        if self.answered.is_some_and(|at| now.saturating_duration_since(at) < ANSWER_INTERVAL) {
+            return None;
+        }
+        self.answered = Some(now);
+        Some(DlrrReport { ssrc: sender, last_rr: ntp_mid32(ntp), delay: 0 })
     }
 
     fn take(&mut self, rtt: Option<Duration>) {
@@ -99,6 +119,17 @@ mod tests {
         }
         trip.handle_dlrr(at, &DlrrReport { ssrc: 1, last_rr: sent, delay: 20 << 16 });
         assert_eq!(trip.get(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn who_asks_all_the_time_is_answered_four_times_a_second() {
+        let t0 = test_epoch();
+        let mut trip = RoundTrip::new(t0);
+        let answers: Vec<_> = (0..1_000_u32)
+            .filter_map(|ms| Some((ms, trip.handle_reference_time(t0 + ms * MS, 7, 5 << 16)?)))
+            .collect();
+        let answer = DlrrReport { ssrc: 7, last_rr: 5, delay: 0 };
+        assert_eq!(answers, [0, 250, 500, 750].map(|ms| (ms, answer)));
     }
 
     #[test]

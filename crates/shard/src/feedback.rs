@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, XrBlock, XrBlocks};
-use hearth_units::ntp_mid32;
+use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, XrBlock, XrBlocks};
 
 use crate::Shard;
 use crate::reports::push;
@@ -11,7 +10,6 @@ use crate::reports::push;
 impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
     pub(crate) fn receive_rtcp(&mut self, now: Instant, key: usize, buf: &[u8]) {
-        let mut asked = None;
         for packet in Packets::new(buf) {
             match packet {
                 Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
@@ -37,7 +35,7 @@ impl Shard {
                     }
                 }
                 Packet::Xr { sender, blocks } => {
-                    asked = self.receive_extended_report(now, key, sender, blocks).or(asked);
+                    self.receive_extended_report(now, key, sender, blocks);
                 }
                 // Not asked for, or for the estimator that does not exist yet.
                 Packet::TransportCc(_)
@@ -46,11 +44,6 @@ impl Shard {
                 | Packet::Bye { .. }
                 | Packet::Unknown { .. } => {}
             }
-        }
-        // However often a datagram asks.
-        if let (Some(report), Some(entry)) = (asked, self.peers.get_mut(key)) {
-            let ours = entry.rtcp_ssrc;
-            push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
         }
     }
 
@@ -87,32 +80,34 @@ impl Shard {
         }
     }
 
-    /// Round trips (RFC 3611 §4.4, §4.5): takes a publisher's answer to a reference time of ours; the answer
-    /// to one of a subscriber's is returned.
+    /// Round trips (RFC 3611 §4.4, §4.5): a publisher's answer to a reference time of ours, or a subscriber's
+    /// reference time.
     fn receive_extended_report(
         &mut self,
         now: Instant,
         key: usize,
         sender: u32,
         blocks: XrBlocks<'_>,
-    ) -> Option<DlrrReport> {
-        let entry = self.peers.get_mut(key)?;
-        let mut answer = None;
+    ) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let ours = entry.rtcp_ssrc;
         for block in blocks {
             match block {
                 XrBlock::Dlrr(mut reports) => {
-                    if let Some(report) = reports.find(|report| report.ssrc == entry.rtcp_ssrc) {
+                    if let Some(report) = reports.find(|report| report.ssrc == ours) {
                         entry.round_trip.handle_dlrr(now, &report);
                     }
                 }
                 XrBlock::ReceiverReferenceTime { ntp } => {
-                    let last_rr = ntp_mid32(ntp);
-                    answer = Some(DlrrReport { ssrc: sender, last_rr, delay: 0 });
+                    if let Some(report) = entry.round_trip.handle_reference_time(now, sender, ntp) {
+                        push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
+                    }
                 }
                 XrBlock::Unknown { .. } => {}
             }
         }
-        answer
     }
 
     fn receive_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32) {
