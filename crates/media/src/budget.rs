@@ -1,11 +1,11 @@
 //! How much one subscription may be sent again.
 //!
-//! * **Owns:** what is left for this second.
+//! * **Owns:** how much was, in this window.
 //! * **In:** time, and how many packets were sent in all.
 //! * **Out:** [`Budget::allows`]; [`Budget::spend`] takes one packet out of it.
-//! * **Invariant:** a second has no more repetitions than packets were sent in the one before, but
-//!   [`LEAST`] at least and [`MOST`] at most: a way that is too narrow is not flooded by what it lost,
-//!   and few bytes of NACK do not make many of media.
+//! * **Invariant:** in a window of a second at most as many packets are sent again as were sent in it and
+//!   the one before, but [`LEAST`] at least and [`MOST`] at most: a way that is too narrow is not flooded
+//!   by what it lost, and few bytes of NACK do not make many of media.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +15,33 @@ const LEAST: u32 = 64;
 /// As many as are remembered of video.
 const MOST: u32 = 512;
 
-/// See the module documentation.
+/// See the module documentation. Counts of packets wrap.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    left: u32,
     began: Instant,
+    spent: u32,
+    /// Packets sent before this window, and before the one before it.
     sent: u32,
+    sent_before: u32,
 }
 
 impl Budget {
-    /// Begins with the most there is: the first second is when a key frame is lost.
+    /// Nothing was sent yet.
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { left: MOST, began: now, sent: 0 }
+        Self { began: now, spent: 0, sent: 0, sent_before: 0 }
     }
 
-    /// Whether a packet may be sent again; `sent` is how many were sent up to now, wrapping.
+    /// Whether a packet may be sent again; `sent` is how many were sent up to now.
     pub(crate) fn allows(&mut self, now: Instant, sent: u32) -> bool {
         if now.saturating_duration_since(self.began) >= WINDOW {
-            let left = sent.wrapping_sub(self.sent).clamp(LEAST, MOST);
-            *self = Self { left, began: now, sent };
+            *self = Self { began: now, spent: 0, sent, sent_before: self.sent };
         }
-        self.left > 0
+        self.spent < sent.wrapping_sub(self.sent_before).clamp(LEAST, MOST)
     }
 
     /// One packet was sent again.
     pub(crate) const fn spend(&mut self) {
-        self.left = self.left.saturating_sub(1);
+        self.spent = self.spent.saturating_add(1);
     }
 }
 
@@ -49,24 +50,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_has_as_many_repetitions_as_the_one_before_had_packets() {
+    fn as_much_is_sent_again_as_was_sent_lately() {
         #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
         let t0 = Instant::now();
-        let mut budget = Budget { sent: u32::MAX - 350, ..Budget::new(t0) };
         let mut sent = u32::MAX - 350;
-        for (second, more, granted) in [(0, 300, 512), (1, 100, 400), (2, 0, 64), (5, 2_000, 512)] {
+        let mut budget = Budget { sent, sent_before: sent, ..Budget::new(t0) };
+        // What is sent counts at once, and for one more second.
+        for (at, more, granted) in
+            [(0, 300, 300), (500, 100, 100), (1_000, 0, 400), (2_000, 0, 64), (3_000, 2_000, 512)]
+        {
+            let now = t0 + Duration::from_millis(at);
             sent = sent.wrapping_add(more);
-            let count = (0..900)
-                .filter(|ms| {
-                    let allowed =
-                        budget.allows(t0 + Duration::from_millis(second * 1_000 + ms), sent);
+            let count = (0..600)
+                .filter(|_| {
+                    let allowed = budget.allows(now, sent);
                     if allowed {
                         budget.spend();
                     }
                     allowed
                 })
                 .count();
-            assert_eq!(count, granted, "second {second}");
+            assert_eq!(count, granted, "after {at} ms");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame.
 //! * **livekit-server:** `DownTrack.WriteRTP` and `Forwarder.GetTranslationParams`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
 use hearth_plane::{DownTrackSpec, SendCodec, Wish};
@@ -230,18 +230,19 @@ impl DownTrack {
         Verdict::Forward(Written { header_len, len, index })
     }
 
-    /// Which packet of the track answers a NACK for `wire`; counts as an answer.
+    /// Which packet of the track answers a NACK for `wire`; counts as an answer. `rtt` is the round trip to
+    /// the subscriber.
     pub fn lookup(
         &mut self,
         now: Instant,
         wire: u16,
+        rtt: Duration,
         newest: impl Fn(u8) -> Option<ExtSeq>,
     ) -> Option<Resend> {
         if !self.budget.allows(now, self.packets) {
             return None;
         }
-        let (index, record) = self.history.retransmit(now, wire)?;
-        self.budget.spend();
+        let (index, record) = self.history.retransmit(now, wire, rtt)?;
         let encoding = record.keyidx_encoding >> 6;
         let seq = History::source_seq(newest(encoding)?, &record)?;
         Some(Resend { encoding, seq, index, record })
@@ -277,6 +278,7 @@ impl DownTrack {
             // One SRTP index must not seal two different packets.
             len = pad_unsealed(buf, len, resend.record.padding)?;
         }
+        self.budget.spend();
         Some(Written { header_len, len, index })
     }
 
@@ -489,7 +491,7 @@ mod tests {
         scene.down.retarget(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let newest = scene.seqs[0].unwrap(10);
-        let resend = scene.down.lookup(scene.now, first, |_| Some(newest)).unwrap();
+        let resend = scene.down.lookup(scene.now, first, Duration::ZERO, |_| Some(newest)).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
         let mut buf = [0; 1_500];
@@ -515,7 +517,10 @@ mod tests {
             assert_eq!((written.len, first.padding, first.payload), (117, 5, &[7; 100][..]));
             assert_eq!(scene.down.sent(), (1, 100), "padding is no payload");
 
-            let resend = scene.down.lookup(scene.now, first.seq, |_| Some(meta.seq)).unwrap();
+            let resend = scene
+                .down
+                .lookup(scene.now, first.seq, Duration::ZERO, |_| Some(meta.seq))
+                .unwrap();
             let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
             if is_same {
                 assert_eq!(again[..repeated.len], sent[..written.len]);
@@ -537,7 +542,8 @@ mod tests {
         let first = RtpView::parse(&buf[..written.len]).unwrap();
         assert_eq!(first.padding, 0);
 
-        let resend = scene.down.lookup(scene.now, first.seq, |_| Some(meta.seq)).unwrap();
+        let resend =
+            scene.down.lookup(scene.now, first.seq, Duration::ZERO, |_| Some(meta.seq)).unwrap();
         let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
         assert_eq!(again[..repeated.len], buf[..written.len], "nor is it there the second time");
     }

@@ -3,19 +3,19 @@
 //! * **Owns:** for each of the last packets: which packet of the source it was, and how it was
 //!   renumbered. The payload stays in the track's ring.
 //! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
-//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, [`MIN_SPACING`] apart, and under
-//!   no other number than its own: one SRTP index must not seal two different packets.
+//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, most of a round trip apart, and
+//!   under no other number than its own: one SRTP index must not seal two different packets.
 
 use std::time::{Duration, Instant};
 
 use hearth_units::{ExtSeq, MediaKind};
 
-/// As often as libwebrtc asks. livekit-server answers three, and where those are lost, the picture stands
-/// still until all ten have failed.
-const MAX_TRIES: u8 = 10;
-/// Less answers twice what was asked for twice in one turn, more refuses libwebrtc, which asks every 20 ms
-/// on a short way.
-const MIN_SPACING: Duration = Duration::from_millis(10);
+/// As often as libwebrtc asks, which is every 20 ms on a short way, and for a key frame only after 3 s. Fewer
+/// are used up in a disturbance that ends before; [`Budget`](crate::budget::Budget) is what bounds them.
+const MAX_TRIES: u8 = 100;
+/// Between two answers: three quarters of the round trip, but not less and not more than this. Less sends
+/// again what is still under way, more refuses who asks because the answer was lost.
+const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// How a sent packet was numbered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -83,8 +83,14 @@ impl History {
         }
     }
 
-    /// How packet `wire` was numbered, if it may be sent again at `now`; counts as a try.
-    pub(crate) fn retransmit(&mut self, now: Instant, wire: u16) -> Option<(u64, Record)> {
+    /// How packet `wire` was numbered, if it may be sent again at `now`; counts as a try. `rtt` is the round
+    /// trip to the subscriber.
+    pub(crate) fn retransmit(
+        &mut self,
+        now: Instant,
+        wire: u16,
+        rtt: Duration,
+    ) -> Option<(u64, Record)> {
         let behind = u64::from((self.newest as u16).wrapping_sub(wire));
         let index = self.newest.checked_sub(behind)?;
         if behind >= self.records.len() as u64 {
@@ -94,7 +100,8 @@ impl History {
         let slot = self.slot(index)?;
         let waited = now_ms.wrapping_sub(slot.sent_ms);
         let was_tried = slot.tries_left < MAX_TRIES;
-        if was_tried && u128::from(waited) < MIN_SPACING.as_millis() {
+        let spacing = (rtt / 4 * 3).clamp(SPACING.0, SPACING.1);
+        if was_tried && u128::from(waited) < spacing.as_millis() {
             return None;
         }
         slot.tries_left = slot.tries_left.checked_sub(1)?;
@@ -138,21 +145,39 @@ impl History {
 mod tests {
     use super::*;
 
+    const RTT: Duration = Duration::ZERO;
+
     #[test]
     fn a_record_is_sixteen_bytes() {
         assert_eq!(size_of::<Record>(), 16);
     }
 
     #[test]
-    fn a_packet_is_sent_again_ten_times_and_no_more() {
+    fn a_packet_is_sent_again_a_hundred_times_and_no_more() {
         #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
         let t0 = Instant::now();
         let mut history = History::new(t0, MediaKind::Audio);
         history.record(t0, 70_000, Record { source: 5, ..Record::default() });
-        let asked: Vec<bool> = (1..=12_u32)
-            .map(|i| history.retransmit(t0 + i * MIN_SPACING, 70_000_u64 as u16).is_some())
-            .collect();
-        assert_eq!(asked, [[true; 10].as_slice(), &[false; 2]].concat());
+        let answers = (1..=200_u32)
+            .filter(|i| history.retransmit(t0 + *i * SPACING.0, 70_000_u64 as u16, RTT).is_some())
+            .count();
+        assert_eq!(answers, 100);
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_sent_again() {
+        for (rtt, expect) in [(0, vec![0, 10, 20, 30]), (40, vec![0, 30]), (900, vec![0, 100])] {
+            #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
+            let t0 = Instant::now();
+            let mut history = History::new(t0, MediaKind::Audio);
+            history.record(t0, 7, Record::default());
+            let rtt = Duration::from_millis(rtt);
+            let answered: Vec<u64> = (0..)
+                .filter(|ms| history.retransmit(t0 + Duration::from_millis(*ms), 7, rtt).is_some())
+                .take(expect.len())
+                .collect();
+            assert_eq!(answered, expect, "{rtt:?}");
+        }
     }
 
     #[test]
@@ -164,7 +189,7 @@ mod tests {
             history.record(t0, index, Record::default());
         }
         let answered: Vec<u16> =
-            (99..=104).filter(|&wire| history.retransmit(t0, wire).is_some()).collect();
+            (99..=104).filter(|&wire| history.retransmit(t0, wire, RTT).is_some()).collect();
         assert_eq!(answered, [100, 101, 103]);
     }
 
@@ -176,10 +201,10 @@ mod tests {
         for index in [5_u64, 518, 6] {
             history.record(t0, index, Record { source: index as u32, ..Record::default() });
         }
-        let answer = history.retransmit(t0, 518).map(|(index, record)| (index, record.source));
+        let answer = history.retransmit(t0, 518, RTT).map(|(index, record)| (index, record.source));
         assert_eq!(answer, Some((518, 518)));
-        assert_eq!(history.retransmit(t0, 6), None);
+        assert_eq!(history.retransmit(t0, 6, RTT), None);
         history.record(t0, 7, Record { source: 7, ..Record::default() });
-        assert_eq!(history.retransmit(t0, 7).map(|(_, record)| record.source), Some(7));
+        assert_eq!(history.retransmit(t0, 7, RTT).map(|(_, record)| record.source), Some(7));
     }
 }

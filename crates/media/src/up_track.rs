@@ -187,6 +187,12 @@ impl UpTrack {
         }
     }
 
+    /// Whether somebody gets packets of an encoding, or will of one that has not begun.
+    pub fn is_watched(&self, encoding: u8) -> bool {
+        let enc = self.encodings.get(usize::from(encoding));
+        enc.is_some_and(|enc| matches!(enc.store, Store::Awaited(_) | Store::Watched(_)))
+    }
+
     /// Frees the room of encodings that nobody watches any more.
     pub fn release_unwatched(&mut self, now: Instant) {
         for enc in &mut self.encodings {

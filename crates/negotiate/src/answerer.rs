@@ -198,6 +198,9 @@ impl Answerer {
             return section::rejected(media);
         }
         let mut answer = section::rtp(kind, mid, local, "passive", &formats);
+        if section::has_round_trips(&media.attributes) {
+            section::push_round_trips(&mut answer.attributes);
+        }
         let agreed = agree(media);
         for ext in &agreed {
             let direction = ext.direction.map_or("", Direction::as_str);

@@ -214,6 +214,7 @@ impl Section {
 
     fn describe(&self, mid: &str, local: &LocalTransport) -> Media {
         let mut media = section::rtp(self.kind, mid, local, "actpass", &self.formats);
+        section::push_round_trips(&mut media.attributes);
         for (id, uri) in self.extensions() {
             media.attributes.push("extmap", format_args!("{id} {uri}"));
         }

@@ -8,6 +8,7 @@ use hearth_units::MediaKind;
 
 use crate::{LocalTransport, Sender, codecs::Format};
 
+const ROUND_TRIPS: &str = "rcvr-rtt=all";
 const RTP_PROTO: &str = "UDP/TLS/RTP/SAVPF";
 
 /// Largest message on a data channel that we take, in bytes; livekit-server's number.
@@ -93,10 +94,19 @@ pub(crate) fn rtp(
     push_transport(&mut media.attributes, mid, local, setup);
     media.attributes.push_flag("rtcp-mux");
     media.attributes.push_flag("rtcp-rsize");
-    // Subscribers measure round trips (RFC 3611 §5.1), and know when to ask for a packet again.
-    media.attributes.push("rtcp-xr", "rcvr-rtt=all");
     formats.iter().for_each(|format| push_format(&mut media, format));
     media
+}
+
+/// Lets the other side measure round trips though it only receives (RFC 3611 §5.1): it knows then when to
+/// ask for a packet again. An answer says so only if the offer did.
+pub(crate) fn push_round_trips(attributes: &mut Attributes) {
+    attributes.push("rtcp-xr", ROUND_TRIPS);
+}
+
+/// Whether a section of an offer has it.
+pub(crate) fn has_round_trips(attributes: &Attributes) -> bool {
+    attributes.values("rtcp-xr").flat_map(str::split_whitespace).any(|format| format == ROUND_TRIPS)
 }
 
 /// The refusal of a section, with its own words.

@@ -30,6 +30,22 @@ fn every_offer_is_answered_with_the_same_sections_and_bundle() {
 }
 
 #[test]
+fn round_trips_may_be_measured_where_the_offer_says_so() {
+    let mut seen = [0, 0];
+    for (name, offer) in goldens() {
+        let answer = single().handle_offer(&offer, &[], &local()).unwrap();
+        let (offer, answer) =
+            (Session::parse(&offer).unwrap(), Session::parse(&answer.sdp).unwrap());
+        for (offered, answered) in offer.media.iter().zip(&answer.media) {
+            let value = offered.attributes.value("rtcp-xr");
+            assert_eq!(answered.attributes.value("rtcp-xr"), value, "{name}");
+            seen[usize::from(value.is_some())] += 1;
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 10, "{seen:?}");
+}
+
+#[test]
 fn a_join_offer_takes_three_tracks_of_each_kind_and_asks_for_the_fourth() {
     for (name, offer) in goldens() {
         // Captures later than the join have sections of the client's own.

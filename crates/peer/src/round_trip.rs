@@ -20,6 +20,9 @@ use hearth_units::{ntp_mid32, ntp_ticks, rtt_from_report};
 const LONGEST: Duration = Duration::from_secs(10);
 /// More measures more often than a browser asks, for each stream of a second; less is a way to make us send.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(250);
+/// For so long reports do not replace an answer to our clock: some of a browser's reports, of which one may be
+/// lost.
+const CONFIRMED_FOR: Duration = Duration::from_secs(5);
 /// What our clock shows at the beginning: not 0, which stands for "no report yet".
 const START: u64 = 1 << 32;
 
@@ -28,6 +31,8 @@ const START: u64 = 1 << 32;
 pub struct RoundTrip {
     origin: Instant,
     measured: Option<Duration>,
+    /// The last answer to a reference time of ours.
+    confirmed: Option<Instant>,
     answered: Option<Instant>,
 }
 
@@ -37,7 +42,7 @@ impl RoundTrip {
 
     /// Nothing is known yet.
     pub const fn new(now: Instant) -> Self {
-        Self { origin: now, measured: None, answered: None }
+        Self { origin: now, measured: None, confirmed: None, answered: None }
     }
 
     /// The last measurement, if there is one.
@@ -57,13 +62,18 @@ impl RoundTrip {
 
     /// The answer to a [`reference_time`](Self::reference_time) of ours.
     pub fn handle_dlrr(&mut self, now: Instant, report: &DlrrReport) {
-        let now = ntp_mid32(self.reference_time(now));
-        self.take(rtt_from_report(now, report.last_rr, report.delay));
+        let ours = ntp_mid32(self.reference_time(now));
+        if self.take(rtt_from_report(ours, report.last_rr, report.delay)) {
+            self.confirmed = Some(now);
+        }
     }
 
-    /// What somebody says of a stream of ours; `ntp` is now on the clock of its sender reports.
-    pub fn handle_report(&mut self, ntp: u64, block: &ReportBlock) {
-        self.take(rtt_from_report(ntp_mid32(ntp), block.last_sr, block.delay_since_last_sr));
+    /// What somebody says of a stream of ours; `ntp` is now on the clock of its sender reports, which is the
+    /// publisher's, as far as we know it: answers to our own clock are better.
+    pub fn handle_report(&mut self, now: Instant, ntp: u64, block: &ReportBlock) {
+        if self.confirmed.is_none_or(|at| now.saturating_duration_since(at) >= CONFIRMED_FOR) {
+            self.take(rtt_from_report(ntp_mid32(ntp), block.last_sr, block.delay_since_last_sr));
+        }
     }
 
     /// The other side's reference time: what to answer it, if it is time for another answer. A browser asks
@@ -81,8 +91,10 @@ impl RoundTrip {
         Some(DlrrReport { ssrc: sender, last_rr: ntp_mid32(ntp), delay: 0 })
     }
 
-    fn take(&mut self, rtt: Option<Duration>) {
-        self.measured = rtt.filter(|rtt| *rtt < LONGEST).or(self.measured);
+    fn take(&mut self, rtt: Option<Duration>) -> bool {
+        let rtt = rtt.filter(|rtt| *rtt < LONGEST);
+        self.measured = rtt.or(self.measured);
+        rtt.is_some()
     }
 }
 
@@ -134,14 +146,22 @@ mod tests {
 
     #[test]
     fn a_receiver_report_measures_on_the_clock_of_the_sender_reports() {
-        let mut trip = RoundTrip::new(test_epoch());
+        let t0 = test_epoch();
+        let mut trip = RoundTrip::new(t0);
         let ntp = 0xe000_0001_0000_0000;
         let block = ReportBlock {
             last_sr: ntp_mid32(ntp),
             delay_since_last_sr: 1 << 16,
             ..ReportBlock::default()
         };
-        trip.handle_report(ntp + ntp_ticks(1_125 * MS), &block);
+        trip.handle_report(t0, ntp + ntp_ticks(1_125 * MS), &block);
         assert_eq!(trip.get(), Some(125 * MS));
+
+        let last_rr = ntp_mid32(trip.reference_time(t0));
+        trip.handle_dlrr(t0, &DlrrReport { ssrc: 1, last_rr, delay: 0 });
+        for (at, rtt) in [(0, 0), (4_999, 0), (5_000, 125)] {
+            trip.handle_report(t0 + at * MS, ntp + ntp_ticks(1_125 * MS), &block);
+            assert_eq!(trip.get(), Some(rtt * MS), "after {at} ms");
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Shard {
         if let Some((ntp, ..)) = entry.down.sender_report(now, clock_rate, &clocks)
             && let Some(peer) = self.peers.get_mut(key)
         {
-            peer.round_trip.handle_report(ntp, block);
+            peer.round_trip.handle_report(now, ntp, block);
         }
     }
 
@@ -130,7 +130,8 @@ impl Shard {
         else {
             return;
         };
-        let resend = entry.down.lookup(now, wire, |encoding| track.track.newest(encoding));
+        let rtt = peer.round_trip.estimate();
+        let resend = entry.down.lookup(now, wire, rtt, |encoding| track.track.newest(encoding));
         let Some((resend, to)) = resend.zip(peer.peer.remote_addr()) else {
             return;
         };

@@ -6,7 +6,7 @@ use hearth_plane::{Event, Level, PeerId, PeerReport, TrackReport};
 use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use hearth_units::Bitrate;
 
-use crate::entry::{PeerEntry, QualityWindow, StreamRole};
+use crate::entry::{PeerEntry, QualityWindow, StreamRole, TrackEntry};
 use crate::guard::Turn;
 use crate::{MAX_DATAGRAM, SendSlab, Shard};
 
@@ -20,8 +20,8 @@ const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(3);
 const SENDER_REPORT_RETRY: Duration = Duration::from_millis(40);
 /// livekit-server: speakers every 400 ms.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(400);
-/// Sequence numbers in one NACK packet.
-const MAX_NACKS: usize = 64;
+/// Sequence numbers in one NACK packet: all that a tracker has, in 4 bytes each at worst.
+const MAX_NACKS: usize = 256;
 /// Report blocks in one receiver report (RFC 3550 §6.4.2: 5-bit count).
 const MAX_BLOCKS: usize = 31;
 /// Bytes that sealing RTCP adds: tag 16, index 4.
@@ -95,8 +95,8 @@ impl Shard {
             };
             let mut seqs = [0; MAX_NACKS];
             let missing = nack.poll(now, rtt, &mut seqs);
-            if nack.took_surrender()
-                && let Some(slot) = lost_for_good.get_mut(count)
+            if let Some(slot) = lost_for_good.get_mut(count)
+                && nack.took_surrender()
             {
                 *slot = Some((track, encoding));
                 count += 1;
@@ -107,7 +107,12 @@ impl Shard {
             }
         }
         for (track, encoding) in lost_for_good.into_iter().flatten() {
-            self.request_keyframe(now, track, encoding);
+            let entry = self.tracks.get(track);
+            let is_watched =
+                |entry: &TrackEntry| !entry.relays.is_empty() || entry.track.is_watched(encoding);
+            if entry.is_some_and(is_watched) {
+                self.request_keyframe(now, track, encoding);
+            }
         }
     }
 
