@@ -3,7 +3,7 @@
 //! * **Owns:** for each encoding, when it was last heard of, at what pace its frames come, and whether it
 //!   has to prove itself.
 //! * **In:** [`Activity::handle_packet`], in order of arrival.
-//! * **Out:** [`Activity::live`].
+//! * **Out:** [`Activity::live`], [`Activity::is_heard`].
 //! * **Invariant:** an encoding is off as soon as a lower one goes on without it, so that its viewers do
 //!   not wait for it: a browser short of bandwidth leaves out the highest. While nothing at all comes,
 //!   none is, for a while: then the way is disturbed. One that pauses again and again is let back
@@ -97,13 +97,17 @@ impl Encoding {
                 Some(Heard { last: now, timestamp, frame_began: now, pace, live_from: now });
             return true;
         };
-        let paused = is_silent(now, &heard) || self.is_left_out(now, &heard);
-        let live_from = self.live_from(now, &heard);
+        let (left_out, silent) = (self.is_left_out(now, &heard), is_silent(now, &heard));
+        let live_from = match (left_out, silent) {
+            (true, _) => now + self.next_probation(now, &heard),
+            (false, true) => now,
+            (false, false) => heard.live_from,
+        };
         let begins_frame = timestamp != heard.timestamp;
         let frame_began = if begins_frame { now } else { heard.frame_began };
         let took = frame_began.saturating_duration_since(heard.frame_began);
         let pace = match heard.pace {
-            pace if paused || !begins_frame => pace,
+            pace if left_out || silent || !begins_frame => pace,
             Duration::ZERO => took,
             pace => (pace * 7 + took) / 8,
         };
@@ -112,11 +116,8 @@ impl Encoding {
         begins_frame
     }
 
-    /// From when on a packet that arrives now makes it live; a pause may have ended.
-    fn live_from(&mut self, now: Instant, heard: &Heard) -> Instant {
-        if !self.is_left_out(now, heard) {
-            return if is_silent(now, heard) { now } else { heard.live_from };
-        }
+    /// How long it has to be steady now that it was left out and comes again.
+    fn next_probation(&mut self, now: Instant, heard: &Heard) -> Duration {
         let relapsed = heard.last.saturating_duration_since(heard.live_from) < RELAPSE;
         let decided = now.saturating_duration_since(heard.last) >= DECIDED;
         self.probation = match (relapsed, decided) {
@@ -124,7 +125,7 @@ impl Encoding {
             (false, true) => Duration::ZERO,
             (false, false) => PROBATION.0,
         };
-        now + self.probation
+        self.probation
     }
 
     fn is_live(&self, now: Instant) -> bool {
@@ -135,10 +136,10 @@ impl Encoding {
 
     /// A lower encoding goes on without it.
     fn is_left_out(&self, now: Instant, heard: &Heard) -> bool {
-        let patience = (heard.pace * FRAMES_LEFT_OUT).max(LEFT_OUT);
+        let patience = || (heard.pace * FRAMES_LEFT_OUT).max(LEFT_OUT);
         self.left_out.iter().any(|frames| *frames >= FRAMES_LEFT_OUT)
             && !heard.pace.is_zero()
-            && now.saturating_duration_since(heard.last) >= patience
+            && now.saturating_duration_since(heard.last) >= patience()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One subscriber's copy of one track: which packets it gets, and under which numbers.
 //!
-//! * **Owns:** wish, target, current encoding, and all renumbering. One shard thread owns it.
+//! * **Owns:** all renumbering, and what may be sent again; [`Aim`] says of which encoding. One shard thread
+//!   owns it.
 //! * **In:** [`set_wish`](DownTrack::set_wish), [`retarget`](DownTrack::retarget) (which encodings
 //!   are alive), [`forward`](DownTrack::forward) (one packet of the track).
 //! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
@@ -14,6 +15,7 @@ use hearth_plane::{DownTrackSpec, SendCodec, Wish};
 use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
+use crate::aim::Aim;
 use crate::budget::Budget;
 use crate::history::{History, Record};
 use crate::rewriter::Rewriter;
@@ -38,10 +40,7 @@ pub struct DownTrack {
     ssrc: u32,
     extensions: ExtensionIds,
     conversion: Option<Conversion>,
-    wish: Wish,
-    kind: MediaKind,
-    target: Option<u8>,
-    current: Option<u8>,
+    aim: Aim,
     packets: u32,
     octets: u32,
     /// The wire number of the first packet; below 2^15 so that the rollover counter starts at 0.
@@ -70,10 +69,7 @@ impl DownTrack {
             ssrc: spec.ssrc,
             extensions: spec.extensions,
             conversion: None,
-            wish: Wish { enabled: true, max_encoding: 2, max_temporal: 7 },
-            kind,
-            target: None,
-            current: None,
+            aim: Aim::new(kind),
             packets: 0,
             octets: 0,
             first_seq: 1 + (seed & 0x7ffe),
@@ -109,44 +105,33 @@ impl DownTrack {
 
     /// Replaces the wish; disabling takes effect at once.
     pub fn set_wish(&mut self, wish: Wish) {
-        self.wish = wish;
-        if !wish.enabled {
-            self.target = None;
-            self.current = None;
-        }
+        self.aim.set_wish(wish);
     }
 
-    /// Chooses the target among the encodings that are alive (bit i of `live`): the best that is
-    /// wanted, else the lowest there is. Returns the encoding a key frame is needed of.
+    /// Aims at the best encoding that is wanted of those alive (bit i of `live`), else at the lowest. Returns
+    /// the encoding a key frame is needed of.
     pub fn retarget(&mut self, live: u8) -> Option<u8> {
-        if !self.wish.enabled {
-            return None;
-        }
-        let wanted = (0..=self.wish.max_encoding.min(7)).rev().find(|i| live & (1 << i) != 0);
-        let lowest = (live != 0).then(|| live.trailing_zeros() as u8);
-        self.target = wanted.or(lowest).or(self.target);
-        self.awaited_keyframe()
+        self.aim.retarget(live)
     }
 
     /// The encoding it cannot continue, or not improve, without a key frame of.
     pub fn awaited_keyframe(&self) -> Option<u8> {
-        self.target.filter(|_| self.kind == MediaKind::Video && self.current != self.target)
+        self.aim.awaited_keyframe()
     }
 
     /// The encoding being sent.
     pub fn current(&self) -> Option<u8> {
-        self.current
+        self.aim.current()
     }
 
     /// The encodings whose packets it may get, now or from a key frame on: bit i for encoding i.
     pub fn watched(&self) -> u8 {
-        let may_get = |i: &u8| self.current == Some(*i) || self.accepts(*i);
-        (0..8).filter(|i| self.wish.enabled && may_get(i)).fold(0, |bits, i| bits | (1 << i))
+        self.aim.watched()
     }
 
     /// Nothing is sent because the subscriber wants nothing.
     pub fn is_idle(&self) -> bool {
-        !self.wish.enabled
+        !self.aim.wish().enabled
     }
 
     /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
@@ -167,22 +152,22 @@ impl DownTrack {
         padding: impl FnOnce(usize) -> u8,
     ) -> Verdict {
         let meta = pkt.meta;
-        if !self.wish.enabled {
+        if !self.aim.wish().enabled {
             return Verdict::Drop(Paused);
         }
         let Some((codec, payload)) = self.convert(meta.codec, pkt.payload) else {
             return Verdict::Drop(OtherCodec);
         };
-        if self.current != Some(meta.encoding) {
-            if !self.accepts(meta.encoding) {
+        if self.aim.current() != Some(meta.encoding) {
+            if !self.aim.accepts(meta.encoding) {
                 return Verdict::Drop(OtherEncoding);
             }
-            if !meta.info.keyframe || meta.info.temporal > self.wish.max_temporal {
+            if !meta.info.keyframe || meta.info.temporal > self.aim.wish().max_temporal {
                 return Verdict::Drop(AwaitKeyframe);
             }
             self.switch_to(now, pkt, clocks);
         }
-        if meta.info.temporal > self.wish.max_temporal {
+        if meta.info.temporal > self.aim.wish().max_temporal {
             self.rewriter.skip(meta.seq);
             if let Some((input, modulus)) = vp8_numbers(pkt) {
                 self.vp8.skip(input.picture_id, modulus);
@@ -290,7 +275,7 @@ impl DownTrack {
         clock_rate: u32,
         clocks: &[Option<SourceClock>; 3],
     ) -> Option<(u64, u32, u32, u32)> {
-        let encoding = self.current?;
+        let encoding = self.aim.current()?;
         let clock = (*clocks.get(usize::from(encoding))?)?;
         let elapsed = now.saturating_duration_since(clock.at);
         let ntp = clock.ntp.wrapping_add(ntp_ticks(elapsed));
@@ -302,18 +287,6 @@ impl DownTrack {
     /// Packets and payload bytes sent so far, wrapping.
     pub fn sent(&self) -> (u32, u32) {
         (self.packets, self.octets)
-    }
-
-    /// Whether `encoding` may be switched to: a step from the current one towards the target.
-    fn accepts(&self, encoding: u8) -> bool {
-        let Some(target) = self.target else {
-            return self.kind == MediaKind::Audio || encoding <= self.wish.max_encoding;
-        };
-        match self.current {
-            None => encoding <= target || self.kind == MediaKind::Audio,
-            Some(current) if target > current => current < encoding && encoding <= target,
-            Some(current) => target <= encoding && encoding < current,
-        }
     }
 
     fn switch_to(&mut self, now: Instant, pkt: &UpPacket<'_>, clocks: &[Option<SourceClock>; 3]) {
@@ -329,7 +302,7 @@ impl DownTrack {
         if let Some((first, modulus)) = vp8_numbers(pkt) {
             self.vp8.switch_to(first, modulus);
         }
-        self.current = Some(meta.encoding);
+        self.aim.switch_to(meta.encoding);
     }
 
     /// How the subscriber gets `from`: as it is, or the Opus inside RED.
@@ -500,6 +473,22 @@ mod tests {
         assert_eq!((view.ssrc, view.payload_type), (2, 97));
         assert_eq!(view.payload[..2], first.to_be_bytes());
         assert_eq!(view.payload[2..], [7; 100]);
+    }
+
+    #[test]
+    fn a_packet_asked_for_all_the_time_is_repeated_within_the_budget() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        let meta = scene.meta(0, 10, true);
+        let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+        let (start, mut buf) = (scene.now, [0; 1_500]);
+        let repeated = (0..90).filter(|i| {
+            let now = start + *i * Duration::from_millis(10);
+            let resend = scene.down.lookup(now, first, Duration::ZERO, |_| Some(meta.seq));
+            resend.is_some_and(|resend| scene.down.retransmit(&resend, &pkt, &mut buf).is_some())
+        });
+        assert_eq!(repeated.count(), 64);
     }
 
     #[test]

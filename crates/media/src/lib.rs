@@ -1,6 +1,7 @@
 //! The SFU core: what is forwarded to whom, in which layer, under which numbers.
 
 mod activity;
+mod aim;
 mod budget;
 mod down_track;
 mod history;

@@ -161,6 +161,41 @@ fn round_trips_are_measured_of_those_who_only_send_and_for_those_who_only_receiv
 }
 
 #[test]
+fn on_a_short_way_what_a_publisher_lost_is_asked_for_soon_again() {
+    let short = LinkConfig { delay: Duration::from_millis(1), ..CLEAN };
+    for seed in 1..=3 {
+        let mut world = World::call(seed, &[0], short);
+        world.run_for(3 * SECOND);
+        world.nodes[0].up.set_config(LinkConfig { loss: 0.1, ..short });
+        world.nodes[0].down.set_config(LinkConfig { loss: 0.1, ..short });
+        world.run_for(30 * SECOND);
+        assert!(world.publisher().retransmitted > 100, "seed {seed}: nothing was lost");
+        let report = world.report(1);
+        // 0.65 s with the 70 ms that are assumed of whoever is not measured.
+        assert!(report.longest_freeze < SECOND * 3 / 10, "seed {seed}: {report:?}");
+    }
+}
+
+#[test]
+fn what_is_lost_for_good_costs_a_key_frame_only_of_what_is_watched() {
+    let mut world = World::call(1, &[0], CLEAN);
+    world.wish(1, true, 0);
+    world.run_for(3 * SECOND);
+    let before = world.publisher().plis;
+    world.nodes[0].up.set_config(LinkConfig { loss: 1.0, ..CLEAN });
+    world.run_for(SECOND / 10);
+    // Nor do the requests arrive.
+    world.nodes[0].up.set_config(CLEAN);
+    world.nodes[0].down.set_config(LinkConfig { loss: 1.0, ..CLEAN });
+    world.run_for(SECOND * 11 / 10);
+    world.nodes[0].down.set_config(CLEAN);
+    world.run_for(SECOND);
+    let plis = world.publisher().plis;
+    assert!(plis[0] > before[0], "{before:?}, {plis:?}");
+    assert_eq!(plis[1..], before[1..]);
+}
+
+#[test]
 fn an_encoding_that_pauses_every_few_seconds_is_left_and_taken_up_again_once_each_time() {
     let mut world = World::call(1, &[0, 0], CLEAN);
     world.run_for(8 * SECOND);
