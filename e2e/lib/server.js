@@ -1,10 +1,14 @@
-// The program under test: `hearth --dev` on free ports.
+// The program under test, on free ports: on this machine with `--dev`, or as an operator runs it, from a configuration file.
 
 import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { ended, start, stop } from './children.js';
 import { eventually } from './eventually.js';
+import { HostWithTwoAddresses } from './namespace.js';
 import { freeTcpPort, freeUdpPort } from './ports.js';
 
 const BUILT = fileURLToPath(new URL('../../target/release/hearth', import.meta.url));
@@ -16,6 +20,12 @@ export const HEARTH = process.env.HEARTH_BIN ?? BUILT;
 export const API_KEY = 'devkey';
 export const API_SECRET = 'secret';
 
+/** The keys of a configuration file. */
+const FILE_KEYS = { apiKey: 'APIendtoend', apiSecret: 'a secret of more than thirty-two characters' };
+
+/** With `HEARTH_E2E_HOST=two-addresses` all servers run on a host of their own (namespace.js), from a configuration file. */
+const ON_A_HOST = process.env.HEARTH_E2E_HOST === 'two-addresses';
+
 /** A running server. */
 export class Server {
   /** What it wrote, both streams. */
@@ -24,31 +34,15 @@ export class Server {
   /**
    * Starts it and waits until it answers. `config` is YAML that is put behind the ports. With a
    * `roomShare` of 1 every room spans the media threads, so that its packets cross between them; null
-   * leaves it to the server.
+   * leaves it to the server. With a `nodeIp` it runs without `--dev`, listens on all addresses and names this one to clients; with `ownHost` it
+   * does so on a host with two addresses, the second of which it names.
    */
-  static async start({ config = '', roomShare = 1 } = {}) {
+  static async start({ config = '', roomShare = 1, nodeIp = null, ownHost = ON_A_HOST } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
-    const [port, udpPort] = [await freeTcpPort(), await freeUdpPort()];
-    const spread = roomShare === null ? [] : ['--room-share', String(roomShare)];
-    const args = ['--dev', '--bind', '127.0.0.1', ...spread, '--config-body'];
-    const body = `port: ${port}\nrtc:\n  udp_port: ${udpPort}\n${config}`;
-    const server = new Server(port, udpPort);
-    server.child = start(HEARTH, [...args, body], {
-      env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' },
-    });
-    for (const stream of [server.child.stdout, server.child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text) => {
-        server.log += text;
-      });
-    }
-    server.child.on('error', (error) => {
-      server.log += `could not start: ${error.message}\n`;
-    });
+    const host = ownHost ? HostWithTwoAddresses.open() : null;
+    const server = new Server(await freeTcpPort(), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
     try {
-      await eventually(() => server.healthy(), {
-        what: 'the server answering OK',
-        hopeless: () => (ended(server.child) ? `it ended; it wrote:\n${server.log}` : null),
-      });
+      await server.#start(config, roomShare);
     } catch (error) {
       await server.stop();
       throw error;
@@ -56,11 +50,45 @@ export class Server {
     return server;
   }
 
-  constructor(port, udpPort) {
-    this.port = port;
-    this.udpPort = udpPort;
-    this.http = `http://127.0.0.1:${port}`;
-    this.ws = `ws://127.0.0.1:${port}`;
+  /** `nodeIp` is null with `--dev`. */
+  constructor(port, udpPort, host, nodeIp) {
+    const address = host?.address ?? '127.0.0.1';
+    Object.assign(this, { port, udpPort, host, nodeIp });
+    this.keys = nodeIp ? FILE_KEYS : { apiKey: API_KEY, apiSecret: API_SECRET };
+    this.http = `http://${address}:${port}`;
+    this.ws = `ws://${address}:${port}`;
+  }
+
+  async #start(config, roomShare) {
+    const spread = roomShare === null ? [] : ['--room-share', String(roomShare)];
+    const args = [...(this.nodeIp ? await this.#fromFile(config) : this.#dev(config)), ...spread];
+    const [command, ...rest] = this.host?.inside([HEARTH, ...args]) ?? [HEARTH, ...args];
+    this.child = start(command, rest, { env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' } });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        this.log += text;
+      });
+    }
+    this.child.on('error', (error) => {
+      this.log += `could not start: ${error.message}\n`;
+    });
+    await eventually(() => this.healthy(), {
+      what: 'the server answering OK',
+      hopeless: () => (ended(this.child) ? `it ended; it wrote:\n${this.log}` : null),
+    });
+  }
+
+  #dev(config) {
+    return ['--dev', '--bind', '127.0.0.1', '--config-body', `port: ${this.port}\nrtc:\n  udp_port: ${this.udpPort}\n${config}`];
+  }
+
+  async #fromFile(config) {
+    this.folder = await mkdtemp(join(tmpdir(), 'hearth-e2e-config-'));
+    const path = join(this.folder, 'hearth.yaml');
+    const { apiKey, apiSecret } = this.keys;
+    const lines = [`port: ${this.port}`, 'rtc:', `  udp_port: ${this.udpPort}`, `  node_ip: ${this.nodeIp}`, 'keys:', `  ${apiKey}: ${apiSecret}`];
+    await writeFile(path, `${lines.join('\n')}\n${config}`, { mode: 0o600 });
+    return ['--config', path];
   }
 
   /** Whether the health check answers. */
@@ -70,8 +98,11 @@ export class Server {
   }
 
   /** Ends it; false if it had to be killed. */
-  stop() {
-    return stop(this.child);
+  async stop() {
+    const obeyed = this.child ? await stop(this.child) : true;
+    this.host?.close();
+    if (this.folder) await rm(this.folder, { recursive: true, force: true });
+    return obeyed;
   }
 
   /** Panics and errors it wrote about. A run that leaves any has found a bug. */

@@ -107,7 +107,7 @@ class Scene {
 
   async #joined(person, { options, connect, grant }) {
     this.#people.push(person);
-    const access = await token(person.identity, this.room, grant);
+    const access = await token(person.identity, this.room, grant, this.server.keys);
     person.joined = await person.call('join', { url: this.server.ws, token: access, options, connect });
     return person;
   }

@@ -13,5 +13,5 @@ export function token(identity, room, grant = {}, keys = { apiKey: API_KEY, apiS
 
 /** The server API as an operator's program calls it. */
 export function roomService(server) {
-  return new RoomServiceClient(server.http, API_KEY, API_SECRET);
+  return new RoomServiceClient(server.http, server.keys.apiKey, server.keys.apiSecret);
 }

@@ -4,7 +4,6 @@ import { basename } from 'node:path';
 
 import { ended, start, stop } from './children.js';
 import { eventually } from './eventually.js';
-import { API_KEY, API_SECRET } from './server.js';
 
 /** A running program. */
 export class Tool {
@@ -13,7 +12,8 @@ export class Tool {
 
   constructor(program, server, args) {
     this.name = basename(program);
-    const access = { LIVEKIT_URL: server.ws, LIVEKIT_API_KEY: API_KEY, LIVEKIT_API_SECRET: API_SECRET };
+    const { apiKey, apiSecret } = server.keys;
+    const access = { LIVEKIT_URL: server.ws, LIVEKIT_API_KEY: apiKey, LIVEKIT_API_SECRET: apiSecret };
     this.child = start(program, args, { env: { ...process.env, ...access, NO_COLOR: '1' } });
     this.child.stdin.end();
     for (const stream of [this.child.stdout, this.child.stderr]) {

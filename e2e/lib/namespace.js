@@ -1,0 +1,102 @@
+// A host with several addresses: a network namespace of Linux that a pair of virtual Ethernet devices joins to this machine, where the
+// clients are. It needs root and `ip`.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+const PREFIX = 'hearth-';
+const open = new Set();
+
+process.on('exit', () => {
+  for (const host of open) host.close();
+});
+
+/** Why there can be no such host; false if there can. */
+export const WITHOUT_NAMESPACES = obstacle();
+
+/**
+ * A host that sends from `address` where nothing says otherwise, and has `other` too; both also with IPv6. `nodeIp` is the pair that it
+ * tells clients to use.
+ */
+export class HostWithTwoAddresses {
+  static #made = 0;
+
+  static open() {
+    removeLeftovers();
+    HostWithTwoAddresses.#made += 1;
+    const host = new HostWithTwoAddresses(`${PREFIX}${process.pid}-${HostWithTwoAddresses.#made}`);
+    try {
+      host.#connect();
+    } catch (error) {
+      host.close();
+      throw error;
+    }
+    return host;
+  }
+
+  constructor(name) {
+    this.name = name;
+    const number = process.pid % 250;
+    const [v4, v6] = [`10.83.${number}`, `fd83:${number}:`];
+    Object.assign(this, { client: `${v4}.1`, address: `${v4}.2`, other: `${v4}.3` });
+    Object.assign(this, { client6: `${v6}:1`, address6: `${v6}:2`, other6: `${v6}:3` });
+    this.nodeIp = `${this.other},${this.other6}`;
+    open.add(this);
+  }
+
+  #connect() {
+    const [here, there] = [`hearth${process.pid}`, 'eth0'];
+    ip('netns', 'add', this.name);
+    ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', this.name);
+    const inside = (...args) => ip('-n', this.name, ...args);
+    const addresses = [[ip, here, this.client, this.client6], [inside, there, this.address, this.address6], [inside, there, this.other, this.other6]];
+    for (const [run, device, v4, v6] of addresses) {
+      run('address', 'add', `${v4}/24`, 'dev', device);
+      // Without duplicate address detection, which takes a second or more.
+      run('address', 'add', `${v6}/64`, 'dev', device, 'nodad');
+      run('link', 'set', device, 'up');
+    }
+    inside('link', 'set', 'lo', 'up');
+    // A browser may send from another address of this machine.
+    inside('route', 'add', 'default', 'via', this.client);
+  }
+
+  /** A command line that runs another one on this host. */
+  inside(command) {
+    return ['ip', 'netns', 'exec', this.name, ...command];
+  }
+
+  /** Its end of the pair goes with it, and so does the other. */
+  close() {
+    if (!open.delete(this)) return;
+    try {
+      ip('netns', 'delete', this.name);
+    } catch {
+      // It was never made.
+    }
+  }
+}
+
+function obstacle() {
+  if (!existsSync('/proc/net/if_inet6')) return 'this machine has no IPv6';
+  const probe = `${PREFIX}${process.pid}-probe`;
+  try {
+    ip('netns', 'add', probe);
+    ip('netns', 'delete', probe);
+    return false;
+  } catch (error) {
+    return error.code === 'ENOENT' ? 'there is no program `ip`' : `no network namespace can be made: ${error.stderr.trim()}`;
+  }
+}
+
+/** Namespaces of test runs that were killed. */
+function removeLeftovers() {
+  for (const name of ip('netns', 'list').split('\n').map((line) => line.split(' ')[0])) {
+    const pid = name.startsWith(PREFIX) && name.slice(PREFIX.length).split('-')[0];
+    if (pid && !existsSync(`/proc/${pid}`)) ip('netns', 'delete', name);
+  }
+}
+
+function ip(...args) {
+  return execFileSync('ip', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
