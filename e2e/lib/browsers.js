@@ -1,4 +1,8 @@
 // Two browser engines behind one small interface: `openPage(url)` gives a page with `evaluate` and `close`.
+//
+// Two drivers, because each lacks one engine as distributions package it: Playwright drives only a Firefox that it has patched and
+// downloads itself, Puppeteer drives a released Firefox (by WebDriver BiDi). Chromium is Playwright's, whose pages wait and emulate
+// more than Puppeteer's (the demo page's tests use both).
 
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';

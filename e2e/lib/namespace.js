@@ -49,13 +49,14 @@ export class HostWithTwoAddresses {
     ip('netns', 'add', this.name);
     ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', this.name);
     const inside = (...args) => ip('-n', this.name, ...args);
-    const addresses = [[ip, here, this.client, this.client6], [inside, there, this.address, this.address6], [inside, there, this.other, this.other6]];
-    for (const [run, device, v4, v6] of addresses) {
-      run('address', 'add', `${v4}/24`, 'dev', device);
-      // Without duplicate address detection, which takes a second or more.
-      run('address', 'add', `${v6}/64`, 'dev', device, 'nodad');
-      run('link', 'set', device, 'up');
-    }
+    // Of equal addresses Linux sends from the first of IPv4, and from the last of IPv6 that was added.
+    for (const v4 of [this.address, this.other]) inside('address', 'add', `${v4}/24`, 'dev', there);
+    // Without duplicate address detection, which takes a second or more.
+    for (const v6 of [this.other6, this.address6]) inside('address', 'add', `${v6}/64`, 'dev', there, 'nodad');
+    ip('address', 'add', `${this.client}/24`, 'dev', here);
+    ip('address', 'add', `${this.client6}/64`, 'dev', here, 'nodad');
+    ip('link', 'set', here, 'up');
+    inside('link', 'set', there, 'up');
     inside('link', 'set', 'lo', 'up');
     // A browser may send from another address of this machine.
     inside('route', 'add', 'default', 'via', this.client);

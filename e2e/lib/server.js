@@ -97,9 +97,9 @@ export class Server {
     return answer.ok && (await answer.text()) === 'OK';
   }
 
-  /** Ends it; false if it had to be killed. */
+  /** Ends it; false if it had ended before or had to be killed. */
   async stop() {
-    const obeyed = this.child ? await stop(this.child) : true;
+    const obeyed = Boolean(this.child) && !ended(this.child) && (await stop(this.child));
     this.host?.close();
     if (this.folder) await rm(this.folder, { recursive: true, force: true });
     return obeyed;

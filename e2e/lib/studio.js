@@ -42,7 +42,7 @@ class Studio {
     if (!server) return;
     const obeyed = await server.stop();
     assert.deepEqual(server.complaints(), [], 'the server wrote errors');
-    assert.ok(obeyed, 'the server ended when it was asked to');
+    assert.ok(obeyed, 'the server ran until it was asked to end, and ended then');
   }
 
   /** A browser that all tests of the suite share; each page has a context of its own. */
