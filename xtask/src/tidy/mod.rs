@@ -5,14 +5,16 @@
 use crate::say;
 use crate::tree::Tree;
 
+mod allow;
 mod layers;
 mod map;
 mod sources;
+mod types;
 mod words;
 
 /// Every group of rules.
 const CHECKS: &[fn(&Tree) -> Vec<String>] =
-    &[layers::check, map::check, sources::check, words::check];
+    &[layers::check, map::check, sources::check, types::check, words::check];
 
 /// Prints every finding; an error if there was one.
 pub(crate) fn run() -> Result<(), String> {
