@@ -33,24 +33,11 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// A tool that is run where it is installed, and is never needed to pass.
-const DENY: Step = Step {
-    name: "dependencies",
-    args: &["deny", "--all-features", "check", "bans", "licenses", "sources"],
-    env: None,
-};
-
 /// Runs tidy, then every step; stops at the first that fails and names it.
 pub(crate) fn run() -> Result<(), String> {
     say("== tidy");
     tidy::run()?;
-    STEPS.iter().try_for_each(step)?;
-    if installed("deny") {
-        step(&DENY)?;
-    } else {
-        say("== dependencies: cargo-deny is not installed, not checked");
-    }
-    Ok(())
+    STEPS.iter().try_for_each(step)
 }
 
 fn step(step: &Step) -> Result<(), String> {
@@ -62,11 +49,6 @@ fn step(step: &Step) -> Result<(), String> {
         Ok(_) => Err(format!("== {} failed", step.name)),
         Err(error) => Err(format!("== {} could not start: {error}", step.name)),
     }
-}
-
-fn installed(subcommand: &str) -> bool {
-    let asked = cargo().args([subcommand, "--version"]).output();
-    asked.is_ok_and(|output| output.status.success())
 }
 
 fn cargo() -> Command {

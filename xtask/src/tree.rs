@@ -13,6 +13,17 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Names of its normal and build dependencies, as in its manifest.
     pub(crate) dependencies: Vec<String>,
+    /// Dependencies, also those of tests, that any version would satisfy.
+    pub(crate) unversioned: Vec<String>,
+}
+
+/// One library of others, as far as we build it.
+#[derive(Debug, Clone)]
+pub(crate) struct Library {
+    /// As in its manifest.
+    pub(crate) name: String,
+    /// An SPDX expression; empty if its manifest says none.
+    pub(crate) licence: String,
 }
 
 /// One text file that is, or would be, committed.
@@ -24,11 +35,17 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
+/// What is built and supported.
+const PLATFORMS: [&str; 3] =
+    ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin"];
+
 /// The repository, read once.
 #[derive(Debug)]
 pub(crate) struct Tree {
     /// Every member of the workspace.
     pub(crate) packages: Vec<Package>,
+    /// Every library that they are built from on [`PLATFORMS`].
+    pub(crate) libraries: Vec<Library>,
     /// Every text file that git knows or would add.
     pub(crate) files: Vec<SourceFile>,
 }
@@ -37,7 +54,13 @@ impl Tree {
     /// Asks cargo for the packages and git for the files.
     pub(crate) fn read() -> Result<Self, String> {
         let root = root();
-        Ok(Self { packages: packages(&root)?, files: files(&root)? })
+        let (libraries, ours): (Vec<Value>, Vec<Value>) =
+            metadata(&root)?.into_iter().partition(|package| package["source"].is_string());
+        Ok(Self {
+            packages: ours.iter().map(package).collect(),
+            libraries: libraries.iter().map(library).collect(),
+            files: files(&root)?,
+        })
     }
 
     /// The text of one file, if it is there.
@@ -84,25 +107,38 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-fn packages(root: &Path) -> Result<Vec<Package>, String> {
+/// What cargo says of each package of the workspace and of each library.
+fn metadata(root: &Path) -> Result<Vec<Value>, String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let args = ["metadata", "--no-deps", "--format-version=1"];
-    let metadata = output(Command::new(program).args(args).current_dir(root))?;
-    let metadata: Value =
-        serde_json::from_slice(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
-    Ok(packages.iter().map(package).collect())
+    let mut command = Command::new(program);
+    command.args(["metadata", "--locked", "--format-version=1"]).current_dir(root);
+    command.args(PLATFORMS.map(|platform| format!("--filter-platform={platform}")));
+    let mut metadata: Value = serde_json::from_slice(&output(&mut command)?)
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    let Value::Array(packages) = metadata["packages"].take() else {
+        return Err("cargo metadata names no packages".to_owned());
+    };
+    Ok(packages)
 }
 
 fn package(value: &Value) -> Package {
     let dependencies = value["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
     let shipped = dependencies.iter().filter(|dependency| dependency["kind"] != "dev");
+    let any = dependencies
+        .iter()
+        .filter(|dependency| dependency["req"] == "*" && dependency["path"].is_null());
     let manifest = Path::new(value["manifest_path"].as_str().unwrap_or_default());
     let folder = manifest.parent().and_then(Path::file_name).unwrap_or_default();
     Package {
         name: folder.to_string_lossy().into_owned(),
         dependencies: shipped.filter_map(|one| one["name"].as_str()).map(short).collect(),
+        unversioned: any.filter_map(|one| one["name"].as_str()).map(short).collect(),
     }
+}
+
+fn library(value: &Value) -> Library {
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    Library { name: text("name"), licence: text("license") }
 }
 
 /// `room` for `hearth-room`; any other name stays as it is.

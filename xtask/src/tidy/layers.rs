@@ -123,7 +123,7 @@ mod tests {
 
     fn check(name: &str, dependencies: &[&str], expected: &[&str]) {
         let dependencies = dependencies.iter().map(|&name| name.to_owned()).collect();
-        let package = Package { name: name.to_owned(), dependencies };
+        let package = Package { name: name.to_owned(), dependencies, unversioned: Vec::new() };
         assert_eq!(findings(&package, &parse(TABLE)), expected, "{name}");
     }
 }

@@ -70,7 +70,12 @@ mod tests {
     fn tree(map: &str) -> Tree {
         let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
         Tree {
-            packages: vec![Package { name: "plane".into(), dependencies: Vec::new() }],
+            packages: vec![Package {
+                name: "plane".into(),
+                dependencies: Vec::new(),
+                unversioned: Vec::new(),
+            }],
+            libraries: Vec::new(),
             files: vec![
                 file("ARCHITECTURE.md", map),
                 file("crates/plane/src/lib.rs", "pub enum Command {}\npub enum Event {}"),

@@ -6,6 +6,7 @@ use crate::say;
 use crate::tree::Tree;
 
 mod allow;
+mod dependencies;
 mod layers;
 mod map;
 mod sources;
@@ -14,7 +15,7 @@ mod words;
 
 /// Every group of rules.
 const CHECKS: &[fn(&Tree) -> Vec<String>] =
-    &[layers::check, map::check, sources::check, types::check, words::check];
+    &[dependencies::check, layers::check, map::check, sources::check, types::check, words::check];
 
 /// Prints every finding; an error if there was one.
 pub(crate) fn run() -> Result<(), String> {
