@@ -208,6 +208,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         departure_timeout: limits.departure_timeout,
         max_participants: limits.max_participants,
         dynacast_pause_delay: limits.dynacast_pause_delay,
+        enable_remote_unmute: limits.enable_remote_unmute,
         server: identity,
         ice_lite: config.ice_lite(),
         keys: keys.clone(),

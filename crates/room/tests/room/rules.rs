@@ -295,6 +295,24 @@ fn data_tracks_are_forwarded_under_the_subscribers_handle() {
 }
 
 #[test]
+fn administrators_unmute_where_the_operator_lets_them() {
+    let mut world = World::with(|config| config.enable_remote_unmute = true);
+    let [alice, bob, _] = three(&mut world);
+    alice.publish(&mut world, 1);
+    let mic = updates(&world.take(&bob)).last().unwrap().tracks[0].sid.clone();
+    world.take(&alice);
+    for muted in [true, false] {
+        let (identity, track_sid) = ("alice".to_owned(), mic.clone());
+        let call = Call::MutePublishedTrack { identity, track_sid, muted };
+        let reply = world.room.handle_call(world.now, call);
+        world.drain();
+        assert!(matches!(reply, Ok(Reply::Track(track)) if track.muted == muted), "{muted}");
+        assert_eq!(updates(&world.take(&bob)).last().unwrap().tracks[0].muted, muted);
+        assert_eq!(kinds(&world.take(&alice)).first(), Some(&"mute"), "{muted}");
+    }
+}
+
+#[test]
 fn administrators_list_mute_change_and_remove() {
     let mut world = World::new();
     let [alice, bob, _] = three(&mut world);

@@ -30,6 +30,7 @@ const SUPPORTED: &[&str] = &[
     "room.departure_timeout",
     "room.max_participants",
     "room.enabled_codecs",
+    "room.enable_remote_unmute",
     "video.dynacast_pause_delay",
 ];
 
@@ -115,7 +116,6 @@ const NOT_YET: &[&str] = &[
     "audio.enable_loss_proxying",
     "video.codec_regression_threshold",
     "video.stream_tracker_manager.*",
-    "room.enable_remote_unmute",
     "room.playout_delay.enabled",
     "room.playout_delay.min",
     "room.playout_delay.max",

@@ -114,6 +114,8 @@ pub(crate) struct RoomLimits {
     pub(crate) max_participants: u32,
     /// MIME types; empty: all that are known.
     pub(crate) enabled_codecs: Vec<String>,
+    /// Administrators may unmute tracks.
+    pub(crate) enable_remote_unmute: bool,
     /// How long nobody watches an encoding before its publisher is told to stop it.
     pub(crate) dynacast_pause_delay: Duration,
 }
@@ -381,6 +383,7 @@ fn room(raw: raw::RawRoom, video: &raw::RawVideo) -> Result<RoomLimits, ConfigEr
             "0..=4294967295, 0 for no limit",
         )?,
         enabled_codecs: raw.enabled_codecs.unwrap_or_default(),
+        enable_remote_unmute: raw.enable_remote_unmute.unwrap_or(false),
         dynacast_pause_delay: dynacast_pause_delay(video.dynacast_pause_delay)?,
     })
 }
@@ -461,6 +464,13 @@ mod tests {
         assert!(
             config.room().auto_create && config.bind().is_empty() && config.warnings().is_empty()
         );
+        assert!(!config.room().enable_remote_unmute);
+    }
+
+    #[test]
+    fn administrators_unmute_where_the_operator_lets_them() {
+        let config = load("room: {enable_remote_unmute: true}").unwrap();
+        assert!(config.room().enable_remote_unmute && config.warnings().is_empty());
     }
 
     #[test]

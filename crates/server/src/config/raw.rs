@@ -61,6 +61,7 @@ pub(crate) struct RawRoom {
     pub(crate) departure_timeout: Option<i128>,
     pub(crate) max_participants: Option<i128>,
     pub(crate) enabled_codecs: Option<Vec<String>>,
+    pub(crate) enable_remote_unmute: Option<bool>,
 }
 
 /// `video`.
@@ -98,6 +99,7 @@ impl Raw {
                 departure_timeout: whole(root, "room.departure_timeout")?,
                 max_participants: whole(root, "room.max_participants")?,
                 enabled_codecs: codecs(root)?,
+                enable_remote_unmute: truth(root, "room.enable_remote_unmute")?,
             },
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
         })
