@@ -49,7 +49,6 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
                 rtx_ssrc: None,
                 codecs: vec![SendCodec { codec: Codec::H264, pt: 100, rtx_pt: None }],
                 extensions: ExtensionIds::default(),
-                mid: "0".to_owned(),
                 cname: String::new(),
             };
             let mut down = DownTrack::new(now, spec, MediaKind::Video, u64::from(n));

@@ -556,7 +556,6 @@ mod tests {
                 rtx_ssrc: Some(2),
                 codecs: vec![SendCodec { codec, pt: 96, rtx_pt: Some(97) }],
                 extensions: ExtensionIds::default(),
-                mid: "0".to_owned(),
                 cname: String::new(),
             };
             #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]

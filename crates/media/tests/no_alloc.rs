@@ -61,7 +61,6 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         rtx_ssrc: None,
         codecs: vec![SendCodec { codec, pt: 100, rtx_pt: None }],
         extensions: ExtensionIds::default(),
-        mid: "0".to_owned(),
         cname: "c".to_owned(),
     };
     let mut down = DownTrack::new(now, spec, MediaKind::Video, 1);

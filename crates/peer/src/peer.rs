@@ -323,10 +323,6 @@ impl Peer {
         sealer.seal_rtcp(packet, len).ok()
     }
 
-    /// Ends without a goodbye, which would close the client's data channels for good when the
-    /// transport is handed over. Dropping does the same.
-    pub fn quiet_close(self) {}
-
     fn open_rtp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
         let Some(keys) = &mut self.keys else {
             return Incoming::Dropped(DropReason::NoKeys);

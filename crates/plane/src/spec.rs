@@ -156,8 +156,6 @@ pub struct DownTrackSpec {
     pub codecs: Vec<SendCodec>,
     /// Header extensions of the subscriber's transport.
     pub extensions: ExtensionIds,
-    /// To be sent in the mid extension where that is negotiated.
-    pub mid: String,
     /// RTCP SDES CNAME.
     pub cname: String,
 }

@@ -218,7 +218,6 @@ impl Room {
             rtx_ssrc: subscription.rtx_ssrc,
             codecs: bound.codecs.clone(),
             extensions: bound.extensions,
-            mid: bound.mid.clone(),
             cname: subscription.stream_id.clone(),
         };
         if subscription.spec.as_ref() == Some(&spec) {

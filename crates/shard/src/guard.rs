@@ -169,7 +169,6 @@ mod tests {
                     rtx_ssrc: None,
                     codecs: Vec::new(),
                     extensions: ExtensionIds::default(),
-                    mid: "0".to_owned(),
                     cname: "publisher".to_owned(),
                 };
                 shard.handle_command(now, Command::SetDownTrack { spec: Box::new(spec) });

@@ -392,7 +392,6 @@ pub(crate) fn down_spec(n: u32, track: TrackId) -> DownTrackSpec {
         rtx_ssrc: video.then_some(n * 100 + 2),
         codecs: vec![SendCodec { codec, pt, rtx_pt }],
         extensions: Viewer::extensions(),
-        mid: track.n.to_string(),
         cname: "publisher".to_owned(),
     }
 }
