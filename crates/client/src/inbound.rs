@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_number_counts_once_in_any_order_and_missing_ones_are_lost() {
         let mut inbound = inbound();
-        let now = hearth_runtime::WallClock::now();
+        let now = hearth_net::WallClock::now();
         for seq in [65_530, 65_531, 65_533, 65_532, 65_533, 65_535, 0, 3, 2] {
             feed(&mut inbound, now, seq);
         }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn what_is_stamped_has_a_latency() {
         let mut inbound = inbound();
-        let epoch = hearth_runtime::WallClock::now();
+        let epoch = hearth_net::WallClock::now();
         let now = epoch + Duration::from_millis(30);
         let payload = [&[1, 2, 3][..], &stamp::write(10_000)].concat();
         let packet = packet(7, &payload);

@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn more_sections_are_offered_once_the_outstanding_offer_is_answered() {
-        let now = hearth_runtime::WallClock::now();
+        let now = hearth_net::WallClock::now();
         let mut session = session();
         let join = session.join_request();
         assert_eq!(join.publisher_offer.unwrap().id, 1);
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn pings_go_on_as_the_server_asks() {
-        let now = hearth_runtime::WallClock::now();
+        let now = hearth_net::WallClock::now();
         let mut session = session();
         let join = JoinResponse { ping_interval: 2, ..JoinResponse::default() };
         session.handle_response(now, response(signal_response::Message::Join(join)));

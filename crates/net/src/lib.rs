@@ -1,8 +1,9 @@
-//! UDP sockets in batches; the crate that holds the system calls.
+//! UDP sockets in batches and the clocks; the crate that holds the system calls.
 //!
 //! * [`UdpSocket`] reads with `recvmmsg` and writes with `sendmmsg` and `UDP_SEGMENT` on Linux;
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
+//! * [`WallClock`] reads the clocks.
 //! * [`host_addresses`] lists the machine's own addresses.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
@@ -10,6 +11,7 @@
 //! Both platforms offer the same names, so no other crate asks which one it is.
 
 mod batch;
+mod clock;
 #[cfg(target_os = "linux")]
 mod gso;
 mod interfaces;
@@ -19,6 +21,7 @@ mod linux;
 mod portable;
 
 pub use batch::{Datagram, RecvBatch};
+pub use clock::WallClock;
 pub use interfaces::host_addresses;
 #[cfg(target_os = "linux")]
 pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};

@@ -14,7 +14,6 @@
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |
 
-mod clock;
 mod config;
 mod counters;
 mod directory;
@@ -28,9 +27,9 @@ mod session;
 mod shard_thread;
 mod start;
 
-pub use clock::WallClock;
 pub use config::{NodeConfig, StartError};
 pub use counters::{Counters, Drops};
+pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
 pub use node::{Memory, Node};
 pub use session::{SendError, Session, SessionOutput};

@@ -329,7 +329,7 @@ pub(super) mod tests {
     use crate::load::plan::example;
 
     pub(crate) fn example_report() -> Report {
-        let t0 = hearth_runtime::WallClock::now();
+        let t0 = hearth_net::WallClock::now();
         let tally = |sid: &str, packets| {
             let mut latency = latencies();
             record(&mut latency, packets * 1_000);

@@ -1,4 +1,4 @@
-//! The only reader of the machine's clocks in the control plane.
+//! The only reader of the machine's clocks.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
