@@ -94,7 +94,7 @@ const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     /// x264, High profile, 1280x720.
     const HD: [u8; 25] = [
@@ -172,7 +172,7 @@ mod tests {
     fn random_bytes_do_not_panic() {
         let mut found = 0_u32;
         each_seed(|noise| {
-            let mut sps = vec![if noise.next() & 1 == 0 { 66 } else { 100 }];
+            let mut sps = vec![if noise.bits() & 1 == 0 { 66 } else { 100 }];
             sps.extend(noise.bytes(60));
             found += u32::from(dimensions(&sps).is_some());
         });

@@ -11,8 +11,6 @@ pub mod dd;
 mod h264;
 mod h264_sps;
 mod h265;
-#[cfg(test)]
-mod noise;
 pub mod opus;
 mod payload;
 mod reader;

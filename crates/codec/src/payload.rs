@@ -63,7 +63,7 @@ pub fn inspect(codec: Codec, payload: &[u8]) -> PayloadInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     const VIDEO: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::H265];
 

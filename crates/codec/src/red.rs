@@ -95,7 +95,7 @@ pub fn redundant(payload: &[u8]) -> impl Iterator<Item = Block<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     /// Two older frames of 1 and 2 bytes, 1920 and 960 ticks ago, before one of 3 bytes.
     const PAYLOAD: [u8; 15] = [0xef, 0x1e, 0x00, 1, 0xef, 0x0f, 0x00, 2, 0x6f, 1, 2, 2, 3, 3, 3];

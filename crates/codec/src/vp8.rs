@@ -141,7 +141,7 @@ fn dimensions(frame: &[u8]) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     const PLAIN: Vp8Descriptor = Vp8Descriptor {
         non_reference: false,

@@ -6,6 +6,10 @@
 //! * **Invariant:** the same seed and the same calls give the same link; without `reorder`,
 //!   datagrams arrive in the order sent; at most [`MAX_UNDER_WAY`] are under way.
 
+mod noise;
+
+pub use noise::{Noise, each_seed};
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

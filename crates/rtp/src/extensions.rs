@@ -160,7 +160,7 @@ fn text(data: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     const ONE: u16 = 0xbede;
     const TWO: u16 = 0x1000;

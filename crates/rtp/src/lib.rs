@@ -10,8 +10,6 @@ mod demux;
 mod extension_ids;
 mod extensions;
 mod header;
-#[cfg(test)]
-mod noise;
 mod reader;
 pub mod rtcp;
 mod rtx;

@@ -115,7 +115,7 @@ impl<'a> RtpView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     const PLAIN: [u8; 14] = [0x80, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1, 0xaa, 0xbb];
 

@@ -196,7 +196,7 @@ const APPLICATION: u8 = 15;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
+    use hearth_netem::each_seed;
 
     /// Follows every iterator inside a packet to its end.
     fn exhaust(packet: Packet<'_>) -> usize {
@@ -280,8 +280,8 @@ mod tests {
                 body.resize(body.len().next_multiple_of(4), 0);
                 let types = [200, 201, 202, 203, 204, 205, 206, 207];
                 let counts = [0, 1, 2, 4, 15, 31];
-                let b0 = 0x80 | (noise.next() as u8 & 0x20) | counts[noise.next() as usize % 6];
-                compound.extend([b0, types[noise.next() as usize % 8], 0, (body.len() / 4) as u8]);
+                let b0 = 0x80 | (noise.bits() as u8 & 0x20) | counts[noise.bits() as usize % 6];
+                compound.extend([b0, types[noise.bits() as usize % 8], 0, (body.len() / 4) as u8]);
                 compound.extend(body);
             }
             compound.extend(noise.bytes(9));

@@ -93,8 +93,8 @@ const MAX_RUN: usize = 0x1fff;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::each_seed;
     use crate::rtcp::{Packet, Packets};
+    use hearth_netem::each_seed;
 
     const HEADER: TccHeader = TccHeader {
         sender: 1,
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn any_deltas_survive_the_round_trip() {
         each_seed(|noise| {
-            let mix = noise.next();
+            let mix = noise.bits();
             let deltas: Vec<_> = noise
                 .bytes(60)
                 .into_iter()
