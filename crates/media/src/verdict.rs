@@ -21,7 +21,7 @@ pub struct Written {
     pub index: u64,
 }
 
-/// Why a packet was not forwarded; the label of `hearth_packets_dropped_total`.
+/// Why a packet was not forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum DropReason {
