@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use hearth_peer::{Certificate, Context, Incoming, Peer, stun_local_ufrag};
 use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 use is::{Candidate, IceAgent, IceCreds};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn handshake(bytes: &[u8], role: DtlsRole) {
     let Node { start, context, check } = node();
     let spec = spec(role);
-    let mut peer = Peer::new(*start, &spec, context, 1).expect("an IPv4 address is a candidate");
+    let mut peer = Peer::new(*start, &spec, context, &Seed::fixed(1)).expect("an IPv4 address is a candidate");
     let mut check = check.clone();
     let incoming = peer.handle_datagram(*start, SERVER, CLIENT, &mut check);
     assert!(matches!(incoming, Incoming::Consumed));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_peer::{Context, PeerEvent};
 use hearth_plane::Channel;
+use hearth_random::Seed;
 use hearth_shard::SendSlab;
 use hearth_signal::proto::{DataPacket, SignalRequest, SignalResponse, UserPacket, data_packet};
 use prost::Message as _;
@@ -66,7 +67,7 @@ pub(crate) struct Newcomer {
     /// Of its socket.
     pub(crate) local: SocketAddr,
     pub(crate) context: Context,
-    pub(crate) seed: u64,
+    pub(crate) seed: Seed,
     /// Before the first byte was sent.
     pub(crate) began: Instant,
 }
@@ -77,7 +78,7 @@ pub(crate) struct Client {
     link: Option<Link>,
     context: Context,
     local: SocketAddr,
-    seed: u64,
+    seed: Seed,
     publishes: bool,
     /// Until there is a link.
     tracks: Vec<Track>,
@@ -226,7 +227,7 @@ impl Client {
                 (SessionEvent::Answer(answer), None) => {
                     let tracks = std::mem::take(&mut self.tracks);
                     let local = (self.local, self.session.ice());
-                    match Link::new(now, local, &self.context, &answer, tracks, self.seed) {
+                    match Link::new(now, local, &self.context, &answer, tracks, &self.seed) {
                         Ok(mut link) => {
                             for candidate in self.early.drain(..) {
                                 link.add_candidate(now, &candidate);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
 use hearth_plane::{Channel, IceCredentials, PeerSpec};
+use hearth_random::{Purpose, Seed};
 use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock};
 use hearth_rtp::{RtpView, original_seq};
 use hearth_shard::SendSlab;
@@ -48,6 +49,7 @@ pub(crate) struct Link {
     wanted: Vec<(u32, u16)>,
     rtcp: Vec<Vec<u8>>,
     transport_seq: u16,
+    /// Odd: those of media are even.
     rtcp_ssrc: u32,
     connected: Option<Instant>,
     next_report: Option<Instant>,
@@ -63,7 +65,7 @@ impl Link {
         context: &Context,
         answer: &Answer,
         tracks: Vec<Track>,
-        seed: u64,
+        seed: &Seed,
     ) -> Result<Self, PeerError> {
         let spec = PeerSpec {
             local: ice.clone(),
@@ -74,7 +76,7 @@ impl Link {
             open_channels: true,
         };
         let mut link = Self {
-            peer: Peer::new(now, &spec, context, seed)?,
+            peer: Peer::new(now, &spec, context, &seed.derive(Purpose::Peer, 0))?,
             local,
             tracks,
             sends: Vec::new(),
@@ -83,7 +85,7 @@ impl Link {
             wanted: Vec::new(),
             rtcp: Vec::new(),
             transport_seq: 0,
-            rtcp_ssrc: seed as u32,
+            rtcp_ssrc: seed.rng(Purpose::RtcpSsrc).next_u32() | 1,
             connected: None,
             next_report: None,
             next_nack: None,

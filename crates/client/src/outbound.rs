@@ -6,10 +6,10 @@
 //! * **Invariant:** an SRTP index is used once; the rollover counter starts at 0.
 
 use hearth_peer::Peer;
+use hearth_random::Rng;
 use hearth_rtp::rtcp::SenderInfo;
 use hearth_rtp::{RtpHeader, write_header};
 use hearth_shard::SendSlab;
-use hearth_signal::Rng;
 
 use crate::description::AgreedTrack;
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
+use hearth_random::Rng;
 use hearth_rtp::rtcp::SenderInfo;
-use hearth_signal::Rng;
 
 use crate::description::{Published, RIDS};
 use crate::media::{AudioClip, Picture, VideoClip, opus, stamp, video};

@@ -17,10 +17,12 @@ use dcsctp::api::{
     StreamId, ZERO_CHECKSUM_ALTERNATE_ERROR_DETECTION_METHOD_LOWER_LAYER_DTLS,
 };
 use hearth_plane::{Channel, DtlsRole};
+use hearth_random::{Purpose, Seed};
 use tracing::debug;
 
 use crate::dcep::{self, Dcep};
 use crate::error::SendDataError;
+use crate::library_random::LibraryRandom;
 
 /// LiveKit's clients open three.
 const MAX_STREAMS: usize = 16;
@@ -55,6 +57,8 @@ pub(crate) struct Channels {
     streams: Vec<Stream>,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<ChannelEvent>,
+    /// What verification tags and first TSNs are from.
+    random: LibraryRandom,
 }
 
 struct Stream {
@@ -67,7 +71,7 @@ struct Stream {
 impl Channels {
     /// Starts an association; `opens` with our DTLS role if we open the channels, otherwise the
     /// other side begins.
-    pub(crate) fn new(now: Instant, opens: Option<DtlsRole>) -> Self {
+    pub(crate) fn new(now: Instant, opens: Option<DtlsRole>, seed: &Seed) -> Self {
         let options = Options {
             max_message_size: MAX_MESSAGE,
             max_send_buffer_size: MAX_SEND_BUFFER,
@@ -87,8 +91,10 @@ impl Channels {
             streams: Vec::new(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
+            random: LibraryRandom::new(seed.rng(Purpose::Sctp)),
         };
         if opens.is_some() {
+            channels.random.refresh();
             channels.socket.connect();
             channels.drain();
         }
@@ -97,6 +103,7 @@ impl Channels {
 
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         self.advance(now);
+        self.random.refresh();
         self.socket.handle_input(packet);
         self.drain();
     }

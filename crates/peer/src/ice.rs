@@ -12,11 +12,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hearth_plane::{IceCredentials, PeerSpec};
+use hearth_random::{Purpose, Seed};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 use tracing::debug;
 
 use crate::error::PeerError;
+use crate::library_random::LibraryRandom;
 
 /// A client behind a NAT shows a handful of addresses; each costs the agent some memory.
 const MAX_SOURCES: usize = 64;
@@ -41,6 +43,8 @@ pub(crate) struct Ice {
     proven: Vec<SocketAddr>,
     candidates: usize,
     path: Option<Path>,
+    /// What transaction ids are from; a lite agent sends no requests.
+    transactions: Option<Box<LibraryRandom>>,
 }
 
 struct Config {
@@ -57,7 +61,7 @@ struct Path {
 }
 
 impl Ice {
-    pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: u64) -> Result<Self, PeerError> {
+    pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: &Seed) -> Result<Self, PeerError> {
         let mut local = Vec::new();
         let mut refused = String::from("no address");
         for addr in &spec.local_addrs {
@@ -72,12 +76,11 @@ impl Ice {
         let config = Config {
             lite: spec.ice_lite,
             controlling: spec.ice_controlling && !spec.ice_lite,
-            tie_breaker: seed,
+            tie_breaker: seed.rng(Purpose::IceTieBreaker).next_u64(),
             local,
         };
-        let mut agent = config.agent(creds(&spec.local));
-        agent.handle_timeout(now);
-        Ok(Self {
+        let agent = config.agent(creds(&spec.local));
+        let mut ice = Self {
             config,
             agent,
             nominated: false,
@@ -87,7 +90,12 @@ impl Ice {
             proven: Vec::new(),
             candidates: 0,
             path: None,
-        })
+            transactions: (!spec.ice_lite)
+                .then(|| Box::new(LibraryRandom::new(seed.rng(Purpose::StunTransaction)))),
+        };
+        ice.refresh_random();
+        ice.agent.handle_timeout(now);
+        Ok(ice)
     }
 
     /// The address to send to.
@@ -186,6 +194,7 @@ impl Ice {
         let destination = self.destination(local);
         let packet =
             |message| StunPacket { proto: Protocol::Udp, source: from, destination, message };
+        self.refresh_random();
         let by_current = self.agent.handle_packet(now, packet(message));
         let accepted = by_current
             || self.previous.as_mut().is_some_and(|previous| {
@@ -239,6 +248,7 @@ impl Ice {
 
     /// Lets the agents work, and follows the path they choose.
     fn run(&mut self, now: Instant) {
+        self.refresh_random();
         self.agent.handle_timeout(now);
         while let Some(event) = self.agent.poll_event() {
             if let IceAgentEvent::NominatedSend { destination, .. } = event {
@@ -255,6 +265,12 @@ impl Ice {
             if let IceAgentEvent::NominatedSend { destination, .. } = event {
                 self.path = Some(Path { addr: destination, confirmed: now });
             }
+        }
+    }
+
+    fn refresh_random(&mut self) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.refresh();
         }
     }
 

@@ -13,6 +13,7 @@ mod dcep;
 mod dtls;
 mod error;
 mod ice;
+mod library_random;
 mod nack;
 mod peer;
 mod reception;

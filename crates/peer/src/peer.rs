@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Sealer, SrtpError};
 
@@ -91,6 +92,7 @@ pub struct Peer {
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
     next: Option<Instant>,
+    seed: Seed,
 }
 
 /// What the DTLS handshake has shown so far.
@@ -120,7 +122,7 @@ enum Stage {
 impl Peer {
     /// Starts a transport, which has 15 s to find a path and 15 s more for the handshake.
     ///
-    /// * `seed` – for the ICE tie breaker.
+    /// * `seed` – for everything random but the keys of DTLS; no other transport may have the same.
     ///
     /// # Errors
     ///
@@ -129,7 +131,7 @@ impl Peer {
         now: Instant,
         spec: &PeerSpec,
         context: &Context,
-        seed: u64,
+        seed: &Seed,
     ) -> Result<Self, PeerError> {
         let mut peer = Self {
             ice: Ice::new(now, spec, seed)?,
@@ -144,6 +146,7 @@ impl Peer {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             next: None,
+            seed: seed.clone(),
         };
         if let Some(remote) = &spec.remote {
             peer.set_remote(now, remote);
@@ -425,18 +428,21 @@ impl Peer {
                     self.close(CloseReason::DtlsFailed);
                 }
             }
-            DtlsOutput::Keys(keys) => self.keys = Some(keys),
+            DtlsOutput::Keys(keys) => {
+                // The same keys once more would begin to count the SRTCP indices anew.
+                self.keys.get_or_insert(keys);
+            }
             DtlsOutput::Connected if self.handshake.verified => {
                 self.handshake.done = true;
                 if self.opens_channels {
-                    self.channels = Some(Channels::new(now, Some(self.dtls.role())));
+                    self.channels = Some(Channels::new(now, Some(self.dtls.role()), &self.seed));
                 }
             }
             DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),
             DtlsOutput::Data(packet) => {
                 self.heard(now);
                 self.channels
-                    .get_or_insert_with(|| Channels::new(now, None))
+                    .get_or_insert_with(|| Channels::new(now, None, &self.seed))
                     .handle_packet(now, &packet);
             }
             DtlsOutput::Closed => self.close(CloseReason::PeerClosed),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{Channel, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
@@ -97,7 +98,7 @@ impl Call {
             }),
             open_channels: opens,
         };
-        let server = Peer::new(now, &spec, &context, 1).unwrap();
+        let server = Peer::new(now, &spec, &context, &Seed::fixed(1)).unwrap();
         let mut api = client.direct_api();
         api.set_remote_ice_credentials(IceCreds { ufrag: spec.local.ufrag, pass: spec.local.pwd });
         api.set_remote_fingerprint(str0m::crypto::Fingerprint {

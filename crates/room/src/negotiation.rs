@@ -31,7 +31,7 @@ impl Room {
         let link = &mut transports.publisher;
         let mut commands = Vec::new();
         if first_attribute(&offer.sdp, "ice-ufrag").is_some_and(|ufrag| link.is_restart(ufrag)) {
-            commands.extend(link.restart(credentials(shard, &mut self.rng)));
+            commands.extend(link.restart(credentials(shard, &mut self.random.ice)));
         }
         let pending = participant.publishing.pending_tracks();
         let answer = match transports.answerer.handle_offer(&offer.sdp, &pending, &link.local) {

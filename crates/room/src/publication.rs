@@ -319,6 +319,8 @@ pub(crate) fn set_layer(
 
 #[cfg(test)]
 mod tests {
+    use hearth_random::{Purpose, Seed};
+
     use super::*;
 
     #[test]
@@ -349,7 +351,7 @@ mod tests {
             publishing.queued.push(camera.clone());
         }
         assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::LimitExceeded));
-        let mut rng = Rng::new(1);
+        let mut rng = Seed::fixed(1).rng(Purpose::Sid);
         for n in 0..MAX_PENDING {
             let request = request(&n.to_string(), TrackSource::Camera);
             publishing.pending.push(Pending::new(&request, &mut rng));
@@ -365,7 +367,7 @@ mod tests {
             layers: vec![layer(2), layer(0), layer(1)],
             ..request("c", TrackSource::Camera)
         };
-        let info = Pending::new(&camera, &mut Rng::new(1)).info;
+        let info = Pending::new(&camera, &mut Seed::fixed(1).rng(Purpose::Sid)).info;
         assert!(info.sid.starts_with("TR_VC"));
         assert_eq!(info.codecs[0].layers.iter().map(|l| l.quality).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(info.stream, "camera");

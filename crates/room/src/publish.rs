@@ -41,7 +41,7 @@ impl Room {
                 return;
             }
         }
-        let pending = Pending::new(&request, &mut self.rng);
+        let pending = Pending::new(&request, &mut self.random.sids);
         let track = Some(pending.info.clone());
         participant.publishing.pending.push(pending);
         let tracks = participant.publishing.pending_tracks();

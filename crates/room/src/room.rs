@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_plane::{Command, DownId, Event, PeerId, RoomId, ShardId, TrackId};
+use hearth_random::Seed;
 use hearth_signal::proto::{self, signal_response::Message};
-use hearth_signal::{Rng, room_sid, short_id};
+use hearth_signal::{room_sid, short_id};
 
 use crate::agenda::Agenda;
 use crate::data_track::DataTracks;
@@ -24,6 +25,7 @@ use crate::participant::{Key, Participant};
 use crate::people::People;
 use crate::publication::Publication;
 use crate::quality::Quality;
+use crate::random::Random;
 use crate::relays::Relays;
 use crate::session::leave;
 use crate::speakers::Speakers;
@@ -37,7 +39,7 @@ const TICK: Duration = Duration::from_secs(5);
 pub struct Room {
     id: RoomId,
     pub(crate) config: Arc<RoomConfig>,
-    pub(crate) rng: Rng,
+    pub(crate) random: Random,
     pub(crate) record: Record,
     pub(crate) people: People,
     pub(crate) tracks: BTreeMap<TrackId, Publication>,
@@ -78,21 +80,21 @@ pub(crate) struct Timers {
 }
 
 impl Room {
-    /// A room nobody has joined yet.
+    /// A room nobody has joined yet. No other room may have the same `seed`.
     pub fn new(
         now: Instant,
         unix_ms: u64,
         id: RoomId,
         name: String,
         config: Arc<RoomConfig>,
-        seed: u64,
+        seed: &Seed,
     ) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut random = Random::new(seed);
         let record = Record {
-            sid: room_sid(&mut rng),
+            sid: room_sid(&mut random.sids),
             name,
             metadata: config.metadata.clone(),
-            sif_trailer: (0..4).map(|_| short_id(&mut rng, "")).collect(),
+            sif_trailer: (0..4).map(|_| short_id(&mut random.sids, "")).collect(),
             created_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
             created: now,
             told: (0, 0),
@@ -102,7 +104,7 @@ impl Room {
         Self {
             id,
             config,
-            rng,
+            random,
             record,
             people: People::default(),
             tracks: BTreeMap::new(),

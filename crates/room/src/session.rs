@@ -110,7 +110,7 @@ impl Room {
         let key = self.people.next_key();
         self.people.insert(Participant {
             key,
-            sid: participant_sid(&mut self.rng),
+            sid: participant_sid(&mut self.random.sids),
             identity,
             profile,
             state: State::Joining,
@@ -127,7 +127,7 @@ impl Room {
             },
             shard,
             session: Some(session),
-            transports: Transports::new(&shape, peers, &mut self.rng),
+            transports: Transports::new(&shape, peers, &mut self.random),
             publishing: Publishing::default(),
             wants: crate::wants::Wants::default(),
             told: crate::updates::Told::default(),
@@ -254,7 +254,7 @@ impl Room {
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         subscriber.pending = None;
-        let restart = subscriber.link.restart(credentials(shard, &mut self.rng));
+        let restart = subscriber.link.restart(credentials(shard, &mut self.random.ice));
         if let Some(command) = restart {
             self.command(shard, command);
         }

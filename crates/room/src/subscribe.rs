@@ -93,8 +93,11 @@ impl Room {
 
     fn subscribe(&mut self, subscriber: Key, id: TrackId) {
         let down = self.next_down();
+        let Some(kind) = self.tracks.get(&id).map(|track| track.spec.kind) else { return };
+        let Some(ssrc) = self.next_ssrc(subscriber) else { return };
+        let rtx_ssrc = if kind == MediaKind::Video { self.next_ssrc(subscriber) } else { None };
         let Some(track) = self.tracks.get(&id) else { return };
-        let (publisher, home, kind) = (track.publisher, track.home, track.spec.kind);
+        let (publisher, home) = (track.publisher, track.home);
         let sid = track.info.sid.clone();
         let (codec, stereo) = (track.codec(), track.stereo);
         let mut spec = track.spec.clone();
@@ -102,8 +105,6 @@ impl Room {
         let Some(info) = self.info(publisher) else { return };
         let stream_id = format!("{}|{sid}", info.sid);
         self.tell(subscriber, publisher, &info);
-        let ssrc = self.next_ssrc();
-        let rtx_ssrc = (kind == MediaKind::Video).then(|| self.next_ssrc());
         let Some(participant) = self.people.get_mut(subscriber) else { return };
         let shard = participant.shard;
         participant.transports.add_sender(Sender {
@@ -139,9 +140,14 @@ impl Room {
         self.dirty.insert(subscriber);
     }
 
-    /// Never 0, which some receivers take for "none".
-    fn next_ssrc(&mut self) -> u32 {
-        self.rng.next_u32().max(1)
+    /// One that the subscriber's transport has not carried yet.
+    fn next_ssrc(&mut self, subscriber: Key) -> Option<u32> {
+        let participant = self.people.get_mut(subscriber)?;
+        let published = participant.publishing.tracks.iter().filter_map(|id| self.tracks.get(id));
+        let encodings = published.flat_map(|track| &track.spec.encodings);
+        let theirs =
+            |ssrc| encodings.clone().any(|e| e.ssrc == Some(ssrc) || e.rtx_ssrc == Some(ssrc));
+        participant.transports.ssrcs.allocate(theirs)
     }
 
     /// Ends a subscription.

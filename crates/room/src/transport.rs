@@ -15,6 +15,9 @@ use hearth_negotiate::{Answerer, AnswererKind, ClientQuirks, LocalTransport, Off
 use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
+use crate::random::Random;
+use crate::ssrc::SsrcAllocator;
+
 /// Candidates kept until the client's description is known. A browser has below 20.
 const MAX_EARLY: usize = 64;
 
@@ -142,6 +145,8 @@ pub(crate) struct Transports {
     pub(crate) subscriber: Option<Subscriber>,
     /// One connection for both directions.
     pub(crate) single: bool,
+    /// Of the connection that carries media to the client.
+    pub(crate) ssrcs: SsrcAllocator,
 }
 
 /// What a client's transports shall be like.
@@ -156,11 +161,11 @@ pub(crate) struct Shape {
 
 impl Transports {
     /// Makes up to two transports; nothing is told to anybody yet.
-    pub(crate) fn new(shape: &Shape, peers: [PeerId; 2], rng: &mut Rng) -> Self {
+    pub(crate) fn new(shape: &Shape, peers: [PeerId; 2], random: &mut Random) -> Self {
         let mut link = |peer, offers| Link {
             peer,
             local: LocalTransport {
-                ice: credentials(shape.shard, rng),
+                ice: credentials(shape.shard, &mut random.ice),
                 fingerprint: shape.fingerprint,
                 ice_lite: shape.ice_lite,
             },
@@ -182,10 +187,11 @@ impl Transports {
             subscriber: subscriber.map(|link| Subscriber {
                 link,
                 offerer: Offerer::new(shape.quirks.clone()),
-                next_id: 1 + rng.below(250),
+                next_id: 1 + random.sids.below(250),
                 pending: None,
             }),
             single: shape.single,
+            ssrcs: SsrcAllocator::new(&mut random.ssrcs),
         }
     }
 
@@ -265,10 +271,11 @@ pub(crate) fn first_attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use hearth_plane::{DtlsRole, RoomId};
+    use hearth_random::Seed;
 
     #[test]
     fn a_ufrag_names_its_shard() {
-        let ice = credentials(ShardId(3), &mut Rng::new(1));
+        let ice = credentials(ShardId(3), &mut Random::new(&Seed::fixed(1)).ice);
         assert!(ice.ufrag.starts_with("03"));
         assert_eq!((ice.ufrag.len(), ice.pwd.len()), (16, 24));
     }
@@ -319,6 +326,6 @@ mod tests {
             shard: ShardId(0),
         };
         let peer = |n| PeerId { room: RoomId(1), n };
-        Transports::new(&shape, [peer(1), peer(2)], &mut Rng::new(1))
+        Transports::new(&shape, [peer(1), peer(2)], &mut Random::new(&Seed::fixed(1)))
     }
 }

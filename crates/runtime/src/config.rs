@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use hearth_random::Seed;
 use hearth_room::RoomConfig;
 
 /// What a node is told at its start.
@@ -25,8 +26,8 @@ pub struct NodeConfig {
     pub auto_create: bool,
     /// For the rooms. `local_addrs` and `fingerprint` are filled in at the start.
     pub room: RoomConfig,
-    /// For everything random that need not be secret from those who know it; the server draws it.
-    pub seed: u64,
+    /// The node's key: everything random comes from it. Of [`seed_from_system`](crate::seed_from_system).
+    pub seed: Seed,
 }
 
 /// Why a node did not start.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearth_plane::RoomId;
+use hearth_random::{Purpose, Seed};
 use hearth_room::{Room, RoomConfig};
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,7 +46,7 @@ pub(crate) struct Directory {
     /// Tasks that run, closing ones too.
     names: BTreeMap<RoomId, String>,
     next_id: u32,
-    seed: u64,
+    seed: Seed,
     around: Surroundings,
     asks: mpsc::Receiver<Ask>,
     to_self: mpsc::Sender<Ask>,
@@ -56,7 +57,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(
-        seed: u64,
+        seed: Seed,
         around: Surroundings,
         registrations: mpsc::Sender<Registration>,
     ) -> (Self, mpsc::Sender<Ask>) {
@@ -124,9 +125,9 @@ impl Directory {
         let (mailbox, inbox) = mpsc::channel(MAX_INPUTS);
         // The dispatcher ends after the directory.
         let _ = self.registrations.send((id, Some(mailbox.clone()))).await;
-        let seed = mix(self.seed, id.0);
+        let seed = self.seed.derive(Purpose::Room, id.0.into());
         let (now, unix_ms) = (WallClock::now(), WallClock::unix_ms());
-        let room = Room::new(now, unix_ms, id, name.clone(), config, seed);
+        let room = Room::new(now, unix_ms, id, name.clone(), config, &seed);
         let task = RoomTask::new(id, room, inbox, self.around.clone(), self.to_self.clone());
         tokio::spawn(task.run());
         self.names.insert(id, name.clone());
@@ -149,12 +150,4 @@ fn stop_soon(mailbox: Mailbox) {
         // A room that is over needs no stop.
         let _ = mailbox.send(Input::Stop).await;
     });
-}
-
-/// Another seed for each room (SplitMix64).
-fn mix(seed: u64, n: u32) -> u64 {
-    let z = seed.wrapping_add(u64::from(n).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

@@ -18,6 +18,7 @@ mod config;
 mod counters;
 mod directory;
 mod dispatcher;
+mod entropy;
 mod ledger;
 mod node;
 mod path;
@@ -29,6 +30,7 @@ mod start;
 
 pub use config::{NodeConfig, StartError};
 pub use counters::{Counters, Drops};
+pub use entropy::{NoRandomness, seed_from_system};
 pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
 pub use node::{Memory, Node};

@@ -301,6 +301,8 @@ async fn sleep_until(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use hearth_random::Seed;
+
     use super::*;
 
     #[tokio::test]
@@ -311,7 +313,8 @@ mod tests {
         let (directory, mut asks) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());
-        let room = Room::new(WallClock::now(), 0, RoomId(7), "den".to_owned(), config, 1);
+        let room =
+            Room::new(WallClock::now(), 0, RoomId(7), "den".to_owned(), config, &Seed::fixed(1));
         let mut task = RoomTask::new(RoomId(7), room, inbox, around, directory);
         let (responses, mut session) = mpsc::channel(8);
         task.sessions.insert(SessionId(1), responses);

@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use hearth_net::{Poller, UdpSocket, host_addresses};
 use hearth_peer::Certificate;
 use hearth_plane::{Event, ShardId};
+use hearth_random::{Purpose, Seed};
 use hearth_room::RoomConfig;
 use hearth_shard::ShardConfig;
 use tokio::sync::mpsc;
@@ -43,7 +44,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     config.room.fingerprint = certificate.fingerprint();
     let counters = Arc::new(ControlCounters::default());
     let (event_sender, events) = mpsc::channel(dispatcher::MAX_EVENTS);
-    let seed = config.seed;
+    let seed = config.seed.clone();
     let shards = Shards { certificate, advertised: advertised.clone(), seed, events: event_sender };
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
 
@@ -53,7 +54,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         room_share: config.room_share,
         counters: Arc::clone(&counters),
     };
-    let (directory, asks) = Directory::new(seed, around, registrations);
+    let (directory, asks) = Directory::new(config.seed, around, registrations);
     let held = Held::new(&counters.tasks);
     tokio::spawn(dispatcher::run(registered, events, Arc::clone(&counters), held));
     tokio::spawn(directory.run());
@@ -125,7 +126,7 @@ fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, Sta
 struct Shards {
     certificate: Arc<Certificate>,
     advertised: Vec<SocketAddr>,
-    seed: u64,
+    seed: Seed,
     events: mpsc::Sender<Event>,
 }
 
@@ -157,7 +158,7 @@ impl Shards {
                 id: ShardId(n),
                 shards: count,
                 certificate: Arc::clone(&self.certificate),
-                seed: self.seed.rotate_left(17) ^ u64::from(n),
+                seed: self.seed.derive(Purpose::Shard, n.into()),
             };
             let bound = sockets.iter().map(|socket| socket.local_addr().ip()).collect();
             let parts = Parts {

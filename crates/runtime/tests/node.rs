@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_access::{Claims, VideoGrant};
+use hearth_random::Seed;
 use hearth_room::{JoinError, RoomConfig};
 use hearth_runtime::{Counters, Node, NodeConfig, Session, SessionOutput};
 use hearth_signal::JoinParams;
@@ -141,7 +142,7 @@ fn config() -> NodeConfig {
             keys: Arc::new([("key".to_owned(), "secret".to_owned())].into_iter().collect()),
             ..RoomConfig::default()
         },
-        seed: 1,
+        seed: Seed::fixed(1),
     }
 }
 

@@ -65,9 +65,9 @@ pub(crate) enum ServeError {
     /// No threads, or no signal handlers.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
-    /// See [`token::NoRandomness`].
+    /// See [`hearth_runtime::NoRandomness`].
     #[error(transparent)]
-    Randomness(#[from] token::NoRandomness),
+    Randomness(#[from] hearth_runtime::NoRandomness),
 }
 
 /// Runs until SIGINT or SIGTERM; the second one does not wait.
@@ -227,7 +227,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         advertise_loopback: config.dev(),
         auto_create: limits.auto_create,
         room,
-        seed: token::seed()?,
+        seed: hearth_runtime::seed_from_system()?,
     })
 }
 

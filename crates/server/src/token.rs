@@ -7,6 +7,7 @@
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use hearth_access::{TokenBuilder, TokenError, VideoGrant};
+use hearth_runtime::NoRandomness;
 
 use crate::cli::TokenArgs;
 use crate::config::{ConfigError, DEV_KEY, parse_keys};
@@ -78,11 +79,6 @@ fn signer(args: &TokenArgs) -> Result<(String, String), CreateError> {
     }
 }
 
-/// The system has no randomness.
-#[derive(Debug, thiserror::Error)]
-#[error("the system gives no random numbers")]
-pub(crate) struct NoRandomness;
-
 /// Makes an API key and its secret: base62, the secret with more than 256 bits.
 pub(crate) fn generate_keys() -> Result<(String, String), NoRandomness> {
     Ok((format!("API{}", base62(12)?), base62(44)?))
@@ -91,13 +87,6 @@ pub(crate) fn generate_keys() -> Result<(String, String), NoRandomness> {
 /// A line for `keys:` in the configuration, `--keys`, `LIVEKIT_KEYS` or a key file.
 pub(crate) fn pair(key: &str, secret: &str) -> String {
     format!("{key}: {secret}")
-}
-
-/// A random number for what need not be secret.
-pub(crate) fn seed() -> Result<u64, NoRandomness> {
-    let mut bytes = [0; 8];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Random letters and digits, each as likely as any other.

@@ -15,6 +15,7 @@ use crate::Shard;
 use crate::batching::Queued;
 use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry};
 use crate::guard::Turn;
+use crate::random::rtcp_ssrc;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
 
 impl Shard {
@@ -135,8 +136,8 @@ impl Shard {
         if self.peer_keys.contains_key(&peer) {
             return;
         }
-        let seed = self.next_seed();
-        let Ok(transport) = Peer::new(now, spec, &self.context, seed) else {
+        let seed = self.random.next_peer();
+        let Ok(transport) = Peer::new(now, spec, &self.context, &seed) else {
             self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::DtlsFailed });
             return;
         };
@@ -151,7 +152,7 @@ impl Shard {
             downs: Vec::new(),
             streams: Vec::new(),
             twcc: TwccRecorder::new(),
-            rtcp_ssrc: (seed as u32) | 1,
+            rtcp_ssrc: rtcp_ssrc(&seed),
             round_trip: RoundTrip::new(now),
             next_receiver_report: now + RECEIVER_REPORT_INTERVAL,
             next_quality: now + QUALITY_INTERVAL,
@@ -229,7 +230,7 @@ impl Shard {
         else {
             return;
         };
-        let seed = self.next_seed();
+        let seed = self.random.first_numbers();
         let Some(track_entry) = self.tracks.get_mut(track) else {
             return;
         };
@@ -307,14 +308,5 @@ impl Shard {
         if let Some(entry) = self.track_keys.get(&track).and_then(|key| self.tracks.get_mut(*key)) {
             act(entry);
         }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

@@ -132,7 +132,12 @@ mod tests {
     /// Peer 0 publishes a track, 1 to 3 get it and one of another shard.
     fn room(now: Instant) -> Shard {
         let certificate = Arc::new(Certificate::generate().unwrap());
-        let config = ShardConfig { id: ShardId(0), shards: 2, certificate, seed: 1 };
+        let config = ShardConfig {
+            id: ShardId(0),
+            shards: 2,
+            certificate,
+            seed: hearth_random::Seed::fixed(1),
+        };
         let mut shard = Shard::new(now, config).unwrap();
         for n in 0..4 {
             let (ufrag, pwd) = (format!("00peer{n}"), "a-password-of-the-server".to_owned());

@@ -16,6 +16,7 @@ mod feedback;
 mod guard;
 mod ingest;
 mod parcel;
+mod random;
 mod reports;
 mod run;
 mod send_slab;
@@ -29,12 +30,14 @@ use std::time::{Duration, Instant};
 
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
+use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
 use crate::batching::{Batching, Queued};
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 use crate::guard::{Guard, Turn};
 pub use crate::parcel::{Parcel, ParcelKind};
+use crate::random::Random;
 pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
 use crate::slab::Slab;
 use crate::steering::{Route, Steering};
@@ -55,8 +58,8 @@ pub struct ShardConfig {
     pub shards: u16,
     /// The node's DTLS certificate.
     pub certificate: Arc<hearth_peer::Certificate>,
-    /// For everything random.
-    pub seed: u64,
+    /// For everything random; no other shard may have the same.
+    pub seed: Seed,
 }
 
 /// Counters of one shard; the first four say what there is, the others only grow.
@@ -91,7 +94,7 @@ pub struct ShardCounters {
 /// See the module documentation.
 pub struct Shard {
     context: Context,
-    seed: u64,
+    random: Random,
     steering: Steering,
     peers: Slab<PeerEntry>,
     /// When each peer, by key, has something to do; most of a thousand listeners have nothing.
@@ -123,7 +126,7 @@ impl Shard {
     pub fn new(now: Instant, config: ShardConfig) -> Result<Self, PeerError> {
         Ok(Self {
             context: Context::new(config.certificate)?,
-            seed: config.seed,
+            random: Random::new(config.seed),
             steering: Steering::new(config.id, config.shards),
             peers: Slab::default(),
             dues: Vec::new(),

@@ -1,6 +1,6 @@
 //! LiveKit's messages: their types, their framing, and what a client asks for when it joins.
 //!
-//! * **Owns:** nothing that changes over time, except a [`Rng`] its holder seeds.
+//! * **Owns:** nothing that changes over time, except a [`Rng`] of its holder.
 //! * **In:** frames, query parameters and candidate JSON from clients, each with a size limit.
 //! * **Out:** typed messages ([`proto`]), [`JoinParams`], sids.
 //! * **Invariant:** no input panics or allocates more than its documented limit.
@@ -11,11 +11,10 @@ pub mod frame;
 pub mod join;
 mod names;
 mod query;
-mod rng;
 mod trickle;
 
+pub use hearth_random::Rng;
 pub use join::{JoinParams, JoinParamsError, JoinPath};
 pub use livekit_protocol as proto;
 pub use names::{participant_sid, room_sid, short_id, track_sid};
-pub use rng::Rng;
 pub use trickle::{Candidate, CandidateError, parse_candidate, write_candidate};

@@ -47,18 +47,24 @@ pub fn track_sid(rng: &mut Rng, kind: TrackType, source: TrackSource) -> String 
 
 #[cfg(test)]
 mod tests {
+    use hearth_random::{Purpose, Seed};
+
     use super::*;
 
     #[test]
     fn a_microphone_is_named_am() {
-        let sid = track_sid(&mut Rng::new(1), TrackType::Audio, TrackSource::Microphone);
+        let sid = track_sid(
+            &mut Seed::fixed(1).rng(Purpose::Sid),
+            TrackType::Audio,
+            TrackSource::Microphone,
+        );
         assert!(sid.starts_with("TR_AM"));
         assert_eq!(sid.len(), "TR_AM".len() + 12);
     }
 
     #[test]
     fn two_sids_differ() {
-        let mut rng = Rng::new(7);
+        let mut rng = Seed::fixed(7).rng(Purpose::Sid);
         assert_ne!(participant_sid(&mut rng), participant_sid(&mut rng));
     }
 }

@@ -16,7 +16,7 @@ use hearth_codec::Codec;
 use hearth_net::UdpSocket;
 use hearth_net::WallClock;
 use hearth_peer::{Certificate, Context};
-use hearth_signal::Rng;
+use hearth_random::{Purpose, Seed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -58,6 +58,7 @@ struct Test {
     context: Context,
     audio: Arc<AudioClip>,
     thread: Handle,
+    seed: Seed,
 }
 
 /// Runs a test until its duration is over or `stop` completes.
@@ -83,6 +84,7 @@ pub async fn run(
         certificate,
         audio: Arc::new(AudioClip::speech()),
         thread: thread.clone(),
+        seed: hearth_runtime::seed_from_system().map_err(|error| local_error(&error))?,
         plan,
     });
     let mut joins = JoinSet::new();
@@ -190,16 +192,19 @@ fn participant(
     began: Instant,
 ) -> Newcomer {
     let plan = &test.plan;
-    let seed = WallClock::unix_ms().wrapping_mul(1_000_003).wrapping_add(key as u64);
-    let mut rng = Rng::new(seed);
-    let ice = hearth_plane::IceCredentials { ufrag: rng.ice_chars(8), pwd: rng.ice_chars(24) };
+    let seed = test.seed.derive(Purpose::Client, key as u64);
+    let mut secrets = seed.rng(Purpose::IceCredentials);
+    let ice =
+        hearth_plane::IceCredentials { ufrag: secrets.ice_chars(8), pwd: secrets.ice_chars(24) };
     let fingerprint = test.certificate.fingerprint();
-    let mut session =
-        Session::new((ice, fingerprint), rng.next_u64(), role.subscribes(), plan.layout);
+    let id = seed.rng(Purpose::SessionId).next_u64();
+    let mut session = Session::new((ice, fingerprint), id, role.subscribes(), plan.layout);
     let stamps_from: Option<Instant> = plan.stamped.then_some(test.thread.epoch);
-    let mut ssrcs = |count: usize| -> Vec<(u32, u32)> {
-        (0..count).map(|_| (rng.next_u32() | 1, rng.next_u32() & !1)).collect()
-    };
+    let mut rng = seed.rng(Purpose::FirstNumbers);
+    // Of media and of its retransmissions: even, and each another.
+    let first = seed.rng(Purpose::MediaSsrc).next_u32() & !1;
+    let mut ssrcs = (0..).map(|n: u32| first.wrapping_add(4 * n)).map(|ssrc| (ssrc, ssrc ^ 2));
+    let mut ssrcs = |count: usize| -> Vec<(u32, u32)> { ssrcs.by_ref().take(count).collect() };
     let mut tracks = Vec::new();
     let mut published = Vec::new();
     if role.audio {
@@ -224,7 +229,7 @@ fn participant(
         size: plan.data.size,
         reliable: plan.data.reliable,
     });
-    let (context, seed) = (test.context.clone(), rng.next_u64());
+    let context = test.context.clone();
     Newcomer { session, tracks, data, local, context, seed, began }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hearth_access::{Keys, TokenBuilder, VideoGrant};
 use hearth_http::{AppState, serve};
+use hearth_random::Seed;
 use hearth_room::RoomConfig;
 use hearth_runtime::{Node, NodeConfig, WallClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +67,7 @@ async fn node(keys: Arc<Keys>) -> Node {
         advertise_loopback: true,
         auto_create: true,
         room: RoomConfig { keys, ..RoomConfig::default() },
-        seed: 1,
+        seed: Seed::fixed(1),
     };
     Node::start(config).await.unwrap()
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use dcsctp::api::{Message, PpId, SendOptions, StreamId};
 use hearth_peer::{DropReason, Incoming, Peer, PeerEvent, SendDataError};
 use hearth_plane::{Channel, CloseReason, Fingerprint};
+use hearth_random::Seed;
 use support::{Client, Pair, client_addr, context, epoch, server_addr, server_credentials, spec};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +47,7 @@ fn a_client_may_answer_late() {
     let spec = spec(true, true, None);
     client.set_remote(&spec.local);
     let params = client.params();
-    let server = Peer::new(t0, &spec, &context().0, 1).unwrap();
+    let server = Peer::new(t0, &spec, &context().0, &Seed::fixed(1)).unwrap();
     let mut pair = Pair::new(server, client, t0, 1);
     assert!(!pair.run(Duration::from_secs(2), |pair| pair.has(&PeerEvent::Connected)));
     pair.server.set_remote(pair.now, &params);
@@ -209,7 +210,7 @@ fn another_certificate_than_the_described_one_is_refused() {
     params.fingerprint = Fingerprint([7; 32]);
     let spec = spec(true, false, Some(params));
     client.set_remote(&spec.local);
-    let server = Peer::new(t0, &spec, &context().0, 1).unwrap();
+    let server = Peer::new(t0, &spec, &context().0, &Seed::fixed(1)).unwrap();
     let mut pair = Pair::new(server, client, t0, 1);
     pair.run(LIMIT, |pair| closed(pair).is_some());
     assert_eq!(closed(&pair).map(|(_, reason)| reason), Some(CloseReason::DtlsFailed));

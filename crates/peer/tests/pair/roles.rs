@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{Channel, CloseReason, DtlsRole, IceCredentials, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 
 use crate::support::{client_addr, context, epoch, server_addr, server_credentials, spec};
 
@@ -105,7 +106,9 @@ fn pair(now: Instant, lite: bool) -> (Peer, Peer) {
 fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
     let (server_context, server_fingerprint) = context();
     let client_begins = client_role == DtlsRole::Client;
-    let server = Peer::new(now, &spec(lite, !client_begins, None), &server_context, 1).unwrap();
+    let server =
+        Peer::new(now, &spec(lite, !client_begins, None), &server_context, &Seed::fixed(1))
+            .unwrap();
     let client = PeerSpec {
         local: client_credentials(),
         ice_lite: false,
@@ -119,7 +122,7 @@ fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
         open_channels: client_begins,
     };
     let context = Context::new(certificate()).unwrap();
-    let mut client = Peer::new(now, &client, &context, 2).unwrap();
+    let mut client = Peer::new(now, &client, &context, &Seed::fixed(2)).unwrap();
     let (ip, port) = (server_addr().ip(), server_addr().port());
     client.add_remote_candidate(now, &format!("candidate:1 1 udp 2130706431 {ip} {port} typ host"));
     (server, client)

@@ -9,6 +9,7 @@ use dcsctp::api::{DcSctpSocket, Message, Options, PpId, SendOptions, SocketEvent
 use dimpl::{Dtls, Output};
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
@@ -261,7 +262,7 @@ impl Pair {
         let mut client = Client::new(t0);
         let spec = spec(lite, open_channels, Some(client.params()));
         client.set_remote(&spec.local);
-        let server = Peer::new(t0, &spec, &context().0, seed).unwrap();
+        let server = Peer::new(t0, &spec, &context().0, &Seed::fixed(seed)).unwrap();
         Self::new(server, client, t0, seed)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hearth_access::{Claims, Keys, VideoGrant};
 use hearth_plane::{Channel, Command, DownTrackSpec, Event, Fingerprint, PeerId, RoomId, ShardId};
+use hearth_random::Seed;
 use hearth_room::{Join, JoinError, Output, Room, RoomConfig, SessionId};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
@@ -51,7 +52,14 @@ impl World {
         };
         change(&mut config);
         let now = Instant::now();
-        let room = Room::new(now, UNIX_MS, RoomId(1), "golden".to_owned(), Arc::new(config), 1);
+        let room = Room::new(
+            now,
+            UNIX_MS,
+            RoomId(1),
+            "golden".to_owned(),
+            Arc::new(config),
+            &Seed::fixed(1),
+        );
         Self {
             room,
             now,

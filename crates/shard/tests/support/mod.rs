@@ -16,6 +16,7 @@ use hearth_plane::{
     Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
     SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
 };
+use hearth_random::{Purpose, Seed};
 use hearth_shard::{SendSlab, Shard, ShardConfig};
 use hearth_testkit::{
     Client, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
@@ -70,7 +71,7 @@ impl World {
     pub(crate) fn new(seed: u64, shards: u16, link: LinkConfig) -> Self {
         let t0 = epoch();
         let shard = |n: u16| {
-            let seed = seed.wrapping_add(u64::from(n) << 32);
+            let seed = Seed::fixed(seed).derive(Purpose::Shard, n.into());
             let config = ShardConfig { id: ShardId(n), shards, certificate: certificate(), seed };
             Shard::new(t0, config).unwrap()
         };
