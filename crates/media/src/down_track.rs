@@ -22,7 +22,7 @@ use crate::rewriter::Rewriter;
 use crate::ring::UpPacket;
 use crate::timeline::{SourceClock, Timeline, ticks};
 use crate::verdict::DropReason::{
-    AwaitKeyframe, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
+    AwaitKeyframe, Duplicate, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
 };
 use crate::verdict::{Verdict, Written};
 use crate::vp8::{Vp8Numbers, Vp8Triple};
@@ -177,6 +177,10 @@ impl DownTrack {
         let Some(out) = self.rewriter.map(meta.seq) else {
             return Verdict::Drop(TooOld);
         };
+        let index = self.first_seq + out;
+        if !self.history.is_free(index) {
+            return Verdict::Drop(Duplicate);
+        }
         let mut record = Record {
             source: meta.seq.get() as u32,
             timestamp: self.timeline.map(meta.encoding, meta.timestamp),
@@ -191,7 +195,6 @@ impl DownTrack {
             record.tl0 = numbers.tl0;
             record.keyidx_encoding |= numbers.keyidx & 0x1f;
         }
-        let index = self.first_seq + out;
         let header = RtpHeader {
             marker: meta.marker,
             payload_type: codec.pt,
@@ -517,6 +520,21 @@ mod tests {
                 assert_eq!(RtpView::parse(&again[..repeated.len]).unwrap().padding, 0);
             }
         }
+    }
+
+    #[test]
+    fn a_packet_that_comes_to_it_twice_leaves_once() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        assert_eq!(scene.send(0, 11, false), Ok(first + 1));
+        assert_eq!(scene.send(0, 11, false), Err(Duplicate));
+        assert_eq!(scene.send(0, 10, true), Err(Duplicate));
+        let mut changed = scene.down.spec().clone();
+        changed.codecs[0].pt = 101;
+        scene.down.update(changed);
+        assert_eq!(scene.send(0, 11, false), Err(Duplicate), "nor under another payload type");
+        assert_eq!(scene.send(0, 12, false), Ok(first + 2));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //!   renumbered. The payload stays in the track's ring.
 //! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
 //! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, most of a round trip apart, and
-//!   under no other number than its own: one SRTP index must not seal two different packets.
+//!   under no other number than its own: one SRTP index must not seal two different packets. A number that was
+//!   used, or is too old to tell, is not [free](History::is_free).
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const MAX_TRIES: u8 = 100;
 /// Between two answers: three quarters of the round trip, but not less and not more than this. Less sends
 /// again what is still under way, more refuses who asks because the answer was lost.
 const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// Set in [`Record::tries_left`] once a packet has left under a number, however often it may be sent again.
+const SENT: u8 = 0x80;
 
 /// How a sent packet was numbered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,8 +36,8 @@ pub(crate) struct Record {
     pub(crate) keyidx_encoding: u8,
     /// Bytes of padding as sent.
     pub(crate) padding: u8,
-    /// Kept by [`History`]: how often it may be sent again, [`MAX_TRIES`] for what never was; 0 if there
-    /// is no such packet.
+    /// Kept by [`History`]: how often it may be sent again, [`MAX_TRIES`] for what never was, and [`SENT`];
+    /// 0 if there is no such packet.
     pub(crate) tries_left: u8,
     /// Kept by [`History`]: ms since its origin, wraps.
     pub(crate) sent_ms: u16,
@@ -61,6 +65,14 @@ impl History {
         }
     }
 
+    /// Whether no packet has left under `index` yet.
+    pub(crate) fn is_free(&self, index: u64) -> bool {
+        let record = self.records.get(self.place(index));
+        index > self.newest
+            || (!self.is_behind(index)
+                && record.is_some_and(|record| record.tries_left & SENT == 0))
+    }
+
     /// Packet `index` left at `now`.
     pub(crate) fn record(&mut self, now: Instant, index: u64, record: Record) {
         let sent_ms = self.millis(now);
@@ -74,12 +86,12 @@ impl History {
             }
         }
         self.newest = self.newest.max(index);
-        if index + self.records.len() as u64 <= self.newest {
+        if self.is_behind(index) {
             // Its place belongs to a newer one.
             return;
         }
         if let Some(slot) = self.slot(index) {
-            *slot = Record { sent_ms, tries_left: MAX_TRIES, ..record };
+            *slot = Record { sent_ms, tries_left: SENT | MAX_TRIES, ..record };
         }
     }
 
@@ -99,12 +111,13 @@ impl History {
         let now_ms = self.millis(now);
         let slot = self.slot(index)?;
         let waited = now_ms.wrapping_sub(slot.sent_ms);
-        let was_tried = slot.tries_left < MAX_TRIES;
+        let tries_left = slot.tries_left & !SENT;
+        let was_tried = tries_left < MAX_TRIES;
         let spacing = (rtt / 4 * 3).clamp(SPACING.0, SPACING.1);
         if was_tried && u128::from(waited) < spacing.as_millis() {
             return None;
         }
-        slot.tries_left = slot.tries_left.checked_sub(1)?;
+        slot.tries_left = SENT | tries_left.checked_sub(1)?;
         slot.sent_ms = now_ms;
         Some((index, *slot))
     }
@@ -112,7 +125,7 @@ impl History {
     /// Answers for nothing that was sent so far.
     pub(crate) fn clear(&mut self) {
         for record in &mut self.records {
-            record.tries_left = 0;
+            record.tries_left &= SENT;
         }
     }
 
@@ -125,6 +138,11 @@ impl History {
     /// Reads where the next record most likely goes.
     pub(crate) fn warm(&self) -> bool {
         self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.tries_left > 0)
+    }
+
+    /// Its place belongs to a newer one.
+    fn is_behind(&self, index: u64) -> bool {
+        index + self.records.len() as u64 <= self.newest
     }
 
     fn slot(&mut self, index: u64) -> Option<&mut Record> {
@@ -191,6 +209,26 @@ mod tests {
         let answered: Vec<u16> =
             (99..=104).filter(|&wire| history.retransmit(t0, wire, RTT).is_some()).collect();
         assert_eq!(answered, [100, 101, 103]);
+    }
+
+    #[test]
+    fn a_number_is_free_until_a_packet_left_under_it() {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        let t0 = Instant::now();
+        let mut history = History::new(t0, MediaKind::Audio);
+        let free = |history: &History| (1..=6).filter(|i| history.is_free(*i)).collect::<Vec<_>>();
+        assert_eq!(free(&history), [1, 2, 3, 4, 5, 6]);
+        for index in [2, 5, 3] {
+            history.record(t0, index, Record::default());
+        }
+        assert_eq!(free(&history), [1, 4, 6]);
+        for i in 1..=200_u32 {
+            history.retransmit(t0 + i * SPACING.0, 5, RTT);
+        }
+        history.clear();
+        assert_eq!(free(&history), [1, 4, 6], "used up, and not to be answered for");
+        history.record(t0, 130, Record::default());
+        assert_eq!(free(&history), [4, 6], "what is too old to tell is not");
     }
 
     #[test]

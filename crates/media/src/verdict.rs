@@ -35,6 +35,8 @@ pub enum DropReason {
     AwaitKeyframe,
     /// Older than the last switch, or than the window of withheld packets.
     TooOld,
+    /// It was forwarded before: one SRTP index must not seal two different packets.
+    Duplicate,
     /// Does not fit a datagram.
     TooBig,
     /// The subscriber cannot decode it.

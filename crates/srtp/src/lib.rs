@@ -4,7 +4,8 @@
 //!   receiving one, each SSRC's rollover counter and replay window.
 //! * **In:** keying material of a DTLS handshake; packets, encrypted and decrypted in place.
 //! * **Out:** lengths and extended indices.
-//! * **Invariant:** a packet that is forged or was there before changes nothing.
+//! * **Invariant:** a packet that is forged or was there before changes nothing. No index is sealed beyond the
+//!   last one of the keys: 2^48 - 1 of an SSRC for RTP, 2^31 - 1 for RTCP (RFC 3711 §9.2).
 //! * **Spec:** RFC 3711 (AES-CM, HMAC-SHA1-80), RFC 7714 (AES-GCM), RFC 5764 §4.2 (key layout).
 //! * **Not here:** choosing the index of a sent packet (`media`); re-keying, which WebRTC never does.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -43,7 +44,13 @@ pub enum SrtpError {
     /// Seen before, or too old to tell.
     #[error("replayed")]
     Replayed,
-    /// The crypto library failed, or all indices are used up.
+    /// The index is not that of the packet's sequence number.
+    #[error("index and sequence number differ")]
+    Index,
+    /// All indices of the keys are used up.
+    #[error("the keys are used up")]
+    UsedUp,
+    /// The crypto library failed.
     #[error("sealing failed")]
     Failed,
 }
