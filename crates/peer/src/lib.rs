@@ -18,6 +18,8 @@ mod nack;
 mod peer;
 mod reception;
 mod round_trip;
+mod sealed;
+mod ssrcs;
 mod stun;
 mod twcc;
 

@@ -23,6 +23,8 @@ use crate::channels::{ChannelEvent, Channels};
 use crate::dtls::{DtlsLink, DtlsOutput};
 use crate::error::{DropReason, PeerError, SendDataError};
 use crate::ice::Ice;
+use crate::sealed::Sealed;
+use crate::ssrcs::Ssrcs;
 
 /// From creation to the first path.
 const ICE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -86,6 +88,8 @@ pub struct Peer {
     dtls_from: Option<SocketAddr>,
     handshake: Handshake,
     keys: Option<Box<(Sealer, Opener)>>,
+    ssrcs: Ssrcs,
+    sealed: Sealed,
     channels: Option<Channels>,
     opens_channels: bool,
     stage: Stage,
@@ -140,6 +144,8 @@ impl Peer {
             dtls_from: None,
             handshake: Handshake::default(),
             keys: None,
+            ssrcs: Ssrcs::default(),
+            sealed: Sealed::default(),
             channels: None,
             opens_channels: spec.open_channels,
             stage: Stage::Checking { deadline: now + ICE_TIMEOUT },
@@ -308,7 +314,16 @@ impl Peer {
         index: u64,
     ) -> Option<usize> {
         let (sealer, _) = &mut **self.keys.as_mut()?;
-        sealer.seal_rtp(packet, header_len, len, index).ok()
+        self.sealed.note(packet.get(..len)?, index);
+        let sealed = sealer.seal_rtp(packet, header_len, len, index);
+        self.check_sealed(sealed)
+    }
+
+    /// Begins to send media under `ssrc`; false if that was begun before, for a stream that may have ended: two
+    /// streams of one SSRC would use the same SRTP indices.
+    #[must_use]
+    pub fn claim_ssrc(&mut self, ssrc: u32) -> bool {
+        self.ssrcs.claim(ssrc)
     }
 
     /// Reads what [`seal_rtp`](Self::seal_rtp) and [`remote_addr`](Self::remote_addr) will need, so that
@@ -323,7 +338,8 @@ impl Peer {
     /// * `packet` – `len` bytes of plaintext, then at least 20 bytes of room.
     pub fn seal_rtcp(&mut self, packet: &mut [u8], len: usize) -> Option<usize> {
         let (sealer, _) = &mut **self.keys.as_mut()?;
-        sealer.seal_rtcp(packet, len).ok()
+        let sealed = sealer.seal_rtcp(packet, len);
+        self.check_sealed(sealed)
     }
 
     fn open_rtp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
@@ -351,6 +367,14 @@ impl Peer {
             }
             Err(error) => Incoming::Dropped(drop_reason(error)),
         }
+    }
+
+    /// Keys that are used up end the transport: the client comes back with others (RFC 3711 §9.2).
+    fn check_sealed(&mut self, sealed: Result<usize, SrtpError>) -> Option<usize> {
+        if sealed == Err(SrtpError::UsedUp) {
+            self.close(CloseReason::KeysUsedUp);
+        }
+        sealed.ok()
     }
 
     /// Something authenticated arrived.
@@ -481,6 +505,10 @@ const fn drop_reason(error: SrtpError) -> DropReason {
         SrtpError::Replayed => DropReason::Replayed,
         SrtpError::Forged => DropReason::Forged,
         SrtpError::TooShort => DropReason::Malformed,
-        SrtpError::Keys | SrtpError::NoRoom | SrtpError::Failed => DropReason::NoKeys,
+        SrtpError::Keys
+        | SrtpError::NoRoom
+        | SrtpError::Index
+        | SrtpError::UsedUp
+        | SrtpError::Failed => DropReason::NoKeys,
     }
 }

@@ -21,6 +21,8 @@ pub enum CloseReason {
     Silence,
     /// The peer said goodbye (DTLS close_notify).
     PeerClosed,
+    /// The SRTP keys have sealed as many packets as they may.
+    KeysUsedUp,
     /// A bug here; the peer was discarded.
     Panicked,
 }

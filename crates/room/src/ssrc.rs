@@ -54,7 +54,7 @@ mod tests {
         let mut given = BTreeSet::new();
         for n in 0..100_000 {
             let ssrc = allocator.allocate(is_taken).unwrap();
-            assert!(ssrc % 2 == 0 && ssrc != 0 && !is_taken(ssrc), "{ssrc}");
+            assert!(ssrc.is_multiple_of(2) && ssrc != 0 && !is_taken(ssrc), "{ssrc}");
             assert!(given.insert(ssrc), "{ssrc} is given again as number {n}");
         }
     }

@@ -10,6 +10,7 @@ use hearth_plane::{
     UpTrackSpec,
 };
 use hearth_rtp::ExtensionIds;
+use tracing::error;
 
 use crate::Shard;
 use crate::batching::Queued;
@@ -221,8 +222,8 @@ impl Shard {
     }
 
     fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec) {
-        if let Some(entry) = self.down_keys.get(&spec.down).and_then(|k| self.downs.get_mut(*k)) {
-            entry.down.update(spec);
+        if let Some(&key) = self.down_keys.get(&spec.down) {
+            self.update_down_track(key, spec);
             return;
         }
         let (Some(&peer), Some(&track)) =
@@ -230,6 +231,9 @@ impl Shard {
         else {
             return;
         };
+        if !self.claim_ssrcs(peer, [Some(spec.ssrc), spec.rtx_ssrc]) {
+            return;
+        }
         let seed = self.random.first_numbers();
         let Some(track_entry) = self.tracks.get_mut(track) else {
             return;
@@ -260,6 +264,36 @@ impl Shard {
         }
         self.visit_soon(peer);
         self.retarget(now, track);
+    }
+
+    fn update_down_track(&mut self, key: usize, spec: DownTrackSpec) {
+        let Some(entry) = self.downs.get(key) else {
+            return;
+        };
+        let (peer, before) = (entry.peer, entry.down.spec());
+        let ssrc = Some(spec.ssrc).filter(|ssrc| *ssrc != before.ssrc);
+        let rtx_ssrc = spec.rtx_ssrc.filter(|ssrc| Some(*ssrc) != before.rtx_ssrc);
+        if self.claim_ssrcs(peer, [ssrc, rtx_ssrc])
+            && let Some(entry) = self.downs.get_mut(key)
+        {
+            entry.down.update(spec);
+        }
+    }
+
+    /// Takes SSRCs of a transport for a subscription; false if one of them is taken, which is a bug of control.
+    fn claim_ssrcs(&mut self, peer: usize, ssrcs: [Option<u32>; 2]) -> bool {
+        let Some(entry) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        for ssrc in ssrcs.into_iter().flatten() {
+            if ssrc == entry.rtcp_ssrc || !entry.peer.claim_ssrc(ssrc) {
+                self.counters.refused_ssrcs += 1;
+                error!(peer = ?entry.id, ssrc, "The SSRC of a subscription was used before");
+                debug_assert!(false, "SSRC {ssrc:#x} is used twice on {:?}", entry.id);
+                return false;
+            }
+        }
+        true
     }
 
     fn remove_down_track(&mut self, id: DownId) {

@@ -87,6 +87,8 @@ pub struct ShardCounters {
     pub dropped_full: u64,
     /// Messages that a slow data channel did not take.
     pub dropped_data: u64,
+    /// Subscriptions refused because of a bug in control: their SSRC had been used on the transport.
+    pub refused_ssrcs: u64,
     /// Peers and tracks discarded because of a bug here.
     pub panics: u64,
 }

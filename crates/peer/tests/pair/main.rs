@@ -82,6 +82,19 @@ fn media_goes_both_ways() {
 }
 
 #[test]
+fn keys_that_are_used_up_end_the_transport() {
+    let mut pair = Pair::offered(true, false, 1);
+    assert!(pair.run(LIMIT, |pair| pair.server.is_connected() && pair.client.dtls_done));
+    let mut packet = [0; 40];
+    packet[..4].copy_from_slice(&[0x80, 96, 0, 0]);
+    assert_eq!(pair.server.seal_rtp(&mut packet.clone(), 15, 12, 0xffff_ffff_0000), Some(31));
+    assert_eq!(pair.server.seal_rtp(&mut packet, 15, 12, 1 << 48), None);
+    let closed = PeerEvent::Closed(CloseReason::KeysUsedUp);
+    assert!(std::iter::from_fn(|| pair.server.poll_event()).any(|event| event == closed));
+    assert_eq!(pair.server.seal_rtcp(&mut packet, 8), None);
+}
+
+#[test]
 fn channels_that_we_open_carry_data_both_ways() {
     let mut pair = Pair::offered(true, true, 1);
     let open = [Channel::Reliable, Channel::Lossy, Channel::DataTrack];
