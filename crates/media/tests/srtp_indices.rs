@@ -280,7 +280,6 @@ impl Model {
             rtx_ssrc: None,
             codecs: Vec::new(),
             extensions: ExtensionIds::default(),
-            mid: "0".to_owned(),
             cname: String::new(),
         };
         let spec = changed(&mut self.random, spec, self.made * 4);

@@ -3,7 +3,7 @@
 //! * [`UdpSocket`] reads with `recvmmsg` and writes with `sendmmsg` and `UDP_SEGMENT` on Linux;
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
-//! * [`WallClock`] reads the clocks.
+//! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
 //! * [`host_addresses`] lists the machine's own addresses.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
@@ -12,6 +12,7 @@
 
 mod batch;
 mod clock;
+mod entropy;
 #[cfg(target_os = "linux")]
 mod gso;
 mod interfaces;
@@ -22,6 +23,7 @@ mod portable;
 
 pub use batch::{Datagram, RecvBatch};
 pub use clock::WallClock;
+pub use entropy::{NoRandomness, seed_from_system};
 pub use interfaces::host_addresses;
 #[cfg(target_os = "linux")]
 pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};

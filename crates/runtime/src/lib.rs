@@ -18,7 +18,6 @@ mod config;
 mod counters;
 mod directory;
 mod dispatcher;
-mod entropy;
 mod ledger;
 mod node;
 mod path;
@@ -30,8 +29,8 @@ mod start;
 
 pub use config::{NodeConfig, StartError};
 pub use counters::{Counters, Drops};
-pub use entropy::{NoRandomness, seed_from_system};
 pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
+pub use hearth_net::{NoRandomness, seed_from_system};
 pub use node::{Memory, Node};
 pub use session::{SendError, Session, SessionOutput};

@@ -84,7 +84,7 @@ pub async fn run(
         certificate,
         audio: Arc::new(AudioClip::speech()),
         thread: thread.clone(),
-        seed: hearth_runtime::seed_from_system().map_err(|error| local_error(&error))?,
+        seed: hearth_net::seed_from_system().map_err(|error| local_error(&error))?,
         plan,
     });
     let mut joins = JoinSet::new();
