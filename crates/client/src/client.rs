@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hearth_datagram::SendSlab;
 use hearth_peer::{Context, PeerEvent};
 use hearth_plane::Channel;
 use hearth_random::Seed;
-use hearth_shard::SendSlab;
 use hearth_signal::proto::{DataPacket, SignalRequest, SignalResponse, UserPacket, data_packet};
 use prost::Message as _;
 

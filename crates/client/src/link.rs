@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hearth_datagram::SendSlab;
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
 use hearth_plane::{Channel, IceCredentials, PeerSpec};
 use hearth_random::{Purpose, Seed};
 use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock};
 use hearth_rtp::{RtpView, original_seq};
-use hearth_shard::SendSlab;
 use hearth_units::ntp_mid32;
 
 use crate::description::{AgreedTrack, Answer};
@@ -347,4 +347,4 @@ impl Link {
     }
 }
 
-const _: () = assert!(1_200 + SEAL_ROOM <= hearth_shard::MAX_DATAGRAM);
+const _: () = assert!(1_200 + SEAL_ROOM <= hearth_datagram::MAX_DATAGRAM);

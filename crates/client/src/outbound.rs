@@ -5,11 +5,11 @@
 //! * **Out:** sealed packets in a slab; [`Outbound::report`].
 //! * **Invariant:** an SRTP index is used once; the rollover counter starts at 0.
 
+use hearth_datagram::SendSlab;
 use hearth_peer::Peer;
 use hearth_random::Rng;
 use hearth_rtp::rtcp::SenderInfo;
 use hearth_rtp::{RtpHeader, write_header};
-use hearth_shard::SendSlab;
 
 use crate::description::AgreedTrack;
 

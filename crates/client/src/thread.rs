@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use hearth_net::WallClock;
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
-use hearth_shard::SendSlab;
+use hearth_datagram::SendSlab;
 use hearth_signal::proto::{SignalRequest, SignalResponse};
 use tokio::sync::mpsc;
 use tracing::warn;

@@ -12,8 +12,6 @@ use std::time::Duration;
 pub(crate) const BATCH: usize = 32;
 /// Bytes of one message: a run of datagrams that the kernel kept together has up to 64 KiB.
 pub(crate) const ROOM: usize = 65_536;
-/// Longest datagram that is read, in bytes: an Ethernet frame and some.
-pub(crate) const MAX_DATAGRAM: usize = 2_048;
 
 /// One received datagram.
 #[derive(Debug)]

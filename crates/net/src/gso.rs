@@ -6,7 +6,7 @@
 //!   datagram are of one size and the last is not longer.
 //! * **Spec:** Linux `UDP_SEGMENT` (udp(7)): at most 64 segments, at most one IP packet's bytes.
 
-use hearth_shard::Entry;
+use hearth_datagram::Entry;
 
 /// `UDP_MAX_SEGMENTS` of older kernels.
 pub(crate) const MAX_SEGMENTS: usize = 64;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hearth_shard::{Entry, SendSlab};
+use hearth_datagram::{Entry, MAX_DATAGRAM, SendSlab};
 
-use crate::batch::{BATCH, Filled, MAX_DATAGRAM};
+use crate::batch::{BATCH, Filled};
 use crate::{RecvBatch, Sent};
 
 /// The longest wait for one socket. Shorter reacts sooner, longer idles cheaper.

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use hearth_datagram::SendSlab;
 use hearth_net::{Poller, RecvBatch, UdpSocket};
-use hearth_shard::SendSlab;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use hearth_datagram::{Entry, SendSlab};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, Event, ShardId};
-use hearth_shard::{Entry, Parcel, SendSlab, Shard, ShardConfig};
+use hearth_shard::{Parcel, Shard, ShardConfig};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use hearth_shard::SendSlab;
+use hearth_datagram::SendSlab;
 use support::{World, server_addr};
 
 /// Packets that enter between two measurements of the clock.

@@ -8,7 +8,8 @@ mod one_track;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use hearth_shard::{SendSlab, Shard};
+use hearth_datagram::SendSlab;
+use hearth_shard::Shard;
 use support::server_addr;
 
 const SUBSCRIBERS: u32 = 8;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use hearth_shard::SendSlab;
+use hearth_datagram::SendSlab;
 use support::server_addr;
 use support::voices::{room, round};
 

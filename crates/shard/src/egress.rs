@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::hint::black_box;
 use std::time::Instant;
 
+use hearth_datagram::SendSlab;
 use hearth_media::Verdict;
 use hearth_units::ExtSeq;
 
+use crate::Shard;
 use crate::batching::Batch;
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
 use crate::run::Run;
-use crate::{SendSlab, Shard};
 
 /// Packets looked through for one that is longer: as many as leave as one.
 const LOOK_AHEAD: usize = 64;

@@ -110,6 +110,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
+    use hearth_datagram::SendSlab;
     use hearth_peer::Certificate;
     use hearth_plane::{
         Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, PeerSpec, RoomId, ShardId,
@@ -119,7 +120,7 @@ mod tests {
     use hearth_units::{MediaKind, SeqUnwrapper};
 
     use super::*;
-    use crate::{Parcel, ParcelKind, SendSlab, ShardConfig};
+    use crate::{Parcel, ParcelKind, ShardConfig};
 
     const ROOM: RoomId = RoomId(1);
     const TRACK: TrackId = TrackId { room: ROOM, n: 9 };

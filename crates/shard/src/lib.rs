@@ -19,7 +19,6 @@ mod parcel;
 mod random;
 mod reports;
 mod run;
-mod send_slab;
 mod slab;
 mod steering;
 
@@ -28,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hearth_datagram::SendSlab;
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_random::Seed;
@@ -38,7 +38,6 @@ use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 use crate::guard::{Guard, Turn};
 pub use crate::parcel::{Parcel, ParcelKind};
 use crate::random::Random;
-pub use crate::send_slab::{Entry, MAX_DATAGRAM, SendSlab};
 use crate::slab::Slab;
 use crate::steering::{Route, Steering};
 

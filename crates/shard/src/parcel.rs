@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
+use hearth_datagram::MAX_DATAGRAM;
 use hearth_plane::TrackId;
-
-use crate::send_slab::MAX_DATAGRAM;
 
 /// What a parcel is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

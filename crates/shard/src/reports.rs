@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use hearth_datagram::{MAX_DATAGRAM, SendSlab};
 use hearth_plane::{Event, Level, PeerId, PeerReport, TrackReport};
 use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use hearth_units::Bitrate;
 
+use crate::Shard;
 use crate::entry::{PeerEntry, QualityWindow, StreamRole, TrackEntry};
 use crate::guard::Turn;
-use crate::{MAX_DATAGRAM, SendSlab, Shard};
 
 /// livekit-server: one receiver report per second, with a reference time that tells the round trip.
 pub(crate) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hearth_datagram::SendSlab;
 use hearth_plane::Command;
 use hearth_rtp::{PacketKind, RtpView, classify};
-use hearth_shard::SendSlab;
 use hearth_testkit::Received;
 use support::random::Random;
 use support::voices::{room, round, subscription, words};

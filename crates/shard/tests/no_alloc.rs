@@ -11,8 +11,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
+use hearth_datagram::SendSlab;
 use hearth_rtp::{PacketKind, classify};
-use hearth_shard::SendSlab;
 use support::{CLEAN, World, server_addr};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hearth_datagram::SendSlab;
 use hearth_rtp::RtpView;
-use hearth_shard::SendSlab;
 use hearth_testkit::Received;
 use support::World;
 use support::voices::{room, round};

@@ -403,7 +403,7 @@ fn a_track_that_goes_while_its_packets_wait_leaves_nothing_to_wait_for() {
     for track in [support::VIDEO, support::AUDIO] {
         world.command(0, hearth_plane::Command::RemoveUpTrack { track });
     }
-    let mut slab = hearth_shard::SendSlab::new(64);
+    let mut slab = hearth_datagram::SendSlab::new(64);
     while world.shards[0].poll_transmit(world.now, &mut slab) {
         slab.clear();
     }

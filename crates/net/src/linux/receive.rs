@@ -5,10 +5,12 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use hearth_datagram::MAX_DATAGRAM;
+
 use super::address::{self, Control, NO_ADDR, NO_CONTROL, RawAddr};
 use super::socket::check;
 use crate::RecvBatch;
-use crate::batch::{BATCH, Filled, MAX_DATAGRAM, ROOM};
+use crate::batch::{BATCH, Filled, ROOM};
 
 /// Reads what is there, up to a full batch.
 pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> {

@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-use hearth_shard::Entry;
+use hearth_datagram::Entry;
 
 use super::address::{self, Control, NO_ADDR, NO_CONTROL, Options, RawAddr};
 use crate::Sent;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use hearth_shard::{Entry, SendSlab};
+use hearth_datagram::{Entry, SendSlab};
 
 use super::address::{self, NO_ADDR};
 use super::receive;

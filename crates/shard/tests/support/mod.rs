@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
+use hearth_datagram::SendSlab;
 use hearth_netem::{Link, LinkConfig};
 use hearth_peer::Certificate;
 use hearth_plane::{
@@ -17,7 +18,7 @@ use hearth_plane::{
     SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
 };
 use hearth_random::{Purpose, Seed};
-use hearth_shard::{SendSlab, Shard, ShardConfig};
+use hearth_shard::{Shard, ShardConfig};
 use hearth_testkit::{
     Client, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
 };

@@ -7,8 +7,7 @@
 
 use std::net::SocketAddr;
 
-/// Longest datagram that is ever sent, in bytes.
-pub const MAX_DATAGRAM: usize = 1_500;
+use crate::MAX_DATAGRAM;
 
 /// Where a datagram lies in the slab, and where it goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,0 +1,61 @@
+//! The two ends of a datagram's way.
+//!
+//! * **Owns:** nothing; a value.
+//! * **In:** what the socket says of a datagram that arrived. **Out:** what it needs to send the answer.
+//! * **Invariant:** the answer to a datagram takes the same endpoint; nothing else is needed to find the
+//!   way back.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What carries the datagrams.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    /// UDP, from one of our sockets.
+    Udp,
+}
+
+/// One way between us and a client: a key for tables, and all that a socket needs to send by it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Endpoint {
+    /// What carries it.
+    pub protocol: Protocol,
+    /// Our end: what a datagram was sent to, as this machine sees it; behind a NAT another address than
+    /// the advertised one. An unspecified IP stands for the one that the routing table chooses.
+    pub local: SocketAddr,
+    /// The client's end, as we see it.
+    pub remote: SocketAddr,
+}
+
+impl Endpoint {
+    /// Over UDP between `local` and `remote`.
+    pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { protocol: Protocol::Udp, local, remote }
+    }
+
+    /// The same client, at whichever address of ours.
+    #[must_use]
+    pub const fn from_anywhere(self) -> Self {
+        let any = match self.remote {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Self { local: SocketAddr::new(any, 0), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_from_anywhere_differs_only_in_our_end() {
+        for (local, remote, any) in [
+            ("10.0.0.1:7882", "10.0.0.2:9", "0.0.0.0:0"),
+            ("[2001:db8::1]:7882", "[2001:db8::2]:9", "[::]:0"),
+        ] {
+            let remote = remote.parse().unwrap();
+            let endpoint = Endpoint::udp(local.parse().unwrap(), remote);
+            assert_eq!(endpoint.from_anywhere(), Endpoint::udp(any.parse().unwrap(), remote));
+        }
+    }
+}
