@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, stun_local_ufrag};
 use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_random::Seed;
@@ -19,6 +20,7 @@ mod dcep;
 
 const SERVER: SocketAddr = at(1, 7_882);
 const CLIENT: SocketAddr = at(2, 40_000);
+const PATH: Endpoint = Endpoint::udp(SERVER, CLIENT);
 /// More than all deadlines together.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ fn handshake(bytes: &[u8], role: DtlsRole) {
     let spec = spec(role);
     let mut peer = Peer::new(*start, &spec, context, &Seed::fixed(1)).expect("an IPv4 address is a candidate");
     let mut check = check.clone();
-    let incoming = peer.handle_datagram(*start, SERVER, CLIENT, &mut check);
+    let incoming = peer.handle_datagram(*start, PATH, &mut check);
     assert!(matches!(incoming, Incoming::Consumed));
     let mut rest = bytes;
     while let Some((len, tail)) = rest.split_first_chunk() {
@@ -50,7 +52,7 @@ fn handshake(bytes: &[u8], role: DtlsRole) {
             assert!(ufrag.len() < datagram.len());
         }
         let mut datagram = datagram.to_vec();
-        let incoming = peer.handle_datagram(*start, SERVER, CLIENT, &mut datagram);
+        let incoming = peer.handle_datagram(*start, PATH, &mut datagram);
         assert!(matches!(incoming, Incoming::Consumed | Incoming::Dropped(_)));
         while peer.poll_transmit().is_some() {}
         while peer.poll_event().is_some() {}

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hearth_datagram::SendSlab;
+use hearth_datagram::{Endpoint, MAX_DATAGRAM, SendSlab};
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
 use hearth_plane::{Channel, IceCredentials, PeerSpec};
 use hearth_random::{Purpose, Seed};
@@ -132,7 +132,7 @@ impl Link {
         buf: &mut [u8],
         arrivals: &mut Arrivals,
     ) {
-        match self.peer.handle_datagram(now, self.local, from, buf) {
+        match self.peer.handle_datagram(now, Endpoint::udp(self.local, from), buf) {
             Incoming::Rtp { packet, .. } => {
                 if let Ok(view) = RtpView::parse(packet) {
                     self.receive_rtp(now, &view, arrivals);
@@ -174,9 +174,9 @@ impl Link {
     pub(crate) fn transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         while !slab.is_full() {
             let Some(transmit) = self.peer.poll_transmit() else { break };
-            slab.push(transmit.to, &transmit.payload);
+            slab.push(transmit.path, &transmit.payload);
         }
-        let Some(to) = self.peer.remote_addr().filter(|_| self.connected.is_some()) else {
+        let Some(path) = self.peer.path().filter(|_| self.connected.is_some()) else {
             return !slab.is_full();
         };
         while let Some(compound) = self.rtcp.pop() {
@@ -188,7 +188,7 @@ impl Link {
                 to.copy_from_slice(&compound);
             }
             if let Some(len) = self.peer.seal_rtcp(room, compound.len()) {
-                slab.commit(to, len);
+                slab.commit(path, len);
             }
         }
         for send in &self.sends {
@@ -347,4 +347,4 @@ impl Link {
     }
 }
 
-const _: () = assert!(1_200 + SEAL_ROOM <= hearth_datagram::MAX_DATAGRAM);
+const _: () = assert!(1_200 + SEAL_ROOM <= MAX_DATAGRAM);

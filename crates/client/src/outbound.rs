@@ -139,7 +139,7 @@ impl Outbound {
     fn write(&self, wire: &mut Wire<'_>, packet: &Numbered<'_>) -> bool {
         let Numbered { header, index, rid, original, payload } = packet;
         let Wire { peer, slab, transport_seq, agreed } = wire;
-        let Some(to) = peer.remote_addr() else { return true };
+        let Some(path) = peer.path() else { return true };
         let Some(room) = slab.reserve() else { return false };
         let seq = transport_seq.to_be_bytes();
         let level = [self.level.unwrap_or_default()];
@@ -171,7 +171,7 @@ impl Outbound {
             len += part.len();
         }
         if let Some(sealed) = peer.seal_rtp(room, len, header_len, *index) {
-            slab.commit(to, sealed);
+            slab.commit(path, sealed);
             **transport_seq = transport_seq.wrapping_add(1);
         }
         true

@@ -407,7 +407,7 @@ impl Slot {
             }
             for datagram in batch.datagrams_mut() {
                 arrivals.at = datagram.at.map_or(now, |at| on_our_clock(now, unix, at));
-                self.client.handle_datagram(now, datagram.from, datagram.bytes, arrivals);
+                self.client.handle_datagram(now, datagram.path.remote, datagram.bytes, arrivals);
             }
             if !batch.is_full() {
                 break;

@@ -1,19 +1,17 @@
 //! One batch of datagrams on their way out.
 //!
-//! * **Owns:** a fixed buffer, and for each datagram in it the destination.
+//! * **Owns:** a fixed buffer, and for each datagram in it its path.
 //! * **In:** [`SendSlab::reserve`] room, write into it, [`SendSlab::commit`].
 //! * **Out:** [`SendSlab::iter`], in the order written.
-//! * **Invariant:** datagrams lie back to back, so a run to one address is one contiguous slice.
+//! * **Invariant:** datagrams lie back to back, so a run by one path is one contiguous slice.
 
-use std::net::SocketAddr;
+use crate::{Endpoint, MAX_DATAGRAM};
 
-use crate::MAX_DATAGRAM;
-
-/// Where a datagram lies in the slab, and where it goes.
+/// Where a datagram lies in the slab, and which way it goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// Destination.
-    pub to: SocketAddr,
+    /// Where from and where to.
+    pub path: Endpoint,
     /// First byte in [`SendSlab::bytes`].
     pub start: usize,
     /// Length in bytes.
@@ -66,10 +64,10 @@ impl SendSlab {
     }
 
     /// The datagrams in the order written, with their bytes.
-    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (Endpoint, &[u8])> {
         self.entries.iter().map(|entry| {
             let end = entry.start.saturating_add(entry.len);
-            (entry.to, self.bytes.get(entry.start..end).unwrap_or_default())
+            (entry.path, self.bytes.get(entry.start..end).unwrap_or_default())
         })
     }
 
@@ -82,10 +80,10 @@ impl SendSlab {
         self.bytes.get_mut(self.used..end)
     }
 
-    /// Adds the first `len` bytes of the last reserved room as a datagram to `to`.
-    pub fn commit(&mut self, to: SocketAddr, len: usize) {
+    /// Adds the first `len` bytes of the last reserved room as a datagram that goes by `path`.
+    pub fn commit(&mut self, path: Endpoint, len: usize) {
         let len = len.min(MAX_DATAGRAM);
-        self.entries.push(Entry { to, start: self.used, len });
+        self.entries.push(Entry { path, start: self.used, len });
         self.used = self.used.saturating_add(len);
     }
 
@@ -99,12 +97,12 @@ impl SendSlab {
     }
 
     /// Copies a finished datagram in; false if full or too long.
-    pub fn push(&mut self, to: SocketAddr, datagram: &[u8]) -> bool {
+    pub fn push(&mut self, path: Endpoint, datagram: &[u8]) -> bool {
         let Some(room) = self.reserve().and_then(|room| room.get_mut(..datagram.len())) else {
             return false;
         };
         room.copy_from_slice(datagram);
-        self.commit(to, datagram.len());
+        self.commit(path, datagram.len());
         true
     }
 }
@@ -115,11 +113,11 @@ mod tests {
 
     #[test]
     fn datagrams_lie_back_to_back_and_a_full_slab_refuses() {
-        let to: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let path = path();
         let mut slab = SendSlab::new(2);
-        assert!(slab.push(to, b"ab"));
-        assert!(slab.push(to, b"c"));
-        assert!(!slab.push(to, b"d"));
+        assert!(slab.push(path, b"ab"));
+        assert!(slab.push(path, b"c"));
+        assert!(!slab.push(path, b"d"));
         let sent: Vec<&[u8]> = slab.iter().map(|(_, bytes)| bytes).collect();
         assert_eq!(sent, [b"ab".as_slice(), b"c"]);
         assert_eq!(slab.bytes()[..3], *b"abc");
@@ -131,6 +129,9 @@ mod tests {
     #[test]
     fn a_datagram_longer_than_the_limit_is_refused() {
         let mut slab = SendSlab::new(2);
-        assert!(!slab.push("127.0.0.1:9".parse().unwrap(), &[0; MAX_DATAGRAM + 1]));
+        assert!(!slab.push(path(), &[0; MAX_DATAGRAM + 1]));
+    }
+    fn path() -> Endpoint {
+        Endpoint::udp("127.0.0.1:7882".parse().unwrap(), "127.0.0.1:9".parse().unwrap())
     }
 }

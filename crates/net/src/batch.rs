@@ -5,8 +5,9 @@
 //! * **Out:** [`RecvBatch::datagrams_mut`].
 //! * **Invariant:** allocates once.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use hearth_datagram::Endpoint;
 
 /// Messages of one read. More saves calls under load, fewer keeps the batch in the L2 cache.
 pub(crate) const BATCH: usize = 32;
@@ -16,10 +17,9 @@ pub(crate) const ROOM: usize = 65_536;
 /// One received datagram.
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    /// Its sender.
-    pub from: SocketAddr,
-    /// The address it was sent to, if the system said so.
-    pub to: Option<IpAddr>,
+    /// Its sender, and the address it was sent to; of that, where the system does not say, what the
+    /// socket is bound to.
+    pub path: Endpoint,
     /// When the kernel got it, since 1970-01-01 UTC, if it was asked to say so.
     pub at: Option<Duration>,
     /// Its bytes, to be changed in place.
@@ -29,8 +29,7 @@ pub struct Datagram<'a> {
 /// What is known of one filled buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filled {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: Option<IpAddr>,
+    pub(crate) path: Endpoint,
     /// Which buffer.
     pub(crate) slot: usize,
     /// Bytes in it.
@@ -93,8 +92,8 @@ impl RecvBatch {
                 let filled = *filled.next_if(|filled| filled.slot == slot)?;
                 Some((filled, buffer.get_mut(..filled.len)?))
             });
-        full.flat_map(|(Filled { from, to, segment, at, .. }, buffer)| {
-            buffer.chunks_mut(segment).map(move |bytes| Datagram { from, to, at, bytes })
+        full.flat_map(|(Filled { path, segment, at, .. }, buffer)| {
+            buffer.chunks_mut(segment).map(move |bytes| Datagram { path, at, bytes })
         })
     }
 

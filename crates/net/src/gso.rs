@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** nothing; a pure rule.
 //! * **In:** entries of a slab, in order. **Out:** how many of the first ones make one run.
-//! * **Invariant:** a run goes to one address, its bytes lie back to back, all but its last
+//! * **Invariant:** a run goes by one path, from one address to one, its bytes lie back to back, all but its last
 //!   datagram are of one size and the last is not longer.
 //! * **Spec:** Linux `UDP_SEGMENT` (udp(7)): at most 64 segments, at most one IP packet's bytes.
 
@@ -22,7 +22,7 @@ pub(crate) fn run_length(entries: &[Entry]) -> usize {
     }
     let mut last = first;
     for next in entries.iter().skip(1).take(MAX_SEGMENTS - 1) {
-        let follows = next.to == first.to && next.start == last.start + last.len;
+        let follows = next.path == first.path && next.start == last.start + last.len;
         // A shorter one ends the run, as its last.
         let fits = last.len == first.len && next.len <= first.len && next.len > 0;
         bytes += next.len;
@@ -37,9 +37,11 @@ pub(crate) fn run_length(entries: &[Entry]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use hearth_datagram::Endpoint;
+
     use super::*;
 
-    /// `port:len` each; back to back.
+    /// `port:len` each; back to back. With `@` it leaves from another address of ours.
     fn check(entries: &str, expected: usize) {
         let mut start = 0;
         let entries: Vec<Entry> = entries
@@ -48,8 +50,8 @@ mod tests {
                 let (port, len) = entry.split_once(':').unwrap();
                 let len = len.parse().unwrap();
                 start += len;
-                let to = format!("127.0.0.1:{port}").parse().unwrap();
-                Entry { to, start: start - len, len }
+                let (ours, port) = port.split_once('@').map_or((1, port), |(port, _)| (2, port));
+                Entry { path: path(ours, port.parse().unwrap()), start: start - len, len }
             })
             .collect();
         assert_eq!(run_length(&entries), expected, "{entries:?}");
@@ -76,8 +78,19 @@ mod tests {
 
     #[test]
     fn a_gap_in_the_buffer_ends_a_run() {
-        let to = "127.0.0.1:1".parse().unwrap();
-        let entries = [Entry { to, start: 0, len: 5 }, Entry { to, start: 6, len: 5 }];
+        let path = path(1, 1);
+        let entries = [Entry { path, start: 0, len: 5 }, Entry { path, start: 6, len: 5 }];
         assert_eq!(run_length(&entries), 1);
+    }
+
+    #[test]
+    fn another_source_ends_a_run() {
+        check("1:100 1:100 1@:100", 2);
+        check("1@:100 1@:100 1@:100", 3);
+    }
+
+    /// From address `ours` of this machine to port `remote` of a client.
+    fn path(ours: u8, remote: u16) -> Endpoint {
+        Endpoint::udp(([127, 0, 0, ours], 7_882).into(), ([127, 0, 0, 1], remote).into())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hearth_datagram::{Entry, MAX_DATAGRAM, SendSlab};
+use hearth_datagram::{Endpoint, Entry, MAX_DATAGRAM, SendSlab};
 
 use crate::batch::{BATCH, Filled};
 use crate::{RecvBatch, Sent};
@@ -85,8 +85,7 @@ impl UdpSocket {
                 }
                 Ok((len, from)) => {
                     batch.filled.push(Filled {
-                        from,
-                        to: None,
+                        path: Endpoint::udp(self.local, from),
                         slot,
                         len,
                         segment: len.max(1),
@@ -104,14 +103,17 @@ impl UdpSocket {
         Ok(batch.datagrams)
     }
 
+    /// Of no use here.
+    pub fn set_translated(&mut self, _addresses: Vec<IpAddr>) {}
+
     /// Sends `entries`, which count in `bytes`, in order. The routing table chooses the source.
-    pub fn send(&mut self, bytes: &[u8], entries: &[Entry], _source: Option<IpAddr>) -> Sent {
+    pub fn send(&mut self, bytes: &[u8], entries: &[Entry]) -> Sent {
         let mut sent = Sent::default();
         for entry in entries {
             let end = entry.start.saturating_add(entry.len);
             let data = bytes.get(entry.start..end).unwrap_or_default();
             sent.calls += 1;
-            match self.socket.send_to(data, entry.to) {
+            match self.socket.send_to(data, entry.path.remote) {
                 Ok(_) => {
                     sent.datagrams += 1;
                     sent.bytes += data.len() as u64;
@@ -125,7 +127,7 @@ impl UdpSocket {
 
     /// Sends all of a slab.
     pub fn send_slab(&mut self, slab: &SendSlab) -> Sent {
-        self.send(slab.bytes(), slab.entries(), None)
+        self.send(slab.bytes(), slab.entries())
     }
 }
 

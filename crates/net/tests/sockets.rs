@@ -1,10 +1,10 @@
 //! The system calls, against the kernel: loopback only, ports chosen by the system.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use hearth_datagram::SendSlab;
+use hearth_datagram::{Endpoint, SendSlab};
 use hearth_net::{Poller, RecvBatch, UdpSocket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ fn what_leaves_one_socket_arrives_at_another_in_order_and_unchanged() {
     // Runs for GSO (equal sizes), ends of runs (shorter), and single datagrams.
     for n in 0..60_u8 {
         let datagram = vec![n; if n % 7 == 6 { 90 } else { 1_100 }];
-        assert!(slab.push(receiver.local_addr(), &datagram));
+        assert!(slab.push(to(&receiver), &datagram));
         expected.push(datagram);
     }
     let sent = sender.send_slab(&slab);
@@ -34,7 +34,7 @@ fn a_run_that_the_kernel_kept_together_arrives_as_its_datagrams() {
     let (mut sender, mut receiver) = (socket(), socket());
     let mut slab = SendSlab::new(64);
     for n in 0..40_u8 {
-        assert!(slab.push(receiver.local_addr(), &vec![n; if n == 39 { 70 } else { 1_200 }]));
+        assert!(slab.push(to(&receiver), &vec![n; if n == 39 { 70 } else { 1_200 }]));
     }
     sender.send_slab(&slab);
     let mut batch = RecvBatch::new();
@@ -50,53 +50,90 @@ fn a_run_that_the_kernel_kept_together_arrives_as_its_datagrams() {
 fn a_datagram_knows_its_sender_and_the_address_it_was_sent_to() {
     let mut sender = socket();
     let mut receiver = bind("0.0.0.0:0");
-    let to = SocketAddr::from(([127, 0, 0, 1], receiver.local_addr().port()));
+    let at = SocketAddr::from(([127, 0, 0, 1], receiver.local_addr().port()));
     let mut slab = SendSlab::new(1);
-    assert!(slab.push(to, b"hello"));
+    assert!(slab.push(Endpoint::udp(sender.local_addr(), at), b"hello"));
     sender.send_slab(&slab);
     let mut batch = RecvBatch::new();
     wait_for(&mut receiver, &mut batch);
     let datagram = batch.datagrams_mut().next().unwrap();
-    assert_eq!(datagram.from, sender.local_addr());
-    if cfg!(target_os = "linux") {
-        assert_eq!(datagram.to, Some(to.ip()));
-    }
+    let local = if cfg!(target_os = "linux") { at } else { receiver.local_addr() };
+    assert_eq!(datagram.path, Endpoint::udp(local, sender.local_addr()));
     assert_eq!(datagram.bytes, b"hello");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_run_leaves_from_the_address_that_is_asked_for() {
+fn each_run_leaves_from_its_own_address_in_one_call() {
     let (mut sender, mut receiver) = (bind("0.0.0.0:0"), socket());
-    let mut slab = SendSlab::new(8);
-    for size in [300, 300, 300, 20, 300] {
-        assert!(slab.push(receiver.local_addr(), &vec![7; size]));
+    let port = sender.local_addr().port();
+    let mut slab = SendSlab::new(16);
+    let sources: Vec<IpAddr> = [2, 3, 2, 4].map(|n| IpAddr::from([127, 0, 0, n])).into();
+    for source in &sources {
+        let path = Endpoint::udp((*source, port).into(), receiver.local_addr());
+        for size in [300, 300, 20] {
+            assert!(slab.push(path, &vec![7; size]));
+        }
     }
-    let source = std::net::IpAddr::from([127, 0, 0, 2]);
-    let sent = sender.send(slab.bytes(), slab.entries(), Some(source));
-    assert_eq!((sent.datagrams, sent.bytes, sent.calls), (5, 1_220, 1));
-    let mut batch = RecvBatch::new();
-    wait_for(&mut receiver, &mut batch);
-    let from: Vec<_> = batch.datagrams_mut().map(|datagram| datagram.from.ip()).collect();
-    assert_eq!(from, [source; 5]);
+    let sent = sender.send(slab.bytes(), slab.entries());
+    assert_eq!((sent.datagrams, sent.bytes, sent.calls), (12, 4 * 620, 1));
+    let expected: Vec<_> =
+        sources.iter().flat_map(|source| [SocketAddr::new(*source, port); 3]).collect();
+    assert_eq!(senders(&mut receiver, 12), expected);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_ipv6_run_leaves_from_the_address_that_is_asked_for() {
-    let any = "[::]:0".parse().unwrap();
-    // A machine without IPv6 has nothing to show.
-    let Ok(mut sender) = UdpSocket::bind_group(any, 1).map(|mut group| group.remove(0)) else {
-        return;
-    };
-    let mut receiver = bind("[::1]:0");
-    let mut slab = SendSlab::new(8);
-    for _ in 0..3 {
-        assert!(slab.push(receiver.local_addr(), &[7; 300]));
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    let mut hosts: Vec<String> = (1..=4).map(|n| format!("127.0.0.{n}")).collect();
+    let mut sockets = vec![("0.0.0.0:0", "127.0.0.1:0")];
+    // A machine without IPv6 has less to show.
+    if UdpSocket::bind_group("[::]:0".parse().unwrap(), 1).is_ok() {
+        hosts.push("[::1]".to_owned());
+        sockets.push(("[::]:0", "[::1]:0"));
     }
-    let sent = sender.send(slab.bytes(), slab.entries(), Some(receiver.local_addr().ip()));
-    assert_eq!((sent.datagrams, sent.refused), (3, 0));
-    assert_eq!(receive(&mut receiver, 3).len(), 3);
+    for (any, client) in sockets {
+        let (mut server, mut client) = (bind(any), bind(client));
+        let is_v4 = server.local_addr().is_ipv4();
+        for host in hosts.iter().filter(|host| host.starts_with("127.") == is_v4) {
+            let at = format!("{host}:{}", server.local_addr().port()).parse().unwrap();
+            let mut slab = SendSlab::new(1);
+            assert!(slab.push(Endpoint::udp(client.local_addr(), at), b"question"));
+            client.send_slab(&slab);
+            let mut batch = RecvBatch::new();
+            wait_for(&mut server, &mut batch);
+            let path = batch.datagrams_mut().next().unwrap().path;
+            assert_eq!(path, Endpoint::udp(at, client.local_addr()));
+            slab.clear();
+            assert!(slab.push(path, b"answer"));
+            assert_eq!(server.send_slab(&slab).datagrams, 1);
+            assert_eq!(senders(&mut client, 1), [at]);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_of_a_nat_is_left_to_the_routing_table_until_this_machine_has_it() {
+    let (mut server, mut client) = (bind("0.0.0.0:0"), socket());
+    let port = server.local_addr().port();
+    let elsewhere = SocketAddr::from(([192, 0, 2, 1], port));
+    let here = SocketAddr::from(([127, 0, 0, 2], port));
+    server.set_translated(vec![elsewhere.ip(), here.ip()]);
+    let mut slab = SendSlab::new(2);
+    for local in [elsewhere, here] {
+        assert!(slab.push(Endpoint::udp(local, client.local_addr()), b"check"));
+    }
+    assert_eq!(server.send_slab(&slab).datagrams, 2);
+    let routed = SocketAddr::from(([127, 0, 0, 1], port));
+    assert_eq!(senders(&mut client, 2), [routed, routed]);
+
+    let mut question = SendSlab::new(1);
+    assert!(question.push(Endpoint::udp(client.local_addr(), here), b"question"));
+    client.send_slab(&question);
+    wait_for(&mut server, &mut RecvBatch::new());
+    server.send_slab(&slab);
+    assert_eq!(senders(&mut client, 2), [routed, here]);
 }
 
 #[test]
@@ -104,9 +141,9 @@ fn a_refused_datagram_is_counted_and_the_others_leave() {
     let (mut sender, mut receiver) = (socket(), socket());
     let mut slab = SendSlab::new(8);
     // Not of the socket's address family.
-    let wrong: SocketAddr = "[::1]:9".parse().unwrap();
-    for to in [wrong, receiver.local_addr(), wrong, receiver.local_addr()] {
-        assert!(slab.push(to, b"x"));
+    let wrong = Endpoint::udp(sender.local_addr(), "[::1]:9".parse().unwrap());
+    for path in [wrong, to(&receiver), wrong, to(&receiver)] {
+        assert!(slab.push(path, b"x"));
     }
     let sent = sender.send_slab(&slab);
     assert_eq!((sent.datagrams, sent.refused), (2, 2));
@@ -144,7 +181,7 @@ fn a_wait_ends_when_a_datagram_is_there_and_when_patience_is_over() {
     poller.wait(Duration::from_millis(20)).unwrap();
     assert!(clock() - begin >= Duration::from_millis(20));
     let mut slab = SendSlab::new(1);
-    assert!(slab.push(receiver.local_addr(), b"x"));
+    assert!(slab.push(to(&receiver), b"x"));
     sender.send_slab(&slab);
     assert!(poller.ready().is_empty());
     poller.wait(PATIENCE).unwrap();
@@ -156,8 +193,25 @@ fn a_wait_ends_when_a_datagram_is_there_and_when_patience_is_over() {
 
 #[test]
 fn this_machine_has_a_loopback_address() {
-    assert!(hearth_net::host_addresses(true).iter().any(std::net::IpAddr::is_loopback));
-    assert!(!hearth_net::host_addresses(false).iter().any(std::net::IpAddr::is_loopback));
+    assert!(hearth_net::host_addresses(true).iter().any(IpAddr::is_loopback));
+    assert!(!hearth_net::host_addresses(false).iter().any(IpAddr::is_loopback));
+}
+
+/// The way to `socket` from wherever the kernel likes.
+fn to(socket: &UdpSocket) -> Endpoint {
+    Endpoint::udp("0.0.0.0:0".parse().unwrap(), socket.local_addr())
+}
+
+/// Who sent the next `count` datagrams.
+#[cfg(target_os = "linux")]
+fn senders(socket: &mut UdpSocket, count: usize) -> Vec<SocketAddr> {
+    let mut batch = RecvBatch::new();
+    let mut senders = Vec::new();
+    while senders.len() < count {
+        wait_for(socket, &mut batch);
+        senders.extend(batch.datagrams_mut().map(|datagram| datagram.path.remote));
+    }
+    senders
 }
 
 fn socket() -> UdpSocket {

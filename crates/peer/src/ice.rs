@@ -1,16 +1,18 @@
-//! Which address the other side is at.
+//! Which address the other side is at, and which of ours it reaches.
 //!
-//! * **Owns:** the ICE agent, during a restart also the one before it; the addresses that passed a
+//! * **Owns:** the ICE agent, during a restart also the one before it; the endpoints that passed a
 //!   check; the nominated one.
 //! * **In:** STUN datagrams, credentials, candidates, time.
 //! * **Out:** [`poll_transmit`](Ice::poll_transmit) – STUN; [`path`](Ice::path).
-//! * **Invariant:** an address is proven only by a message with the right password; at most
-//!   64 sources and 64 candidates are remembered.
+//! * **Invariant:** an endpoint is proven only by a message with the right password; at most
+//!   64 endpoints and 64 candidates are remembered. What answers a message leaves from the address that
+//!   the message came to, also where clients know that under another one (NAT).
 //! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use hearth_datagram::Endpoint;
 use hearth_plane::{IceCredentials, PeerSpec};
 use hearth_random::{Purpose, Seed};
 use is::stun::{StunMessage, StunPacket};
@@ -20,11 +22,11 @@ use tracing::debug;
 use crate::error::PeerError;
 use crate::library_random::LibraryRandom;
 
-/// A client behind a NAT shows a handful of addresses; each costs the agent some memory.
-const MAX_SOURCES: usize = 64;
+/// A client behind a NAT shows a handful of addresses at each of ours; each costs the agent some memory.
+const MAX_PROVEN: usize = 64;
 /// A client with many interfaces and TURN servers has about twenty.
 const MAX_CANDIDATES: usize = 64;
-/// Above what 64 candidates, 64 sources and two addresses of ours can make.
+/// Above what 64 candidates, 64 endpoints and two addresses of ours can make.
 const MAX_PAIRS: usize = 300;
 /// Browsers check the selected pair every 2.5 s; after this the client has left that path.
 const NOMINATION_TTL: Duration = Duration::from_secs(3);
@@ -40,7 +42,8 @@ pub(crate) struct Ice {
     remote: Option<IceCreds>,
     /// The remote restarted, and we have not yet.
     remote_ahead: bool,
-    proven: Vec<SocketAddr>,
+    /// The one that was heard from last comes last.
+    proven: Vec<Endpoint>,
     candidates: usize,
     path: Option<Path>,
     /// What transaction ids are from; a lite agent sends no requests.
@@ -55,7 +58,7 @@ struct Config {
 }
 
 struct Path {
-    addr: SocketAddr,
+    endpoint: Endpoint,
     /// When the controlling side last said so.
     confirmed: Instant,
 }
@@ -98,9 +101,9 @@ impl Ice {
         Ok(ice)
     }
 
-    /// The address to send to.
-    pub(crate) fn path(&self) -> Option<SocketAddr> {
-        self.path.as_ref().map(|path| path.addr)
+    /// The way to send by.
+    pub(crate) fn path(&self) -> Option<Endpoint> {
+        self.path.as_ref().map(|path| path.endpoint)
     }
 
     /// We only answer checks.
@@ -108,9 +111,9 @@ impl Ice {
         self.config.lite
     }
 
-    /// Whether a message with the right password came from there.
-    pub(crate) fn is_proven(&self, addr: SocketAddr) -> bool {
-        self.proven.contains(&addr)
+    /// Whether a message with the right password came by it.
+    pub(crate) fn is_proven(&self, endpoint: Endpoint) -> bool {
+        self.proven.contains(&endpoint)
     }
 
     /// The ufrags that checks may be addressed to, newest first.
@@ -171,18 +174,12 @@ impl Ice {
     }
 
     /// Takes a STUN message; false if it is not one of ours.
-    pub(crate) fn handle_packet(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        from: SocketAddr,
-        buf: &[u8],
-    ) -> bool {
+    pub(crate) fn handle_packet(&mut self, now: Instant, from: Endpoint, buf: &[u8]) -> bool {
         let Ok(message) = StunMessage::parse(buf) else {
             return false;
         };
-        let known = self.is_proven(from);
-        if !known && self.proven.len() >= MAX_SOURCES {
+        let known = self.proven.iter().position(|endpoint| *endpoint == from);
+        if known.is_none() && self.proven.len() >= MAX_PROVEN {
             if !self.agent.accepts_message(&message) {
                 return false;
             }
@@ -191,10 +188,9 @@ impl Ice {
             self.proven.clear();
         }
         let confirms = message.is_binding_request() && message.use_candidate();
-        let destination = self.destination(local);
-        let packet =
-            |message| StunPacket { proto: Protocol::Udp, source: from, destination, message };
         self.refresh_random();
+        let (source, destination) = (from.remote, self.config.candidate(from.local));
+        let packet = |message| StunPacket { proto: Protocol::Udp, source, destination, message };
         let by_current = self.agent.handle_packet(now, packet(message));
         let accepted = by_current
             || self.previous.as_mut().is_some_and(|previous| {
@@ -204,8 +200,9 @@ impl Ice {
         if !accepted {
             return false;
         }
-        if !known {
-            self.proven.push(from);
+        match known.and_then(|at| self.proven.get_mut(at..)) {
+            Some(later) => later.rotate_left(1),
+            None => self.proven.push(from),
         }
         self.run(now);
         if confirms && self.config.lite && (by_current || !self.nominated) {
@@ -224,12 +221,13 @@ impl Ice {
         next.into_iter().chain(previous).min()
     }
 
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Endpoint, Vec<u8>)> {
         let transmit = self
             .agent
             .poll_transmit()
             .or_else(|| self.previous.as_mut().and_then(IceAgent::poll_transmit))?;
-        Some((transmit.destination, transmit.contents.into()))
+        let endpoint = endpoint(&self.config, &self.proven, transmit.source, transmit.destination);
+        Some((endpoint, transmit.contents.into()))
     }
 
     fn replace_agent(&mut self, now: Instant, local: IceCreds, remote: Option<IceCreds>) {
@@ -249,12 +247,20 @@ impl Ice {
     /// Lets the agents work, and follows the path they choose.
     fn run(&mut self, now: Instant) {
         self.refresh_random();
+        let (config, proven) = (&self.config, &self.proven);
+        let chosen = |event| {
+            let IceAgentEvent::NominatedSend { source, destination, .. } = event else {
+                return None;
+            };
+            let endpoint = endpoint(config, proven, source, destination);
+            Some(Path { endpoint, confirmed: now })
+        };
         self.agent.handle_timeout(now);
         while let Some(event) = self.agent.poll_event() {
-            if let IceAgentEvent::NominatedSend { destination, .. } = event {
+            if let Some(path) = chosen(event) {
                 self.nominated = true;
                 self.previous = None;
-                self.path = Some(Path { addr: destination, confirmed: now });
+                self.path = Some(path);
             }
         }
         let Some(previous) = &mut self.previous else {
@@ -262,8 +268,8 @@ impl Ice {
         };
         previous.handle_timeout(now);
         while let Some(event) = previous.poll_event() {
-            if let IceAgentEvent::NominatedSend { destination, .. } = event {
-                self.path = Some(Path { addr: destination, confirmed: now });
+            if let Some(path) = chosen(event) {
+                self.path = Some(path);
             }
         }
     }
@@ -276,27 +282,17 @@ impl Ice {
 
     /// The controlling side uses `from`. The agent keeps to the pair of highest priority until that
     /// has been silent for 13 s; a client that went from Wi-Fi to cellular should not wait so long.
-    fn confirm(&mut self, now: Instant, from: SocketAddr) {
+    fn confirm(&mut self, now: Instant, from: Endpoint) {
         match &mut self.path {
-            Some(path) if path.addr == from => path.confirmed = now,
+            Some(path) if path.endpoint == from => path.confirmed = now,
             Some(path)
                 if now.saturating_duration_since(path.confirmed) >= NOMINATION_TTL
                     && self.remote.is_some() =>
             {
-                *path = Path { addr: from, confirmed: now };
+                *path = Path { endpoint: from, confirmed: now };
             }
             Some(_) | None => {}
         }
-    }
-
-    /// The candidate of ours that a datagram was sent to. Where the advertised address is not the
-    /// one of the socket, the family decides.
-    fn destination(&self, local: SocketAddr) -> SocketAddr {
-        let mut ours = self.config.local.iter().map(Candidate::addr);
-        if ours.clone().any(|addr| addr == local) {
-            return local;
-        }
-        ours.find(|addr| addr.is_ipv4() == local.is_ipv4()).unwrap_or(local)
     }
 }
 
@@ -312,6 +308,28 @@ impl Config {
         }
         agent
     }
+
+    /// The candidate of ours that a datagram was sent to. Where the advertised address is not the
+    /// one of the socket, the IP alone decides, then the family.
+    fn candidate(&self, local: SocketAddr) -> SocketAddr {
+        let ours = || self.local.iter().map(Candidate::addr);
+        let same = ours().find(|addr| *addr == local);
+        same.or_else(|| ours().find(|addr| addr.ip() == local.ip()))
+            .or_else(|| ours().find(|addr| addr.is_ipv4() == local.is_ipv4()))
+            .unwrap_or(local)
+    }
+}
+
+/// The way from a candidate of ours to `remote`: the proven one that was heard from last; else, for a
+/// check of ours that nobody has asked for, what the candidate says.
+fn endpoint(
+    config: &Config,
+    proven: &[Endpoint],
+    candidate: SocketAddr,
+    remote: SocketAddr,
+) -> Endpoint {
+    let is_it = |e: &&Endpoint| e.remote == remote && config.candidate(e.local) == candidate;
+    proven.iter().rev().find(is_it).copied().unwrap_or_else(|| Endpoint::udp(candidate, remote))
 }
 
 fn creds(ice: &IceCredentials) -> IceCreds {

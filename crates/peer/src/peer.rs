@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hearth_datagram::Endpoint;
 use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
@@ -72,8 +72,8 @@ pub enum PeerEvent {
 /// A datagram to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transmit {
-    /// Where to.
-    pub to: SocketAddr,
+    /// Where from and where to.
+    pub path: Endpoint,
     /// STUN or DTLS.
     pub payload: Vec<u8>,
 }
@@ -85,7 +85,7 @@ pub struct Peer {
     /// What the other side's description says.
     fingerprint: Option<Fingerprint>,
     /// Where DTLS came from, for the answer if no path is nominated yet.
-    dtls_from: Option<SocketAddr>,
+    dtls_from: Option<Endpoint>,
     handshake: Handshake,
     keys: Option<Box<(Sealer, Opener)>>,
     ssrcs: Ssrcs,
@@ -186,12 +186,12 @@ impl Peer {
 
     /// Takes a datagram. STUN and DTLS are consumed; RTP and RTCP are opened in place.
     ///
-    /// * `local` – the address it was sent to, as advertised.
+    /// * `from` – the way it came; its local end is the address it was sent to as this machine sees it,
+    ///   which need not be an advertised one.
     pub fn handle_datagram<'b>(
         &mut self,
         now: Instant,
-        local: SocketAddr,
-        from: SocketAddr,
+        from: Endpoint,
         buf: &'b mut [u8],
     ) -> Incoming<'b> {
         if matches!(self.stage, Stage::Closed) {
@@ -201,7 +201,7 @@ impl Peer {
             PacketKind::Rtp => self.open_rtp(now, buf),
             PacketKind::Rtcp => self.open_rtcp(now, buf),
             PacketKind::Stun => {
-                if !self.ice.handle_packet(now, local, from, buf) {
+                if !self.ice.handle_packet(now, from, buf) {
                     return Incoming::Dropped(DropReason::Stun);
                 }
                 self.heard(now);
@@ -284,14 +284,14 @@ impl Peer {
     }
 
     /// Where to send media: the nominated path, or, where we are a lite agent, until there is one the
-    /// proven address that the handshake came from. A browser may nominate a second after it has
+    /// proven endpoint that the handshake came by. A browser may nominate a second after it has
     /// begun. A full agent has checks of its own, and waits for them.
-    pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.nominated_addr().or_else(|| self.dtls_from.filter(|_| self.ice.is_lite()))
+    pub fn path(&self) -> Option<Endpoint> {
+        self.nominated_path().or_else(|| self.dtls_from.filter(|_| self.ice.is_lite()))
     }
 
     /// The path that ICE has nominated.
-    pub fn nominated_addr(&self) -> Option<SocketAddr> {
+    pub fn nominated_path(&self) -> Option<Endpoint> {
         self.ice.path()
     }
 
@@ -326,10 +326,10 @@ impl Peer {
         self.ssrcs.claim(ssrc)
     }
 
-    /// Reads what [`seal_rtp`](Self::seal_rtp) and [`remote_addr`](Self::remote_addr) will need, so that
+    /// Reads what [`seal_rtp`](Self::seal_rtp) and [`path`](Self::path) will need, so that
     /// the memory brings it.
-    pub fn warm(&self) -> (Option<SocketAddr>, bool) {
-        (self.remote_addr(), self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
+    pub fn warm(&self) -> (Option<Endpoint>, bool) {
+        (self.path(), self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
     }
 
     /// Encrypts a compound RTCP packet in place; returns the length to send, `None` before there are
@@ -390,8 +390,8 @@ impl Peer {
             if matches!(self.stage, Stage::Closed) {
                 return;
             }
-            if let Some((to, payload)) = self.ice.poll_transmit() {
-                self.transmit(to, payload);
+            if let Some((path, payload)) = self.ice.poll_transmit() {
+                self.transmit(path, payload);
             } else if let Some(output) = self.dtls.poll_output() {
                 self.handle_dtls(now, output);
             } else if let Some(packet) = self.channels.as_mut().and_then(Channels::poll_packet) {
@@ -420,7 +420,7 @@ impl Peer {
     /// Enters the next stage if its condition holds.
     fn advance(&mut self, now: Instant) {
         if let Stage::Checking { .. } = self.stage
-            && self.remote_addr().is_some()
+            && self.path().is_some()
         {
             self.stage = Stage::Handshaking { deadline: now + DTLS_TIMEOUT };
         }
@@ -442,8 +442,8 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                if let Some(to) = self.ice.path().or(self.dtls_from) {
-                    self.transmit(to, payload);
+                if let Some(path) = self.ice.path().or(self.dtls_from) {
+                    self.transmit(path, payload);
                 }
             }
             DtlsOutput::Certificate(fingerprint) => {
@@ -475,9 +475,9 @@ impl Peer {
         }
     }
 
-    fn transmit(&mut self, to: SocketAddr, payload: Vec<u8>) {
+    fn transmit(&mut self, path: Endpoint, payload: Vec<u8>) {
         if self.transmits.len() < MAX_TRANSMITS {
-            self.transmits.push_back(Transmit { to, payload });
+            self.transmits.push_back(Transmit { path, payload });
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{Channel, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_random::Seed;
@@ -187,8 +188,8 @@ impl Call {
         self.wire.retain(|(at, ..)| *at > now);
         for (_, to_server, mut datagram) in due {
             if to_server {
-                let from = client_addr();
-                match self.server.handle_datagram(now, server_addr(), from, &mut datagram) {
+                let from = Endpoint::udp(server_addr(), client_addr());
+                match self.server.handle_datagram(now, from, &mut datagram) {
                     Incoming::Rtp { packet, .. } => self.media.push(packet.to_vec()),
                     Incoming::Rtcp(_) | Incoming::Consumed => {}
                     Incoming::Dropped(reason) => panic!("{reason:?}"),
@@ -209,7 +210,7 @@ impl Call {
 
     fn drain(&mut self) {
         while let Some(transmit) = self.server.poll_transmit() {
-            assert_eq!(transmit.to, client_addr());
+            assert_eq!(transmit.path, Endpoint::udp(server_addr(), client_addr()));
             self.wire.push_back((self.now + Duration::from_millis(5), false, transmit.payload));
         }
         self.events.extend(std::iter::from_fn(|| self.server.poll_event()));

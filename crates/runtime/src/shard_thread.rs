@@ -210,7 +210,7 @@ impl ShardThread {
     /// True if there may be more.
     fn receive(&mut self, now: Instant, batch: &mut RecvBatch) -> bool {
         let mut more = false;
-        for (index, socket) in self.sockets.iter_mut().enumerate() {
+        for socket in &mut self.sockets {
             let mut taken = 0;
             loop {
                 if let Err(error) = socket.recv_batch(batch) {
@@ -221,10 +221,7 @@ impl ShardThread {
                 let mut bytes = 0;
                 for datagram in batch.datagrams_mut() {
                     bytes += datagram.bytes.len() as u64;
-                    self.paths.arrived(datagram.from, index, datagram.to);
-                    if let Some(local) = self.paths.local(index, datagram.to) {
-                        self.shard.handle_datagram(now, local, datagram.from, datagram.bytes);
-                    }
+                    self.shard.handle_datagram(now, datagram.path, datagram.bytes);
                 }
                 add(&self.gauges.datagrams_in, batch.len() as u64);
                 add(&self.gauges.bytes_in, bytes);
@@ -265,28 +262,26 @@ impl ShardThread {
         }
     }
 
-    /// Sends runs of entries that leave the same way.
+    /// Sends stretches of entries that leave by the same socket.
     fn send(&mut self, slab: &SendSlab) {
         let mut rest: &[Entry] = slab.entries();
         while let Some(first) = rest.first() {
-            let route = self.paths.route(first.to);
-            // Datagrams to one address follow each other.
-            let mut looked_up = first.to;
+            let socket = self.paths.socket(first.path.local);
+            let mut looked_up = first.path.local;
             let same = |entry: &&Entry| {
-                if entry.to != looked_up {
-                    looked_up = entry.to;
-                    return self.paths.route(entry.to) == route;
+                if entry.path.local != looked_up {
+                    looked_up = entry.path.local;
+                    return self.paths.socket(looked_up) == socket;
                 }
                 true
             };
             let (run, later) = rest.split_at(rest.iter().take_while(same).count().max(1));
             rest = later;
-            let socket = route.and_then(|route| self.sockets.get_mut(route.socket));
-            let Some((socket, route)) = socket.zip(route) else {
+            let Some(socket) = socket.and_then(|socket| self.sockets.get_mut(socket)) else {
                 add(&self.gauges.send_refused, run.len() as u64);
                 continue;
             };
-            let sent = socket.send(slab.bytes(), run, route.source);
+            let sent = socket.send(slab.bytes(), run);
             add(&self.gauges.datagrams_out, sent.datagrams);
             add(&self.gauges.bytes_out, sent.bytes);
             add(&self.gauges.send_full, sent.full);
@@ -347,3 +342,6 @@ impl Drop for Obituary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Putting a node together: sockets, certificate, shard threads, control tasks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -37,15 +37,20 @@ pub(crate) struct Started {
 
 /// Must run inside a tokio runtime.
 pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
-    let (sockets, udp_port) = bind_all(&config.udp_bind, usize::from(config.shards))?;
+    let (mut sockets, udp_port) = bind_all(&config.udp_bind, usize::from(config.shards))?;
     let advertised = advertised(&config, udp_port)?;
+    let ours = host_addresses(true);
+    let translated = advertised.iter().map(SocketAddr::ip).filter(|ip| !is_local(*ip, &ours));
+    for socket in sockets.iter_mut().flatten() {
+        socket.set_translated(translated.clone().collect());
+    }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
     config.room.local_addrs.clone_from(&advertised);
     config.room.fingerprint = certificate.fingerprint();
     let counters = Arc::new(ControlCounters::default());
     let (event_sender, events) = mpsc::channel(dispatcher::MAX_EVENTS);
     let seed = config.seed.clone();
-    let shards = Shards { certificate, advertised: advertised.clone(), seed, events: event_sender };
+    let shards = Shards { certificate, seed, events: event_sender };
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
 
     let (registrations, registered) = mpsc::channel(MAX_REGISTRATIONS);
@@ -122,10 +127,15 @@ fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, Sta
     if addrs.is_empty() { Err(StartError::NoAddress) } else { Ok(addrs) }
 }
 
+/// Whether datagrams can leave from `ip`, on a machine with the addresses `ours`.
+fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
+    // All of 127.0.0.0/8 is this machine's, and the list has one of it.
+    ip.is_loopback() || ours.contains(&ip)
+}
+
 /// What all shards of a node have in common.
 struct Shards {
     certificate: Arc<Certificate>,
-    advertised: Vec<SocketAddr>,
     seed: Seed,
     events: mpsc::Sender<Event>,
 }
@@ -160,12 +170,12 @@ impl Shards {
                 certificate: Arc::clone(&self.certificate),
                 seed: self.seed.derive(Purpose::Shard, n.into()),
             };
-            let bound = sockets.iter().map(|socket| socket.local_addr().ip()).collect();
+            let bound = sockets.iter().map(|socket| socket.local_addr()).collect();
             let parts = Parts {
                 config,
                 sockets,
                 poller,
-                paths: Paths::new(bound, self.advertised.clone()),
+                paths: Paths::new(bound),
                 lanes: Lanes { incoming, outgoing: outgoing.clone() },
                 events: self.events.clone(),
                 held: Held::new(&counters.shards),

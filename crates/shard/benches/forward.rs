@@ -13,7 +13,7 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hearth_datagram::SendSlab;
-use support::{World, server_addr};
+use support::{World, path};
 
 /// Packets that enter between two measurements of the clock.
 const BATCH: u64 = 32;
@@ -57,7 +57,7 @@ fn forward_and_seal(bencher: Bencher<'_, '_>, subscribers: u32) {
             let world = &mut *world.borrow_mut();
             let before = world.shards[0].counters().packets_out;
             for datagram in &mut inputs {
-                world.shards[0].handle_datagram(world.now, server_addr(), from, datagram);
+                world.shards[0].handle_datagram(world.now, path(from), datagram);
             }
             let mut written = 0;
             while world.shards[0].poll_transmit(world.now, &mut slab) {

@@ -10,7 +10,7 @@ mod support;
 
 use hearth_datagram::SendSlab;
 use hearth_shard::Shard;
-use support::server_addr;
+use support::path;
 
 const SUBSCRIBERS: u32 = 8;
 const PACKETS: u64 = 200;
@@ -50,7 +50,7 @@ fn measured_packets(
     datagram: &mut [u8],
     slab: &mut SendSlab,
 ) {
-    shard.handle_datagram(now, server_addr(), from, datagram);
+    shard.handle_datagram(now, path(from), datagram);
     while shard.poll_transmit(now, slab) {
         slab.clear();
     }

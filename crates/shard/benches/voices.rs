@@ -15,7 +15,7 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hearth_datagram::SendSlab;
-use support::server_addr;
+use support::path;
 use support::voices::{room, round};
 
 const VOICES: u32 = 10;
@@ -59,7 +59,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
             let world = &mut *world.borrow_mut();
             let before = world.shards[0].counters().packets_out;
             for datagram in &mut inputs {
-                world.shards[0].handle_datagram(world.now, server_addr(), from, datagram);
+                world.shards[0].handle_datagram(world.now, path(from), datagram);
             }
             // A shard with so much to do collects for 5 ms.
             let due = world.now + Duration::from_millis(6);

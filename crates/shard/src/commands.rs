@@ -118,7 +118,7 @@ impl Shard {
             return;
         };
         let (key, entry) = entry;
-        self.steering.remove(key, &entry.ufrags, &entry.addrs);
+        self.steering.remove(key, &entry.ufrags, &entry.paths);
         if let Some(due) = self.dues.get_mut(key) {
             *due = None;
         }
@@ -147,7 +147,7 @@ impl Shard {
             peer: transport,
             connected: false,
             ufrags: vec![spec.local.ufrag.clone()],
-            addrs: Vec::new(),
+            paths: Vec::new(),
             tracks: Vec::new(),
             extensions: ExtensionIds::default(),
             downs: Vec::new(),

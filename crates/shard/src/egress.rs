@@ -26,8 +26,8 @@ impl Shard {
     /// **Cost:** per (packet, subscriber) one header, one copy and one seal; no allocation.
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
-        for (to, datagram) in self.answers.iter() {
-            if !slab.push(to, datagram) {
+        for (path, datagram) in self.answers.iter() {
+            if !slab.push(path, datagram) {
                 break;
             }
         }
@@ -118,7 +118,7 @@ fn flush_down(
 ) -> u64 {
     let clocks = track.track.clocks();
     down.cursor = down.cursor.max(track.flushed);
-    let Some(to) = peer.peer.remote_addr().filter(|_| peer.connected) else {
+    let Some(path) = peer.peer.path().filter(|_| peer.connected) else {
         down.cursor = track.flushed + track.pending.len() as u64;
         down.catch_up = None;
         return 0;
@@ -155,7 +155,7 @@ fn flush_down(
         }
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            slab.commit(to, len);
+            slab.commit(path, len);
             sent += 1;
         }
     }

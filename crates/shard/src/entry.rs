@@ -1,8 +1,8 @@
 //! What a shard holds for each peer, track and subscription.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
+use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::{NackTracker, Peer, Reception, RoundTrip, TwccRecorder};
 use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
@@ -15,7 +15,8 @@ pub(crate) struct PeerEntry {
     pub(crate) peer: Peer,
     pub(crate) connected: bool,
     pub(crate) ufrags: Vec<String>,
-    pub(crate) addrs: Vec<SocketAddr>,
+    /// The ways by which it talks to us, and those that a check of ours took.
+    pub(crate) paths: Vec<Endpoint>,
     /// Keys of the tracks it publishes.
     pub(crate) tracks: Vec<usize>,
     /// Header extensions of all its tracks.

@@ -132,7 +132,7 @@ impl Shard {
         };
         let rtt = peer.round_trip.estimate();
         let resend = entry.down.lookup(now, wire, rtt, |encoding| track.track.newest(encoding));
-        let Some((resend, to)) = resend.zip(peer.peer.remote_addr()) else {
+        let Some((resend, path)) = resend.zip(peer.peer.path()) else {
             return;
         };
         let Some(pkt) = track.track.packet(resend.encoding, resend.seq) else {
@@ -146,7 +146,7 @@ impl Shard {
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            self.answers.commit(to, len);
+            self.answers.commit(path, len);
             self.counters.retransmitted += 1;
         }
     }

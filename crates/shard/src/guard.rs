@@ -110,7 +110,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
-    use hearth_datagram::SendSlab;
+    use hearth_datagram::{Endpoint, SendSlab};
     use hearth_peer::Certificate;
     use hearth_plane::{
         Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, PeerSpec, RoomId, ShardId,
@@ -304,8 +304,8 @@ mod tests {
         let now = epoch();
         let mut shard = room(now);
         shard.guard.doomed = Some(Doom::Turn(Turn::Nobody));
-        let (local, from) = ("10.0.0.1:7882".parse().unwrap(), "10.9.9.9:9".parse().unwrap());
-        shard.handle_datagram(now, local, from, &mut [0; 20]);
+        let (local, remote) = ("10.0.0.1:7882".parse().unwrap(), "10.9.9.9:9".parse().unwrap());
+        shard.handle_datagram(now, Endpoint::udp(local, remote), &mut [0; 20]);
         assert_eq!(discarded(&mut shard), []);
         assert_eq!(left(&shard), (4, 2, 6, 1));
         assert_eq!(shard.counters().dropped_unknown, 1);

@@ -23,11 +23,10 @@ mod slab;
 mod steering;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_datagram::SendSlab;
+use hearth_datagram::{Endpoint, SendSlab};
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_random::Seed;
@@ -148,20 +147,14 @@ impl Shard {
         })
     }
 
-    /// One datagram; `local` is the advertised address it was sent to. Decrypted in place.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        from: SocketAddr,
-        buf: &mut [u8],
-    ) {
+    /// One datagram, which came by `from`. Decrypted in place.
+    pub fn handle_datagram(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) {
         match self.route(from, buf) {
             Route::Peer(key) => {
-                self.for_peer(key, |shard| shard.deliver(now, key, local, from, buf));
+                self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
             Route::Shard(shard) => {
-                if let Some(parcel) = Parcel::new(ParcelKind::Datagram { local, from }, buf) {
+                if let Some(parcel) = Parcel::new(ParcelKind::Datagram { from }, buf) {
                     self.send_parcel(shard, parcel);
                 }
             }
@@ -172,10 +165,10 @@ impl Shard {
     /// Something from another shard of this node.
     pub fn handle_parcel(&mut self, now: Instant, _from: ShardId, parcel: &mut Parcel) {
         match parcel.kind {
-            ParcelKind::Datagram { local, from } => {
+            ParcelKind::Datagram { from } => {
                 if let Route::Peer(key) = self.route(from, parcel.bytes_mut()) {
                     let buf = parcel.bytes_mut();
-                    self.for_peer(key, |shard| shard.deliver(now, key, local, from, buf));
+                    self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
                 } else {
                     self.counters.dropped_unknown += 1;
                 }
@@ -284,7 +277,7 @@ impl Shard {
     }
 
     /// Whose a datagram is.
-    fn route(&mut self, from: SocketAddr, buf: &[u8]) -> Route {
+    fn route(&mut self, from: Endpoint, buf: &[u8]) -> Route {
         let route = |shard: &mut Self| shard.steering.route(classify(buf), from, buf);
         self.guarded(Turn::Nobody, route).unwrap_or(Route::Nobody)
     }
@@ -303,26 +296,19 @@ impl Shard {
     }
 
     /// Gives a datagram to the peer it is for, and forwards what comes out.
-    fn deliver(
-        &mut self,
-        now: Instant,
-        key: usize,
-        local: SocketAddr,
-        from: SocketAddr,
-        buf: &mut [u8],
-    ) {
+    fn deliver(&mut self, now: Instant, key: usize, from: Endpoint, buf: &mut [u8]) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
         let kind = classify(buf);
-        match entry.peer.handle_datagram(now, local, from, buf) {
+        match entry.peer.handle_datagram(now, from, buf) {
             hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
             hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
             hearth_peer::Incoming::Dropped(_) => self.counters.dropped_invalid += 1,
             hearth_peer::Incoming::Consumed => {
-                let proven = entry.peer.nominated_addr() == Some(from);
+                let nominated = entry.peer.nominated_path() == Some(from);
                 if kind == PacketKind::Stun {
-                    self.steering.learn(from, key, &mut entry.addrs, proven);
+                    self.steering.learn(from, key, &mut entry.paths, nominated);
                 }
                 self.drain_peer(key);
             }
@@ -336,8 +322,8 @@ impl Shard {
             return;
         };
         while let Some(transmit) = entry.peer.poll_transmit() {
-            self.steering.learn(transmit.to, key, &mut entry.addrs, false);
-            if !self.answers.push(transmit.to, &transmit.payload) {
+            self.steering.expect(transmit.path, key, &mut entry.paths);
+            if !self.answers.push(transmit.path, &transmit.payload) {
                 self.counters.dropped_full += 1;
             }
         }

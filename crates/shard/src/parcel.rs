@@ -1,8 +1,6 @@
 //! What one shard of a node hands to another, by value.
 
-use std::net::SocketAddr;
-
-use hearth_datagram::MAX_DATAGRAM;
+use hearth_datagram::{Endpoint, MAX_DATAGRAM};
 use hearth_plane::TrackId;
 
 /// What a parcel is about.
@@ -10,10 +8,8 @@ use hearth_plane::TrackId;
 pub enum ParcelKind {
     /// A datagram that the kernel gave to the wrong shard.
     Datagram {
-        /// The advertised address it was sent to.
-        local: SocketAddr,
-        /// Its sender.
-        from: SocketAddr,
+        /// The way it came.
+        from: Endpoint,
     },
     /// A plaintext RTP packet of a track that the other shard has subscribers of.
     Packet {

@@ -132,9 +132,9 @@ impl Shard {
         let written =
             room.get_mut(..end).and_then(|room| entry.twcc.poll_feedback(now, room, sender, media));
         if let Some(len) = written.and_then(|len| entry.peer.seal_rtcp(room, len))
-            && let Some(to) = entry.peer.remote_addr()
+            && let Some(path) = entry.peer.path()
         {
-            self.answers.commit(to, len);
+            self.answers.commit(path, len);
         }
     }
 
@@ -256,7 +256,7 @@ pub(crate) fn push(
     entry: &mut PeerEntry,
     build: impl FnOnce(&mut Writer<'_>) -> Option<usize>,
 ) {
-    let (Some(to), Some(room)) = (entry.peer.remote_addr(), answers.reserve()) else {
+    let (Some(path), Some(room)) = (entry.peer.path(), answers.reserve()) else {
         return;
     };
     let Some(plain) = room.get_mut(..MAX_DATAGRAM - SEAL_ROOM) else {
@@ -266,7 +266,7 @@ pub(crate) fn push(
     let complete = build(&mut writer).is_some();
     let len = writer.len();
     if complete && let Some(len) = entry.peer.seal_rtcp(room, len) {
-        answers.commit(to, len);
+        answers.commit(path, len);
     }
 }
 

@@ -1,24 +1,25 @@
 //! Finding the peer, or the shard, that a datagram is for.
 //!
-//! * **Owns:** which address belongs to which peer of ours, or to which other shard; which ICE
+//! * **Owns:** which endpoint belongs to which peer of ours, or to which other shard; which ICE
 //!   user fragments are ours.
-//! * **In:** [`Steering::add_ufrag`], [`Steering::learn`] (an address a peer uses).
+//! * **In:** [`Steering::add_ufrag`], [`Steering::learn`] (an endpoint that passed a check),
+//!   [`Steering::expect`] (a check of ours that is to be answered).
 //! * **Out:** [`Steering::route`].
-//! * **Invariant:** an address that serves a peer is not taken over by another one before that
-//!   one's connectivity check has passed.
+//! * **Invariant:** an endpoint that serves a peer is not taken over by another one before ICE has
+//!   nominated it for that one.
 //! * **Why:** all shards receive on one port; the kernel spreads by address, so the first check of
 //!   a client may reach the wrong shard. Its ufrag says which is right: two hex digits of shard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 
+use hearth_datagram::Endpoint;
 use hearth_plane::ShardId;
 use hearth_rtp::PacketKind;
 
 /// Addresses of clients of other shards that are remembered; more would be a flood.
 const MAX_FOREIGN: usize = 65_536;
-/// Addresses that one peer may occupy.
-const MAX_ADDRS: usize = 32;
+/// Endpoints that one peer may occupy.
+const MAX_PATHS: usize = 32;
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,15 +37,15 @@ pub(crate) enum Route {
 pub(crate) struct Steering {
     id: ShardId,
     shards: u16,
-    addrs: HashMap<SocketAddr, usize>,
-    foreign: HashMap<SocketAddr, ShardId>,
+    paths: HashMap<Endpoint, usize>,
+    foreign: HashMap<Endpoint, ShardId>,
     ufrags: BTreeMap<String, usize>,
 }
 
 impl Steering {
     pub(crate) fn new(id: ShardId, shards: u16) -> Self {
-        let (addrs, foreign, ufrags) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        Self { id, shards, addrs, foreign, ufrags }
+        let (paths, foreign, ufrags) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+        Self { id, shards, paths, foreign, ufrags }
     }
 
     /// `ufrag` is a local user fragment of `peer`.
@@ -57,49 +58,57 @@ impl Steering {
         self.ufrags.remove(ufrag);
     }
 
-    /// `from` talks to `peer`. `proven`: its connectivity check has passed.
+    /// `peer` has authenticated a check that came by `from`. `nominated`: ICE has chosen it.
     pub(crate) fn learn(
         &mut self,
-        from: SocketAddr,
+        from: Endpoint,
         peer: usize,
-        known: &mut Vec<SocketAddr>,
-        proven: bool,
+        known: &mut Vec<Endpoint>,
+        nominated: bool,
     ) {
-        if self.addrs.get(&from) == Some(&peer) {
+        if self.paths.get(&from) == Some(&peer) {
             return;
         }
-        if !proven && (known.len() >= MAX_ADDRS || self.addrs.contains_key(&from)) {
+        if !nominated && (known.len() >= MAX_PATHS || self.paths.contains_key(&from)) {
             return;
         }
-        if known.len() >= MAX_ADDRS {
+        if known.len() >= MAX_PATHS {
             let oldest = known.remove(0);
-            if self.addrs.get(&oldest) == Some(&peer) {
-                self.addrs.remove(&oldest);
+            if self.paths.get(&oldest) == Some(&peer) {
+                self.paths.remove(&oldest);
             }
         }
-        self.addrs.insert(from, peer);
+        self.paths.insert(from, peer);
         known.push(from);
     }
 
-    /// Names and addresses of peers that are remembered.
-    pub(crate) fn len(&self) -> usize {
-        self.addrs.len() + self.ufrags.len()
+    /// `peer` sends by `path`. A check that goes where nothing has come from is answered to whichever
+    /// address of ours it left from, and the answer names no ufrag.
+    pub(crate) fn expect(&mut self, path: Endpoint, peer: usize, known: &mut Vec<Endpoint>) {
+        if self.paths.get(&path) != Some(&peer) {
+            self.learn(path.from_anywhere(), peer, known, false);
+        }
     }
 
-    /// Forgets a peer's names and addresses.
-    pub(crate) fn remove(&mut self, peer: usize, ufrags: &[String], known: &[SocketAddr]) {
+    /// Names and endpoints of peers that are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len() + self.ufrags.len()
+    }
+
+    /// Forgets a peer's names and endpoints.
+    pub(crate) fn remove(&mut self, peer: usize, ufrags: &[String], known: &[Endpoint]) {
         for ufrag in ufrags {
             self.remove_ufrag(ufrag);
         }
-        for addr in known {
-            if self.addrs.get(addr) == Some(&peer) {
-                self.addrs.remove(addr);
+        for path in known {
+            if self.paths.get(path) == Some(&peer) {
+                self.paths.remove(path);
             }
         }
     }
 
-    /// Decides by the ufrag of a connectivity check, else by the sender's address.
-    pub(crate) fn route(&mut self, kind: PacketKind, from: SocketAddr, buf: &[u8]) -> Route {
+    /// Decides by the ufrag of a connectivity check, else by the way a datagram came.
+    pub(crate) fn route(&mut self, kind: PacketKind, from: Endpoint, buf: &[u8]) -> Route {
         if kind == PacketKind::Stun
             && let Some(ufrag) = hearth_peer::stun_local_ufrag(buf)
         {
@@ -112,15 +121,20 @@ impl Steering {
             if self.foreign.len() >= MAX_FOREIGN {
                 self.foreign.clear();
             }
-            if !self.addrs.contains_key(&from) {
+            if !self.paths.contains_key(&from) {
                 self.foreign.insert(from, shard);
             }
             return Route::Shard(shard);
         }
-        if let Some(peer) = self.addrs.get(&from) {
+        if let Some(peer) = self.paths.get(&from) {
             return Route::Peer(*peer);
         }
-        self.foreign.get(&from).map_or(Route::Nobody, |shard| Route::Shard(*shard))
+        if let Some(shard) = self.foreign.get(&from) {
+            return Route::Shard(*shard);
+        }
+        // The answer to a check of ours; it proves itself.
+        let expected = self.paths.get(&from.from_anywhere()).filter(|_| kind == PacketKind::Stun);
+        expected.map_or(Route::Nobody, |peer| Route::Peer(*peer))
     }
 }
 
@@ -137,27 +151,54 @@ mod tests {
     fn a_client_that_has_moved_often_is_still_found() {
         let mut steering = Steering::new(ShardId(0), 1);
         let mut known = Vec::new();
-        let addr = |n: u16| SocketAddr::from(([10, 0, 0, 1], n));
         for n in 1..=100 {
-            steering.learn(addr(n), 7, &mut known, true);
+            steering.learn(path(1, n), 7, &mut known, true);
         }
-        let route = |steering: &mut Steering, n| steering.route(PacketKind::Rtp, addr(n), &[]);
+        let route = |steering: &mut Steering, n| steering.route(PacketKind::Rtp, path(1, n), &[]);
         assert_eq!(route(&mut steering, 100), Route::Peer(7));
         assert_eq!(route(&mut steering, 1), Route::Nobody);
-        assert_eq!((known.len(), steering.len()), (MAX_ADDRS, MAX_ADDRS));
+        assert_eq!((known.len(), steering.len()), (MAX_PATHS, MAX_PATHS));
 
         steering.remove(7, &[], &known);
         assert_eq!(steering.len(), 0);
     }
 
     #[test]
-    fn an_address_is_taken_over_only_by_whoever_has_proven_it() {
+    fn an_endpoint_is_taken_over_only_by_a_peer_that_it_is_nominated_for() {
         let mut steering = Steering::new(ShardId(0), 1);
-        let from = SocketAddr::from(([10, 0, 0, 1], 9));
+        let from = path(1, 9);
         steering.learn(from, 1, &mut Vec::new(), false);
         steering.learn(from, 2, &mut Vec::new(), false);
         assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(1));
         steering.learn(from, 2, &mut Vec::new(), true);
         assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(2));
+    }
+    #[test]
+    fn one_client_address_may_be_two_clients_at_two_addresses_of_ours() {
+        let mut steering = Steering::new(ShardId(0), 1);
+        steering.learn(path(1, 9), 1, &mut Vec::new(), true);
+        steering.learn(path(2, 9), 2, &mut Vec::new(), true);
+        assert_eq!(steering.route(PacketKind::Rtp, path(1, 9), &[]), Route::Peer(1));
+        assert_eq!(steering.route(PacketKind::Rtp, path(2, 9), &[]), Route::Peer(2));
+    }
+
+    #[test]
+    fn an_answer_to_a_check_of_ours_is_found_at_any_address_of_ours_and_nothing_else_is() {
+        let mut steering = Steering::new(ShardId(0), 1);
+        let mut known = Vec::new();
+        steering.expect(path(1, 9), 7, &mut known);
+        assert_eq!(steering.route(PacketKind::Stun, path(2, 9), &[]), Route::Peer(7));
+        assert_eq!(steering.route(PacketKind::Stun, path(2, 8), &[]), Route::Nobody);
+        assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Nobody);
+        // Who sends to somebody's address does not get what that one sends.
+        steering.learn(path(1, 9), 8, &mut Vec::new(), false);
+        assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Peer(8));
+        steering.remove(7, &[], &known);
+        assert_eq!(steering.len(), 1);
+    }
+
+    /// Between address `ours` of this machine and port `n` of a client.
+    fn path(ours: u8, n: u16) -> Endpoint {
+        Endpoint::udp(([10, 0, 1, ours], 7_882).into(), ([10, 0, 0, 1], n).into())
     }
 }

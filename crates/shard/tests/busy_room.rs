@@ -162,7 +162,8 @@ impl BusyRoom {
         let now = self.world.now + Duration::from_millis(6);
         let mut slab = SendSlab::new(1 + self.random.below(64) as usize);
         while self.world.shards[0].poll_transmit(now, &mut slab) {
-            let sent: Vec<_> = slab.iter().map(|(to, bytes)| (to, bytes.to_vec())).collect();
+            let sent: Vec<_> =
+                slab.iter().map(|(path, bytes)| (path.remote, bytes.to_vec())).collect();
             slab.clear();
             for (to, datagram) in sent {
                 self.receive(to, datagram);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hearth_datagram::SendSlab;
 use hearth_rtp::{PacketKind, classify};
-use support::{CLEAN, World, server_addr};
+use support::{CLEAN, World, path};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
 
@@ -56,7 +56,7 @@ fn forwarding_to_two_subscribers_does_not_allocate() {
             while let Some(mut datagram) = node.up.poll(now) {
                 let media = matches!(classify(&datagram), PacketKind::Rtp | PacketKind::Rtcp);
                 let start = ALLOCATIONS.get();
-                world.shards[0].handle_datagram(now, server_addr(), addr, &mut datagram);
+                world.shards[0].handle_datagram(now, path(addr), &mut datagram);
                 let after = ALLOCATIONS.get() - start;
                 allocations += if media { after } else { 0 };
             }

@@ -33,14 +33,14 @@ fn say<const N: usize, const M: usize>(
     let mut slab = SendSlab::new(256);
     let mut sent = Sent::new();
     while world.shards[0].poll_transmit(due, &mut slab) {
-        for (to, bytes) in slab.iter() {
+        for (path, bytes) in slab.iter() {
             let mut clients = world.nodes.iter_mut().map(|node| node.client());
-            let client = clients.find(|client| client.addr() == to).unwrap();
+            let client = clients.find(|client| client.addr() == path.remote).unwrap();
             if let Received::Rtp(packet) = client.handle(due, &mut bytes.to_vec()) {
                 let view = RtpView::parse(&packet).unwrap();
                 assert!(view.payload[5..].iter().all(|byte| *byte == 0x78), "{:?}", view.payload);
                 let lengths = (bytes.len(), view.payload.len(), view.padding);
-                sent.entry(to).or_default().push(lengths);
+                sent.entry(path.remote).or_default().push(lengths);
             }
         }
         slab.clear();

@@ -78,7 +78,8 @@ pub(super) fn no_message() -> libc::msghdr {
 /// What the kernel says along with a received message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrival {
-    /// The address it was sent to (`IP_PKTINFO`, `IPV6_PKTINFO`).
+    /// The address of ours to answer from: the one it was sent to, and for a broadcast that of the
+    /// interface (`IP_PKTINFO`, `IPV6_PKTINFO`).
     pub(super) to: Option<IpAddr>,
     /// It holds several datagrams of so many bytes, the last one maybe fewer (`UDP_GRO`).
     pub(super) segment: Option<usize>,
@@ -105,7 +106,7 @@ pub(super) fn arrival(message: &libc::msghdr) -> Arrival {
         {
             // SAFETY: long enough, as just checked; read without alignment.
             let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
-            arrival.to = Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+            arrival.to = Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into());
         }
         if level == libc::IPPROTO_IPV6
             && kind == libc::IPV6_PKTINFO

@@ -3,17 +3,18 @@
 #![expect(unsafe_code, reason = "recvmmsg")]
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use hearth_datagram::MAX_DATAGRAM;
+use hearth_datagram::{Endpoint, MAX_DATAGRAM};
 
 use super::address::{self, Control, NO_ADDR, NO_CONTROL, RawAddr};
 use super::socket::check;
 use crate::RecvBatch;
 use crate::batch::{BATCH, Filled, ROOM};
 
-/// Reads what is there, up to a full batch.
-pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> {
+/// Reads what is there, up to a full batch, from a socket that is bound to `bound`.
+pub(super) fn recv_batch(fd: RawFd, bound: SocketAddr, batch: &mut RecvBatch) -> io::Result<usize> {
     batch.clear();
     let mut addrs: [RawAddr; BATCH] = [NO_ADDR; BATCH];
     let mut controls: [Control; BATCH] = [NO_CONTROL; BATCH];
@@ -60,7 +61,9 @@ pub(super) fn recv_batch(fd: RawFd, batch: &mut RecvBatch) -> io::Result<usize> 
             continue;
         }
         batch.datagrams += len.div_ceil(segment);
-        batch.filled.push(Filled { from, to, slot, len, segment, at });
+        let local = SocketAddr::new(to.unwrap_or_else(|| bound.ip()), bound.port());
+        let path = Endpoint::udp(local, from);
+        batch.filled.push(Filled { path, slot, len, segment, at });
     }
     Ok(batch.datagrams)
 }

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-use hearth_datagram::Entry;
+use hearth_datagram::{Endpoint, Entry};
 
 use super::address::{self, Control, NO_ADDR, NO_CONTROL, Options, RawAddr};
+use super::socket::Sources;
 use crate::Sent;
 use crate::gso;
 
@@ -27,7 +27,7 @@ const MAX_PLAIN: usize = 256;
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct Sender {
-    plain: BTreeSet<SocketAddr>,
+    plain: BTreeSet<Endpoint>,
 }
 
 /// What happened to the first messages of a call.
@@ -39,13 +39,13 @@ enum Outcome {
 }
 
 impl Sender {
-    /// Sends `entries`, which count in `bytes`, in order; from `source` if that is given.
+    /// Sends `entries`, which count in `bytes`, in order.
     pub(super) fn send(
         &mut self,
         fd: RawFd,
         bytes: &[u8],
         entries: &[Entry],
-        source: Option<IpAddr>,
+        sources: &Sources,
     ) -> Sent {
         let mut sent = Sent::default();
         let mut rest = entries;
@@ -56,8 +56,8 @@ impl Sender {
             sent.calls += 1;
             // A call of few messages need not prepare many.
             let outcome = match runs.len() {
-                0..=FEW => call::<FEW>(fd, bytes, runs, source),
-                _ => call::<MESSAGES>(fd, bytes, runs, source),
+                0..=FEW => call::<FEW>(fd, bytes, runs, sources),
+                _ => call::<MESSAGES>(fd, bytes, runs, sources),
             };
             match outcome {
                 Outcome::Taken(taken) => {
@@ -96,7 +96,7 @@ impl Sender {
         let by_gso = [libc::EIO, libc::EINVAL, libc::EMSGSIZE, libc::EOPNOTSUPP];
         if first.len() > 1 && by_gso.contains(&code) {
             if let Some(entry) = first.first() {
-                self.plain.insert(entry.to);
+                self.plain.insert(entry.path);
             }
             return rest;
         }
@@ -110,7 +110,7 @@ impl Sender {
         let mut count = 0;
         for run in runs.iter_mut() {
             let Some(first) = rest.first() else { break };
-            let may_join = self.plain.len() < MAX_PLAIN && !self.plain.contains(&first.to);
+            let may_join = self.plain.len() < MAX_PLAIN && !self.plain.contains(&first.path);
             let len = if may_join { gso::run_length(rest) } else { 1 };
             (*run, rest) = rest.split_at(len.min(rest.len()));
             count += 1;
@@ -120,12 +120,7 @@ impl Sender {
 }
 
 /// One `sendmmsg`, one message for each run, at most `N`.
-fn call<const N: usize>(
-    fd: RawFd,
-    bytes: &[u8],
-    runs: &[&[Entry]],
-    source: Option<IpAddr>,
-) -> Outcome {
+fn call<const N: usize>(fd: RawFd, bytes: &[u8], runs: &[&[Entry]], sources: &Sources) -> Outcome {
     let mut addrs: [RawAddr; N] = [NO_ADDR; N];
     let mut controls: [Control; N] = [NO_CONTROL; N];
     let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; N];
@@ -138,13 +133,14 @@ fn call<const N: usize>(
         // The kernel only reads what it is given here; the type has no const variant.
         slice.iov_base = data.as_ptr().cast_mut().cast();
         slice.iov_len = data.len();
-        let (raw, len) = address::to_raw(first.to);
+        let (raw, len) = address::to_raw(first.path.remote);
         *addr = raw;
         let header = &mut message.msg_hdr;
         header.msg_name = std::ptr::from_mut(addr).cast();
         header.msg_namelen = len;
         header.msg_iov = slice;
         header.msg_iovlen = 1;
+        let source = sources.source(first.path.local);
         let segment = (run.len() > 1).then(|| u16::try_from(first.len).unwrap_or(u16::MAX));
         if segment.is_some() || source.is_some() {
             address::set_options(header, control, Options { segment, source });
@@ -193,7 +189,7 @@ mod tests {
     /// Of 10 bytes each, back to back.
     fn entries(ports: &[u16]) -> Vec<Entry> {
         let entry = |(n, port): (usize, &u16)| Entry {
-            to: SocketAddr::from(([127, 0, 0, 1], *port)),
+            path: Endpoint::udp(([0; 4], 0).into(), ([127, 0, 0, 1], *port).into()),
             start: n * 10,
             len: 10,
         };

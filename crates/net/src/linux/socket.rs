@@ -20,7 +20,26 @@ const BUFFER_BYTES: libc::c_int = 4 << 20;
 pub struct UdpSocket {
     fd: OwnedFd,
     local: SocketAddr,
+    sources: Sources,
     sender: Sender,
+}
+
+/// Which address of ours a datagram leaves from.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// The socket is bound to no address in particular.
+    any: bool,
+    /// See [`UdpSocket::set_translated`].
+    translated: Vec<IpAddr>,
+}
+
+impl Sources {
+    /// `None`: the kernel knows best.
+    pub(super) fn source(&self, local: SocketAddr) -> Option<IpAddr> {
+        let ip = local.ip();
+        let is_ours = !ip.is_unspecified() && !self.translated.contains(&ip);
+        (self.any && is_ours).then_some(ip)
+    }
 }
 
 impl UdpSocket {
@@ -76,18 +95,32 @@ impl UdpSocket {
     ///
     /// Other than "nothing there".
     pub fn recv_batch(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
-        receive::recv_batch(self.fd.as_raw_fd(), batch)
+        let read = receive::recv_batch(self.fd.as_raw_fd(), self.local, batch)?;
+        let translated = &mut self.sources.translated;
+        if !translated.is_empty() {
+            for filled in &batch.filled {
+                // It came here, so this machine has got the address meanwhile.
+                translated.retain(|ip| *ip != filled.path.local.ip());
+            }
+        }
+        Ok(read)
     }
 
-    /// Sends `entries`, which count in `bytes`, in order. A socket bound to no address in particular
-    /// sends them from `source`, if that is given; else the routing table chooses.
-    pub fn send(&mut self, bytes: &[u8], entries: &[Entry], source: Option<IpAddr>) -> Sent {
-        self.sender.send(self.fd.as_raw_fd(), bytes, entries, source)
+    /// Addresses that clients are told and this machine does not have, as a NAT has them: datagrams
+    /// whose local end is one of them leave from where the routing table says.
+    pub fn set_translated(&mut self, addresses: Vec<IpAddr>) {
+        self.sources.translated = addresses;
+    }
+
+    /// Sends `entries`, which count in `bytes`, in order, each from its path's local end: a socket bound
+    /// to no address in particular sends from any that this machine has.
+    pub fn send(&mut self, bytes: &[u8], entries: &[Entry]) -> Sent {
+        self.sender.send(self.fd.as_raw_fd(), bytes, entries, &self.sources)
     }
 
     /// Sends all of a slab.
     pub fn send_slab(&mut self, slab: &SendSlab) -> Sent {
-        self.send(slab.bytes(), slab.entries(), None)
+        self.send(slab.bytes(), slab.entries())
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -101,7 +134,8 @@ impl UdpSocket {
         let fd = check(unsafe { libc::socket(family, kind, 0) })?;
         // SAFETY: a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let mut socket = Self { fd, local: addr, sender: Sender::default() };
+        let sources = Sources { any: addr.ip().is_unspecified(), translated: Vec::new() };
+        let mut socket = Self { fd, local: addr, sources, sender: Sender::default() };
         if addr.is_ipv4() {
             socket.set_option(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         } else {

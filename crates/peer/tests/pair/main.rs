@@ -1,6 +1,7 @@
 //! A peer against a client built from the same libraries, in virtual time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+mod addresses;
 mod roles;
 mod support;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dcsctp::api::{Message, PpId, SendOptions, StreamId};
+use hearth_datagram::Endpoint;
 use hearth_peer::{DropReason, Incoming, Peer, PeerEvent, SendDataError};
 use hearth_plane::{Channel, CloseReason, Fingerprint};
 use hearth_random::Seed;
@@ -21,7 +23,7 @@ fn a_client_connects_to_a_lite_and_to_a_full_agent() {
         let mut pair = Pair::offered(lite, false, 1);
         assert!(pair.run(LIMIT, |pair| pair.has(&PeerEvent::Connected)), "lite {lite}");
         assert!(pair.server.is_connected());
-        assert_eq!(pair.server.remote_addr(), Some(client_addr()));
+        assert_eq!(pair.server.path(), Some(Endpoint::udp(server_addr(), client_addr())));
         let after = pair.events[0].0;
         assert!(after < Duration::from_millis(500), "lite {lite}: {after:?}");
         pair.run_for(Duration::from_secs(120));
@@ -177,7 +179,7 @@ fn a_client_that_never_comes_is_forgotten_after_15_s() {
 fn a_client_that_checks_but_never_begins_dtls_is_forgotten() {
     for lite in [true, false] {
         let mut pair = Pair::offered(lite, false, 1);
-        assert!(pair.run(LIMIT, |pair| pair.server.remote_addr().is_some()));
+        assert!(pair.run(LIMIT, |pair| pair.server.path().is_some()));
         pair.cut = true;
         let at = pair.now - pair.t0;
         closes(&mut pair, CloseReason::DtlsTimeout, at + Duration::from_secs(15));
@@ -261,7 +263,7 @@ fn an_ice_restart_keeps_the_keys_and_follows_the_client() {
         pair.client.addr = "10.0.0.2:50000".parse().unwrap();
         pair.run_for(Duration::from_secs(60));
         assert!(pair.server.is_connected(), "{lite} {server_first} {:?}", pair.events);
-        assert_eq!(pair.server.remote_addr(), Some(pair.client.addr));
+        assert_eq!(pair.server.path(), Some(Endpoint::udp(server_addr(), pair.client.addr)));
         assert_eq!(pair.server.local_ufrags().collect::<Vec<_>>(), [local.ufrag.as_str()]);
     }
 }
@@ -269,7 +271,7 @@ fn an_ice_restart_keeps_the_keys_and_follows_the_client() {
 #[test]
 fn garbage_of_each_kind_is_dropped() {
     let mut pair = Pair::offered(true, false, 1);
-    let from = client_addr();
+    let from = Endpoint::udp(server_addr(), client_addr());
     let dtls = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
     let table: [(&[u8], DropReason); 6] = [
         (&[], DropReason::Unknown),
@@ -304,7 +306,7 @@ fn garbage_of_each_kind_is_dropped() {
         }
         let now = pair.now;
         assert!(!matches!(
-            pair.server.handle_datagram(now, server_addr(), from, &mut bytes),
+            pair.server.handle_datagram(now, from, &mut bytes),
             Incoming::Rtp { .. } | Incoming::Rtcp(_)
         ));
     }
@@ -333,7 +335,8 @@ fn a_flood_of_candidates_is_harmless() {
 fn dropped(pair: &mut Pair, bytes: &[u8]) -> Option<DropReason> {
     let mut bytes = bytes.to_vec();
     let now = pair.now;
-    match pair.server.handle_datagram(now, server_addr(), client_addr(), &mut bytes) {
+    match pair.server.handle_datagram(now, Endpoint::udp(server_addr(), client_addr()), &mut bytes)
+    {
         Incoming::Dropped(reason) => Some(reason),
         Incoming::Consumed | Incoming::Rtp { .. } | Incoming::Rtcp(_) => None,
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{Channel, CloseReason, DtlsRole, IceCredentials, PeerSpec, RemoteParams};
 use hearth_random::Seed;
@@ -28,8 +29,7 @@ fn a_client_of_ours_connects_to_lite_and_full_servers_and_opens_the_channels() {
                 let mut packet = vec![0x80, 96, 0, 5, 0, 0, 0, 9, 0, 0, 0, 7, 1, 2, 3];
                 packet.resize(31, 0);
                 let len = client.seal_rtp(&mut packet, 15, 12, 5).unwrap();
-                let incoming =
-                    server.handle_datagram(now, server_addr(), client_addr(), &mut packet[..len]);
+                let incoming = server.handle_datagram(now, up(), &mut packet[..len]);
                 let Incoming::Rtp { packet, index: 5 } = incoming else { panic!("{incoming:?}") };
                 assert_eq!(packet.len(), 15);
                 media += 1;
@@ -81,14 +81,14 @@ fn a_handshake_that_fails_as_it_begins_leaves_nothing_to_wait_for() {
     server.set_remote(now, &client_remote(DtlsRole::Client));
     client.handle_timeout(now);
     let mut check = client.poll_transmit().unwrap().payload;
-    server.handle_datagram(now, server_addr(), client_addr(), &mut check);
+    server.handle_datagram(now, up(), &mut check);
     // A ServerHello before our ClientHello, with a cipher suite that nobody offers.
     let mut hello = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 70];
     hello.extend([2, 0, 0, 58, 0, 0, 0, 0, 0, 0, 0, 58, 0xfe, 0xfd]);
     hello.extend([7; 32]);
     hello.extend([0, 0, 0, 0, 0, 18, 0, 14, 0, 5, 0, 2, 0, 8, 0]);
     hello.extend([0, 23, 0, 0, 0xff, 1, 0, 1, 0]);
-    server.handle_datagram(now, server_addr(), client_addr(), &mut hello);
+    server.handle_datagram(now, up(), &mut hello);
     let mut events = Vec::new();
     drain(&mut server, &mut events);
     assert_eq!(events, [PeerEvent::Closed(CloseReason::DtlsFailed)]);
@@ -128,17 +128,22 @@ fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
     (server, client)
 }
 
-fn client_credentials() -> IceCredentials {
+/// The way to the server, as that sees it.
+fn up() -> Endpoint {
+    Endpoint::udp(server_addr(), client_addr())
+}
+
+pub(crate) fn client_credentials() -> IceCredentials {
     IceCredentials { ufrag: "client".into(), pwd: "a-password-of-the-client".into() }
 }
 
-fn certificate() -> Arc<Certificate> {
+pub(crate) fn certificate() -> Arc<Certificate> {
     static CERTIFICATE: OnceLock<Arc<Certificate>> = OnceLock::new();
     Arc::clone(CERTIFICATE.get_or_init(|| Arc::new(Certificate::generate().unwrap())))
 }
 
 /// What the client's description says, for a server in this role.
-fn client_remote(role: DtlsRole) -> RemoteParams {
+pub(crate) fn client_remote(role: DtlsRole) -> RemoteParams {
     RemoteParams { ice: client_credentials(), fingerprint: certificate().fingerprint(), role }
 }
 
@@ -152,12 +157,10 @@ fn exchange(now: Instant, server: &mut Peer, client: &mut Peer) -> usize {
         if up.is_none() && down.is_none() {
             return media;
         }
-        for (transmit, to, addrs) in [
-            (up, &mut *server, (server_addr(), client_addr())),
-            (down, &mut *client, (client_addr(), server_addr())),
-        ] {
+        for (transmit, to) in [(up, &mut *server), (down, &mut *client)] {
             let Some(mut transmit) = transmit else { continue };
-            let got = to.handle_datagram(now, addrs.0, addrs.1, &mut transmit.payload);
+            let Endpoint { local, remote, .. } = transmit.path;
+            let got = to.handle_datagram(now, Endpoint::udp(remote, local), &mut transmit.payload);
             media += usize::from(matches!(got, Incoming::Rtp { .. }));
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dcsctp::api::{DcSctpSocket, Message, Options, PpId, SendOptions, SocketEvent, SocketTime};
 use dimpl::{Dtls, Output};
+use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
 use hearth_random::Seed;
@@ -313,7 +314,11 @@ impl Pair {
                 }
                 continue;
             }
-            match self.server.handle_datagram(now, server_addr(), from, &mut datagram) {
+            match self.server.handle_datagram(
+                now,
+                Endpoint::udp(server_addr(), from),
+                &mut datagram,
+            ) {
                 Incoming::Rtp { packet, index } => self.media.push((index, packet.to_vec())),
                 Incoming::Rtcp(packet) => self.rtcp.push(packet.to_vec()),
                 Incoming::Consumed | Incoming::Dropped(_) => {}
@@ -331,7 +336,7 @@ impl Pair {
     fn drain(&mut self) {
         while let Some(transmit) = self.server.poll_transmit() {
             self.sent += 1;
-            if transmit.to == self.client.addr && !self.loses() {
+            if transmit.path.remote == self.client.addr && !self.loses() {
                 self.inject_to_client(transmit.payload);
             }
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
-use hearth_datagram::SendSlab;
+use hearth_datagram::{Endpoint, SendSlab};
 use hearth_netem::{Link, LinkConfig};
 use hearth_peer::Certificate;
 use hearth_plane::{
@@ -215,7 +215,7 @@ impl World {
 
     /// A datagram from nobody, to shard `shard`.
     pub(crate) fn inject(&mut self, shard: usize, from: SocketAddr, datagram: &mut [u8]) {
-        self.shards[shard].handle_datagram(self.now, server_addr(), from, datagram);
+        self.shards[shard].handle_datagram(self.now, path(from), datagram);
     }
 
     /// Does all that is due, until nothing more comes of it.
@@ -224,7 +224,7 @@ impl World {
         for node in &mut self.nodes {
             let addr = node.client().addr();
             while let Some(mut datagram) = node.up.poll(now) {
-                self.shards[node.arrives].handle_datagram(now, server_addr(), addr, &mut datagram);
+                self.shards[node.arrives].handle_datagram(now, path(addr), &mut datagram);
             }
         }
         for shard in &mut self.shards {
@@ -256,8 +256,13 @@ impl World {
 
     pub(crate) fn transmit(&mut self, at: usize) {
         while self.shards[at].poll_transmit(self.now, &mut self.slab) {
-            for (to, datagram) in self.slab.iter() {
-                if let Some(node) = self.by_addr.get(&to) {
+            for (path, datagram) in self.slab.iter() {
+                assert_eq!(
+                    path.local,
+                    server_addr(),
+                    "an answer leaves from where it was asked for"
+                );
+                if let Some(node) = self.by_addr.get(&path.remote) {
                     self.nodes[*node].down.send(self.now, datagram.to_vec());
                 }
             }
@@ -339,6 +344,11 @@ pub(crate) fn epoch() -> Instant {
 
 pub(crate) fn server_addr() -> SocketAddr {
     "10.0.0.1:7882".parse().unwrap()
+}
+
+/// The way of a client at `from`.
+pub(crate) fn path(from: SocketAddr) -> Endpoint {
+    Endpoint::udp(server_addr(), from)
 }
 
 pub(crate) fn client_addr(n: u32) -> SocketAddr {
