@@ -56,6 +56,7 @@ fn describe(counters: &Counters, memory: &Memory) -> Value {
             "answers_without_room": drops.shard_full,
             "data_to_slow_channels": drops.data,
             "parcels_between_shards": drops.parcels,
+            "checks_between_shards": drops.checks,
             "events": drops.events,
             "room_inputs": drops.room_inputs,
             "sessions_too_slow": drops.sessions,

@@ -54,6 +54,9 @@ pub struct Drops {
     pub data: u64,
     /// Parcels for a shard whose queue was full.
     pub parcels: u64,
+    /// Connectivity checks for another shard than the kernel gave them to, for which there was no room: a
+    /// flood of strangers.
+    pub checks: u64,
     /// Events that found the dispatcher's queue full.
     pub events: u64,
     /// Data, levels and reports that found the room's mailbox full.
@@ -92,9 +95,11 @@ pub(crate) struct ShardGauges {
     pub(crate) receive_unknown: AtomicU64,
     pub(crate) receive_invalid: AtomicU64,
     pub(crate) shard_full: AtomicU64,
+    pub(crate) shard_checks: AtomicU64,
     pub(crate) data: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) parcels: AtomicU64,
+    pub(crate) checks: AtomicU64,
     pub(crate) events: AtomicU64,
 }
 
@@ -115,6 +120,7 @@ impl ShardGauges {
         sum.drops.data += read(&self.data);
         sum.panics += read(&self.panics);
         sum.drops.parcels += read(&self.parcels);
+        sum.drops.checks += read(&self.shard_checks) + read(&self.checks);
         sum.drops.events += read(&self.events);
     }
 }

@@ -10,6 +10,7 @@
 //! | control → shard | 4,096 commands | control waits |
 //! | shard → dispatcher | 65,536 events | dropped, counted, logged as a bug |
 //! | shard → shard | 1,024 parcels | dropped, counted |
+//! | shard → shard, of strangers | 64 connectivity checks | dropped, counted |
 //! | sessions, dispatcher → room | 4,096 inputs | data, levels, reports: dropped, counted; else the sender waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |

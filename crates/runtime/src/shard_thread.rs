@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use hearth_datagram::{Entry, SendSlab};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, Event, ShardId};
-use hearth_shard::{Parcel, Shard, ShardConfig};
+use hearth_shard::{Lane, Parcel, Shard, ShardConfig};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
@@ -28,6 +28,8 @@ use crate::path::Paths;
 pub(crate) const MAX_COMMANDS: usize = 4_096;
 /// Parcels waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
 pub(crate) const MAX_PARCELS: usize = 1_024;
+/// Checks waiting for one shard, and taken in one turn: what strangers may cost it.
+pub(crate) const MAX_CHECKS: usize = 64;
 /// Commands in one turn: more delays the packets that wait, fewer delays joins under load.
 const COMMANDS_A_TURN: usize = 128;
 /// Datagrams from one socket in one turn, for the same reason; the batch that reaches it is finished.
@@ -88,8 +90,19 @@ impl ShardLink {
 pub(crate) struct Lanes {
     /// From the others.
     pub(crate) incoming: Receiver<Shipment>,
-    /// To each shard, by number, with what wakes it.
-    pub(crate) outgoing: Vec<(SyncSender<Shipment>, Waker)>,
+    /// The same, of [`Lane::Checks`].
+    pub(crate) checks: Receiver<Shipment>,
+    /// To each shard, by number.
+    pub(crate) outgoing: Vec<LaneEnds>,
+}
+
+/// How one shard reaches another.
+#[derive(Clone)]
+pub(crate) struct LaneEnds {
+    pub(crate) media: SyncSender<Shipment>,
+    pub(crate) checks: SyncSender<Shipment>,
+    /// What wakes it.
+    pub(crate) waker: Waker,
 }
 
 /// What a shard thread is made of, apart from what it makes itself: a [`Shard`] never leaves its
@@ -177,13 +190,15 @@ impl ShardThread {
             }
             let now = WallClock::now();
             more = self.drain_commands(now);
-            more |= self.receive(now, &mut batch);
+            // Before the datagrams: another shard may have said whose they are.
             more |= self.drain_parcels(now);
+            more |= self.receive(now, &mut batch);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
-            self.transmit(now, &mut slab);
+            // Before the datagrams: what answers them may reach another shard.
             self.hand_over();
+            self.transmit(now, &mut slab);
             self.report();
         }
         info!(shard = self.id.0, "Shard stopped");
@@ -241,11 +256,18 @@ impl ShardThread {
 
     /// True if there may be more.
     fn drain_parcels(&mut self, now: Instant) -> bool {
-        for _ in 0..MAX_PARCELS {
-            let Ok((from, mut parcel)) = self.lanes.incoming.try_recv() else { return false };
-            self.shard.handle_parcel(now, from, &mut parcel);
+        let mut more = false;
+        for (lane, max) in [(&self.lanes.incoming, MAX_PARCELS), (&self.lanes.checks, MAX_CHECKS)] {
+            let mut taken = 0;
+            while taken < max
+                && let Ok((from, mut parcel)) = lane.try_recv()
+            {
+                self.shard.handle_parcel(now, from, &mut parcel);
+                taken += 1;
+            }
+            more |= taken == max;
         }
-        true
+        more
     }
 
     fn transmit(&mut self, now: Instant, slab: &mut SendSlab) {
@@ -293,15 +315,18 @@ impl ShardThread {
     fn hand_over(&mut self) {
         let mut woken: u128 = 0;
         while let Some((to, parcel)) = self.shard.poll_parcel() {
-            let lane = self.lanes.outgoing.get(usize::from(to.0));
-            let Some((lane, waker)) = lane else { continue };
+            let Some(ends) = self.lanes.outgoing.get(usize::from(to.0)) else { continue };
+            let (lane, dropped) = match parcel.lane() {
+                Lane::Media => (&ends.media, &self.gauges.parcels),
+                Lane::Checks => (&ends.checks, &self.gauges.checks),
+            };
             if lane.try_send((self.id, parcel)).is_err() {
-                add(&self.gauges.parcels, 1);
+                add(dropped, 1);
                 continue;
             }
             let bit = 1_u128.checked_shl(u32::from(to.0)).unwrap_or_default();
             if bit == 0 || woken & bit == 0 {
-                waker.wake();
+                ends.waker.wake();
                 woken |= bit;
             }
         }
@@ -324,6 +349,7 @@ impl ShardThread {
             (&gauges.receive_unknown, counters.dropped_unknown),
             (&gauges.receive_invalid, counters.dropped_invalid),
             (&gauges.shard_full, counters.dropped_full),
+            (&gauges.shard_checks, counters.dropped_checks),
             (&gauges.data, counters.dropped_data),
             (&gauges.panics, counters.panics),
         ] {

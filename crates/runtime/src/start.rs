@@ -19,7 +19,7 @@ use crate::directory::{Ask, Directory};
 use crate::dispatcher;
 use crate::path::Paths;
 use crate::room_task::Surroundings;
-use crate::shard_thread::{self, Lanes, MAX_PARCELS, Parts, ShardLink};
+use crate::shard_thread::{self, LaneEnds, Lanes, MAX_CHECKS, MAX_PARCELS, Parts, ShardLink};
 
 /// Registrations that the directory may be ahead of the dispatcher.
 const MAX_REGISTRATIONS: usize = 256;
@@ -156,14 +156,16 @@ impl Shards {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
             // All of a lane is written to when it is made, and a single shard has nobody to send to.
-            let (sender, receiver) = sync_channel(if count > 1 { MAX_PARCELS } else { 1 });
-            outgoing.push((sender, poller.waker()));
-            incoming.push(receiver);
+            let [parcels, checks] = if count > 1 { [MAX_PARCELS, MAX_CHECKS] } else { [1, 1] };
+            let (media, from_media) = sync_channel(parcels);
+            let (checks, from_checks) = sync_channel(checks);
+            outgoing.push(LaneEnds { media, checks, waker: poller.waker() });
+            incoming.push((from_media, from_checks));
             pollers.push(poller);
         }
         let mut links = Links::default();
         let each = sockets.into_iter().zip(pollers).zip(incoming).zip(0..count);
-        for (((sockets, poller), incoming), n) in each {
+        for (((sockets, poller), (incoming, checks)), n) in each {
             let config = ShardConfig {
                 id: ShardId(n),
                 shards: count,
@@ -176,7 +178,7 @@ impl Shards {
                 sockets,
                 poller,
                 paths: Paths::new(bound),
-                lanes: Lanes { incoming, outgoing: outgoing.clone() },
+                lanes: Lanes { incoming, checks, outgoing: outgoing.clone() },
                 events: self.events.clone(),
                 held: Held::new(&counters.shards),
             };

@@ -35,7 +35,7 @@ use hearth_rtp::{PacketKind, classify};
 use crate::batching::{Batching, Queued};
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 use crate::guard::{Guard, Turn};
-pub use crate::parcel::{Parcel, ParcelKind};
+pub use crate::parcel::{Lane, Parcel, ParcelKind};
 use crate::random::Random;
 use crate::slab::Slab;
 use crate::steering::{Route, Steering};
@@ -44,6 +44,9 @@ use crate::steering::{Route, Steering};
 const TICK: Duration = Duration::from_millis(20);
 /// Parcels waiting for their shard; more are dropped and counted.
 const MAX_PARCELS: usize = 1_024;
+/// The same for the lane of checks. A browser sends a handful as it begins and repeats them; a flood may
+/// fill this and costs little.
+const MAX_CHECKS: usize = 32;
 /// Datagrams that answer input at once (RTCP, retransmissions); more are dropped and counted.
 const MAX_ANSWERS: usize = 512;
 
@@ -83,6 +86,8 @@ pub struct ShardCounters {
     pub dropped_invalid: u64,
     /// Parcels and answers for which there was no room.
     pub dropped_full: u64,
+    /// Connectivity checks for another shard for which there was no room: a flood.
+    pub dropped_checks: u64,
     /// Messages that a slow data channel did not take.
     pub dropped_data: u64,
     /// Subscriptions refused because of a bug in control: their SSRC had been used on the transport.
@@ -111,6 +116,8 @@ pub struct Shard {
     answers: SendSlab,
     events: VecDeque<Event>,
     parcels: VecDeque<(ShardId, Parcel)>,
+    /// Those of [`Lane::Checks`].
+    checks: VecDeque<(ShardId, Parcel)>,
     next_tick: Instant,
     next_levels: Instant,
     counters: ShardCounters,
@@ -140,6 +147,7 @@ impl Shard {
             answers: SendSlab::new(MAX_ANSWERS),
             events: VecDeque::new(),
             parcels: VecDeque::with_capacity(MAX_PARCELS),
+            checks: VecDeque::with_capacity(MAX_CHECKS),
             next_tick: now + TICK,
             next_levels: now,
             counters: ShardCounters::default(),
@@ -153,26 +161,24 @@ impl Shard {
             Route::Peer(key) => {
                 self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
-            Route::Shard(shard) => {
-                if let Some(parcel) = Parcel::new(ParcelKind::Datagram { from }, buf) {
-                    self.send_parcel(shard, parcel);
-                }
-            }
+            Route::Shard(shard) => self.pass_on(shard, ParcelKind::Datagram { from }, buf),
+            Route::Stranger(shard) => self.pass_on(shard, ParcelKind::Check { from }, buf),
             Route::Nobody => self.counters.dropped_unknown += 1,
         }
     }
 
     /// Something from another shard of this node.
-    pub fn handle_parcel(&mut self, now: Instant, _from: ShardId, parcel: &mut Parcel) {
+    pub fn handle_parcel(&mut self, now: Instant, sender: ShardId, parcel: &mut Parcel) {
         match parcel.kind {
             ParcelKind::Datagram { from } => {
-                if let Route::Peer(key) = self.route(from, parcel.bytes_mut()) {
-                    let buf = parcel.bytes_mut();
-                    self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
-                } else {
-                    self.counters.dropped_unknown += 1;
+                self.receive_passed_on(now, from, parcel.bytes_mut());
+            }
+            ParcelKind::Check { from } => {
+                if self.receive_passed_on(now, from, parcel.bytes_mut()) {
+                    self.pass_on(sender, ParcelKind::Confirmed { from }, &[]);
                 }
             }
+            ParcelKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
             ParcelKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
                 shard.ingest(now, key, encoding, parcel.bytes_mut());
             }),
@@ -226,7 +232,7 @@ impl Shard {
 
     /// Something for another shard. Call until `None`.
     pub fn poll_parcel(&mut self) -> Option<(ShardId, Parcel)> {
-        self.parcels.pop_front()
+        self.parcels.pop_front().or_else(|| self.checks.pop_front())
     }
 
     /// A copy of the counters.
@@ -295,10 +301,20 @@ impl Shard {
         self.guarded(Turn::Peer(peer), act)
     }
 
-    /// Gives a datagram to the peer it is for, and forwards what comes out.
-    fn deliver(&mut self, now: Instant, key: usize, from: Endpoint, buf: &mut [u8]) {
+    /// Takes a datagram that another shard got; true if it was an authentic message of ICE.
+    fn receive_passed_on(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) -> bool {
+        let Route::Peer(key) = self.route(from, buf) else {
+            self.counters.dropped_unknown += 1;
+            return false;
+        };
+        self.for_peer(key, |shard| shard.deliver(now, key, from, buf)).unwrap_or(false)
+    }
+
+    /// Gives a datagram to the peer it is for, and forwards what comes out. True if it was an authentic
+    /// message of ICE.
+    fn deliver(&mut self, now: Instant, key: usize, from: Endpoint, buf: &mut [u8]) -> bool {
         let Some(entry) = self.peers.get_mut(key) else {
-            return;
+            return false;
         };
         let kind = classify(buf);
         match entry.peer.handle_datagram(now, from, buf) {
@@ -311,8 +327,10 @@ impl Shard {
                     self.steering.learn(from, key, &mut entry.paths, nominated);
                 }
                 self.drain_peer(key);
+                return kind == PacketKind::Stun;
             }
         }
+        false
     }
 
     /// Takes a peer's datagrams and events.
@@ -354,11 +372,22 @@ impl Shard {
         }
     }
 
+    /// Hands a datagram, or word of one, to another shard.
+    fn pass_on(&mut self, to: ShardId, kind: ParcelKind, bytes: &[u8]) {
+        if let Some(parcel) = Parcel::new(kind, bytes) {
+            self.send_parcel(to, parcel);
+        }
+    }
+
     fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
-        if self.parcels.len() < MAX_PARCELS {
-            self.parcels.push_back((to, parcel));
+        let (max, queue, dropped) = match parcel.lane() {
+            Lane::Media => (MAX_PARCELS, &mut self.parcels, &mut self.counters.dropped_full),
+            Lane::Checks => (MAX_CHECKS, &mut self.checks, &mut self.counters.dropped_checks),
+        };
+        if queue.len() < max {
+            queue.push_back((to, parcel));
         } else {
-            self.counters.dropped_full += 1;
+            *dropped += 1;
         }
     }
 }

@@ -6,8 +6,19 @@ use hearth_plane::TrackId;
 /// What a parcel is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ParcelKind {
-    /// A datagram that the kernel gave to the wrong shard.
+    /// A datagram that the kernel gave to the wrong shard, by an endpoint that has passed a check.
     Datagram {
+        /// The way it came.
+        from: Endpoint,
+    },
+    /// A connectivity check that the kernel gave to the wrong shard, and that anybody may have sent.
+    Check {
+        /// The way it came.
+        from: Endpoint,
+    },
+    /// The sender of such a check has the password of a peer of this shard: what comes by the same way
+    /// is for this shard.
+    Confirmed {
         /// The way it came.
         from: Endpoint,
     },
@@ -38,6 +49,15 @@ pub enum ParcelKind {
     },
 }
 
+/// What a parcel must not be held up by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lane {
+    /// What a peer has authenticated, or a shard says of its own accord: media, reports, requests.
+    Media,
+    /// What anybody may send. Narrow, so that a flood costs other strangers and not a call.
+    Checks,
+}
+
 /// A message between shards: lossy, bounded, moved by value so that nothing is allocated.
 #[derive(Clone, Debug)]
 pub struct Parcel {
@@ -53,6 +73,18 @@ impl Parcel {
         let mut parcel = Self { kind, len: bytes.len(), bytes: [0; MAX_DATAGRAM] };
         parcel.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(parcel)
+    }
+
+    /// Which way it has to take.
+    pub const fn lane(&self) -> Lane {
+        match self.kind {
+            ParcelKind::Check { .. } => Lane::Checks,
+            ParcelKind::Datagram { .. }
+            | ParcelKind::Confirmed { .. }
+            | ParcelKind::Packet { .. }
+            | ParcelKind::SenderReport { .. }
+            | ParcelKind::KeyframeRequest { .. } => Lane::Media,
+        }
     }
 
     /// The packet or datagram in it; empty for reports and requests.

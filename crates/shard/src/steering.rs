@@ -16,8 +16,9 @@ use hearth_datagram::Endpoint;
 use hearth_plane::ShardId;
 use hearth_rtp::PacketKind;
 
-/// Addresses of clients of other shards that are remembered; more would be a flood.
-const MAX_FOREIGN: usize = 65_536;
+/// Endpoints of clients of other shards that are remembered, of which the half that was used last is for
+/// sure: more than a shard can serve. Each costs about 100 bytes.
+const MAX_FOREIGN: usize = 32_768;
 /// Endpoints that one peer may occupy.
 const MAX_PATHS: usize = 32;
 
@@ -26,8 +27,10 @@ const MAX_PATHS: usize = 32;
 pub(crate) enum Route {
     /// A peer of ours.
     Peer(usize),
-    /// Another shard.
+    /// Another shard, which has confirmed that its client is at this endpoint.
     Shard(ShardId),
+    /// Another shard, if what the sender says is true: a check.
+    Stranger(ShardId),
     /// Nobody we know.
     Nobody,
 }
@@ -38,13 +41,13 @@ pub(crate) struct Steering {
     id: ShardId,
     shards: u16,
     paths: HashMap<Endpoint, usize>,
-    foreign: HashMap<Endpoint, ShardId>,
+    foreign: Foreign,
     ufrags: BTreeMap<String, usize>,
 }
 
 impl Steering {
     pub(crate) fn new(id: ShardId, shards: u16) -> Self {
-        let (paths, foreign, ufrags) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+        let (paths, foreign, ufrags) = (HashMap::new(), Foreign::default(), BTreeMap::new());
         Self { id, shards, paths, foreign, ufrags }
     }
 
@@ -90,6 +93,13 @@ impl Steering {
         }
     }
 
+    /// `shard` has authenticated a check that came here by `from`.
+    pub(crate) fn learn_foreign(&mut self, from: Endpoint, shard: ShardId) {
+        if shard != self.id && !self.paths.contains_key(&from) {
+            self.foreign.insert(from, shard);
+        }
+    }
+
     /// Names and endpoints of peers that are remembered.
     pub(crate) fn len(&self) -> usize {
         self.paths.len() + self.ufrags.len()
@@ -107,7 +117,8 @@ impl Steering {
         }
     }
 
-    /// Decides by the ufrag of a connectivity check, else by the way a datagram came.
+    /// Decides by the ufrag of a connectivity check, else by the way a datagram came. Remembers nothing:
+    /// anybody may send anything.
     pub(crate) fn route(&mut self, kind: PacketKind, from: Endpoint, buf: &[u8]) -> Route {
         if kind == PacketKind::Stun
             && let Some(ufrag) = hearth_peer::stun_local_ufrag(buf)
@@ -118,23 +129,44 @@ impl Steering {
             let Some(shard) = shard_of(ufrag).filter(|s| *s != self.id && s.0 < self.shards) else {
                 return Route::Nobody;
             };
-            if self.foreign.len() >= MAX_FOREIGN {
-                self.foreign.clear();
-            }
-            if !self.paths.contains_key(&from) {
-                self.foreign.insert(from, shard);
-            }
-            return Route::Shard(shard);
+            let is_confirmed = self.foreign.get(&from) == Some(shard);
+            return if is_confirmed { Route::Shard(shard) } else { Route::Stranger(shard) };
         }
         if let Some(peer) = self.paths.get(&from) {
             return Route::Peer(*peer);
         }
         if let Some(shard) = self.foreign.get(&from) {
-            return Route::Shard(*shard);
+            return Route::Shard(shard);
         }
         // The answer to a check of ours; it proves itself.
         let expected = self.paths.get(&from.from_anywhere()).filter(|_| kind == PacketKind::Stun);
         expected.map_or(Route::Nobody, |peer| Route::Peer(*peer))
+    }
+}
+
+/// Endpoints of clients of other shards, in two generations: when the young one is full the old one is
+/// forgotten, which is what was not used since.
+#[derive(Debug, Default)]
+struct Foreign {
+    young: HashMap<Endpoint, ShardId>,
+    old: HashMap<Endpoint, ShardId>,
+}
+
+impl Foreign {
+    fn insert(&mut self, from: Endpoint, shard: ShardId) {
+        if self.young.len() >= MAX_FOREIGN / 2 && !self.young.contains_key(&from) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(from, shard);
+    }
+
+    fn get(&mut self, from: &Endpoint) -> Option<ShardId> {
+        if let Some(shard) = self.young.get(from) {
+            return Some(*shard);
+        }
+        let shard = self.old.remove(from)?;
+        self.insert(*from, shard);
+        Some(shard)
     }
 }
 
@@ -145,6 +177,8 @@ fn shard_of(ufrag: &str) -> Option<ShardId> {
 
 #[cfg(test)]
 mod tests {
+    use hearth_testkit::forged_check;
+
     use super::*;
 
     #[test]
@@ -195,6 +229,41 @@ mod tests {
         assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Peer(8));
         steering.remove(7, &[], &known);
         assert_eq!(steering.len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_of_another_shard_is_known_when_that_has_confirmed_it() {
+        let mut steering = Steering::new(ShardId(0), 2);
+        let check = forged_check("01somebody:x", [7; 20]);
+        let other = ShardId(1);
+        for _ in 0..2 {
+            assert_eq!(
+                steering.route(PacketKind::Stun, path(1, 9), &check),
+                Route::Stranger(other)
+            );
+            assert_eq!(steering.route(PacketKind::Rtp, path(1, 9), &[]), Route::Nobody);
+        }
+        steering.learn_foreign(path(1, 9), other);
+        assert_eq!(steering.route(PacketKind::Stun, path(1, 9), &check), Route::Shard(other));
+        assert_eq!(steering.route(PacketKind::Rtp, path(1, 9), &[]), Route::Shard(other));
+        assert_eq!(steering.route(PacketKind::Rtp, path(2, 9), &[]), Route::Nobody);
+    }
+
+    #[test]
+    fn of_the_endpoints_of_other_shards_those_in_use_are_never_forgotten() {
+        let mut steering = Steering::new(ShardId(0), 2);
+        let used = path(1, 9);
+        steering.learn_foreign(used, ShardId(1));
+        for n in 0..200_000_u32 {
+            let [_, high, ours, low] = n.to_be_bytes();
+            steering.learn_foreign(path(ours, u16::from_be_bytes([high, low])), ShardId(1));
+            if n % 10_000 == 0 {
+                let route = steering.route(PacketKind::Rtp, used, &[]);
+                assert_eq!(route, Route::Shard(ShardId(1)), "{n}");
+            }
+        }
+        let Foreign { young, old } = &steering.foreign;
+        assert!(young.len() + old.len() <= MAX_FOREIGN);
     }
 
     /// Between address `ours` of this machine and port `n` of a client.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hearth_plane::{CloseReason, Command, Event, PeerId};
 use hearth_shard::ShardCounters;
-use hearth_testkit::forged_check;
+use hearth_testkit::{ViewerReport, forged_check};
 use support::{CLEAN, PUBLISHER, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -115,17 +115,80 @@ fn garbage_for_other_shards_is_bounded() {
     let mut world = World::call(1, &[0, 1], CLEAN);
     world.run_for(SECOND);
     let mut noise = Noise(5);
-    let before = world.shards[0].counters().dropped_full;
+    let before = world.shards[0].counters().dropped_checks;
     for n in 0..FLOOD {
         let mut datagram = stun(&mut noise, "01nobodyknowsit:x");
         let from = SocketAddr::from(([192, 0, (n >> 8) as u8, n as u8], 1));
         world.inject(0, from, &mut datagram);
     }
-    assert!(world.shards[0].counters().dropped_full - before > u64::from(FLOOD) / 2);
+    assert!(world.shards[0].counters().dropped_checks - before > u64::from(FLOOD) / 2);
     world.run_for(3 * SECOND);
     assert_eq!(world.shards[1].counters().peers, 1);
     let report = world.report(2);
     assert!(report.longest_freeze < SECOND / 5, "{report:?}");
+}
+
+#[test]
+fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet() {
+    // The kernel gives everybody's datagrams to the wrong shard.
+    let mut world = World::new(1, 2, CLEAN);
+    world.add_publisher(1);
+    let viewers = [world.add_viewer(0, 1), world.add_viewer(1, 0)];
+    world.run_for(3 * SECOND);
+    let before = viewers.map(|at| world.report(at));
+    let relayed = world.parcels;
+
+    let mut noise = Noise(7);
+    for n in 0..FLOOD * 5 {
+        for shard in [0_usize, 1] {
+            // Of peers that exist, and of nobody.
+            let known = noise.next().is_multiple_of(8);
+            let (other, peer) = (1 - shard, [0, 2][1 - shard]);
+            let name = if known { format!("node{peer:08}") } else { format!("{:x}", noise.next()) };
+            let mut datagram = stun(&mut noise, &format!("{other:02x}{name}:abcd"));
+            let from = SocketAddr::from(([192, (n >> 16) as u8, (n >> 8) as u8, n as u8], 1));
+            world.inject(shard, from, &mut datagram);
+        }
+        // Twenty thousand at each shard between two of its turns, once; else two thousand.
+        if n > FLOOD && n % 2_000 == 0 {
+            world.run_for(SECOND / 50);
+        }
+    }
+    world.run_for(2 * SECOND);
+
+    let after = viewers.map(|at| world.report(at));
+    for (before, after) in before.iter().zip(&after) {
+        assert!(after.packets > before.packets + 200, "{before:?}, {after:?}");
+        let lost = |report: &ViewerReport| (report.jumps, report.audio_jumps, report.nacks);
+        assert_eq!(lost(after), lost(before));
+        assert!(after.longest_freeze < SECOND / 10, "{after:?}");
+    }
+    let counters = [0, 1].map(|at: usize| world.shards[at].counters());
+    for counters in &counters {
+        assert_eq!((counters.dropped_full, counters.panics), (0, 0), "{counters:?}");
+        assert!(counters.dropped_checks > u64::from(FLOOD), "{counters:?}");
+    }
+    assert!(world.parcels > relayed + 1_000, "the call goes over both shards");
+    assert!(world.events.iter().all(|(.., e)| !matches!(e, Event::PeerClosed { .. })));
+}
+
+#[test]
+fn a_client_that_begins_during_a_flood_is_let_through() {
+    let mut world = World::new(1, 2, CLEAN);
+    world.add_publisher(1);
+    let viewer = world.add_viewer(1, 0);
+    let mut noise = Noise(7);
+    let mut n = 0_u32;
+    while !world.client(viewer).is_connected() {
+        assert!(n < 400_000, "not within 10 s");
+        for _ in 0..20 {
+            n += 1;
+            let mut datagram = stun(&mut noise, "01nobodyknowsit:x");
+            let from = SocketAddr::from(([192, (n >> 16) as u8, (n >> 8) as u8, n as u8], 1));
+            world.inject(0, from, &mut datagram);
+        }
+        world.run_for(SECOND / 2_000);
+    }
 }
 
 fn vanish(world: &mut World, who: usize, step: Step) {

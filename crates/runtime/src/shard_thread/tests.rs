@@ -70,7 +70,8 @@ impl OneShard {
         let certificate = Arc::new(Certificate::generate().unwrap());
         let config = ShardConfig { id: ShardId(0), shards: 1, certificate, seed: 1 };
         let (_, incoming) = sync_channel(1);
-        let lanes = Lanes { incoming, outgoing: Vec::new() };
+        let (_, checks) = sync_channel(1);
+        let lanes = Lanes { incoming, checks, outgoing: Vec::new() };
         let (events, _events) = mpsc::channel(1_024);
         let held = Held::new(&Arc::default());
         let paths = Paths::new(bound);
