@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Channel, DownId, DownTrackSpec, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId,
-    TrackId, UpTrackSpec,
+    Channel, DownId, DownTrackSpec, IceCredentials, PeerId, PeerSpec, RemoteParams, RoomId,
+    ShardId, TrackId, UpTrackSpec,
 };
 
 /// What a subscriber wants of a track; the allocator may give less.
@@ -112,5 +112,10 @@ pub enum Command {
         channel: Channel,
         /// The message.
         payload: Bytes,
+    },
+    /// The room is over: forget its transports, tracks and subscriptions, whatever there is.
+    CloseRoom {
+        /// Which room.
+        room: RoomId,
     },
 }

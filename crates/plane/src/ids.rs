@@ -1,5 +1,7 @@
 //! Names for things that both sides hold.
 
+use std::ops::RangeInclusive;
+
 /// One media thread of this node.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShardId(pub u16);
@@ -17,6 +19,13 @@ macro_rules! room_scoped_id {
             pub room: RoomId,
             /// Counts up within the room; never reused.
             pub n: u32,
+        }
+
+        impl $name {
+            /// All of one room, as a range of an ordered map.
+            pub const fn all_of(room: RoomId) -> RangeInclusive<Self> {
+                Self { room, n: 0 }..=Self { room, n: u32::MAX }
+            }
         }
     };
 }

@@ -247,6 +247,14 @@ impl Room {
         own.flatten().min()
     }
 
+    /// The shard of each transport that exists, for whoever places newcomers.
+    pub fn transports(&self) -> impl Iterator<Item = ShardId> {
+        self.people.iter().flat_map(|participant| {
+            let added = participant.transports.links().filter(|link| link.is_added());
+            added.map(|_| participant.shard)
+        })
+    }
+
     /// The next thing to be done; call until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()

@@ -99,6 +99,11 @@ impl Link {
         self.added.then_some(Command::RestartIce { peer: self.peer, local: ice })
     }
 
+    /// Its shard was told of it.
+    pub(crate) fn is_added(&self) -> bool {
+        self.added
+    }
+
     /// Forgets the transport on its shard, if it was told of it.
     pub(crate) fn remove(&self) -> Option<Command> {
         self.added.then_some(Command::RemovePeer { peer: self.peer })

@@ -19,7 +19,6 @@ mod config;
 mod counters;
 mod directory;
 mod dispatcher;
-mod ledger;
 mod node;
 mod path;
 mod placement;

@@ -1,12 +1,12 @@
 //! The task of one room: it feeds the room's inputs, sleeps until its deadline, carries its outputs.
 //!
-//! * **Owns:** a [`Room`], the sending ends of its sessions, the ledger of what it has on shards.
+//! * **Owns:** a [`Room`], the sending ends of its sessions, and which shards have something of it.
 //! * **In:** [`Input`]s by the mailbox, time.
 //! * **Out:** messages to sessions, commands to shards, one [`Ask::Closed`] at the end.
 //! * **Invariant:** after every input all outputs are carried out before the next input. When the
 //!   task ends, however it ends, nothing of the room is left on a shard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,6 @@ use tracing::{debug, error};
 use crate::WallClock;
 use crate::counters::{ControlCounters, Held, add};
 use crate::directory::Ask;
-use crate::ledger::Ledger;
 use crate::placement::Placement;
 use crate::session::{RequestPermit, SessionOutput};
 use crate::shard_thread::ShardLink;
@@ -78,7 +77,8 @@ pub(crate) struct RoomTask {
     sessions: BTreeMap<SessionId, mpsc::Sender<SessionOutput>>,
     /// Sessions that read too slowly; the room is told before the next input.
     overflowed: VecDeque<SessionId>,
-    ledger: Ledger,
+    /// The shards that may have something of the room.
+    shards: BTreeSet<ShardId>,
     placement: Placement,
     around: Surroundings,
     directory: mpsc::Sender<Ask>,
@@ -110,7 +110,7 @@ impl RoomTask {
             inbox,
             sessions: BTreeMap::new(),
             overflowed: VecDeque::new(),
-            ledger: Ledger::default(),
+            shards: BTreeSet::new(),
             placement: Placement::new(Arc::clone(&around.shards), around.room_share, id),
             around,
             directory,
@@ -157,9 +157,6 @@ impl RoomTask {
                 }
             }
             Input::Event(event) => {
-                if let Event::PeerClosed { peer, .. } = &event {
-                    self.ledger.forget_peer(*peer);
-                }
                 self.turn(|room| room.handle_event(now, event)).await;
             }
             Input::Call { call, reply } => {
@@ -184,7 +181,7 @@ impl RoomTask {
         reply: oneshot::Sender<Result<(), JoinError>>,
     ) {
         let JoinInput { session, claims, request, responses } = join;
-        let shard = self.placement.choose(&self.ledger.peers_by_shard());
+        let shard = self.placement.choose(&self.transports_by_shard());
         self.sessions.insert(session, responses);
         let join = Join { session, shard, claims, request, unix_ms: WallClock::unix_ms() };
         let mut answer = None;
@@ -255,7 +252,7 @@ impl RoomTask {
     }
 
     async fn command(&mut self, shard: ShardId, command: Command) {
-        self.ledger.note(shard, &command);
+        self.shards.insert(shard);
         let link = self.around.shards.get(usize::from(shard.0));
         let sent = match link {
             Some(link) => link.send(command).await,
@@ -264,6 +261,17 @@ impl RoomTask {
         if !sent {
             error!(room = self.id.0, shard = shard.0, "A command found no shard");
         }
+    }
+
+    /// How many transports the room has on each shard.
+    fn transports_by_shard(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.around.shards.len()];
+        for shard in self.room.transports() {
+            if let Some(count) = counts.get_mut(usize::from(shard.0)) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     fn count_participants(&mut self, participants: u64) {
@@ -277,12 +285,8 @@ impl RoomTask {
     async fn finish(mut self) {
         self.inbox.close();
         self.count_participants(0);
-        let leftovers = self.ledger.take_leftovers();
-        if !leftovers.is_empty() {
-            debug!(room = self.id.0, count = leftovers.len(), "Removing what the room left");
-        }
-        for (shard, command) in leftovers {
-            self.command(shard, command).await;
+        for shard in std::mem::take(&mut self.shards) {
+            self.command(shard, Command::CloseRoom { room: self.id }).await;
         }
         for responses in std::mem::take(&mut self.sessions).into_values() {
             let _ = responses.try_send(SessionOutput::Close);

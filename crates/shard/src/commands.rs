@@ -6,8 +6,8 @@ use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::{Peer, RoundTrip, TwccRecorder};
 use hearth_plane::{
-    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, Source, TrackId,
-    UpTrackSpec,
+    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, RoomId, Source,
+    TrackId, UpTrackSpec,
 };
 use hearth_rtp::ExtensionIds;
 use tracing::error;
@@ -22,7 +22,9 @@ use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        if let Some(turn) = self.turn_of(&command) {
+        if let Command::CloseRoom { room } = command {
+            self.close_room(room);
+        } else if let Some(turn) = self.turn_of(&command) {
             self.guarded(turn, |shard| shard.execute(now, command));
         }
     }
@@ -52,6 +54,8 @@ impl Shard {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
                 Turn::Peer(self.peers.get(down.peer)?.id)
             }
+            // Has a turn for each thing that it removes.
+            Command::CloseRoom { .. } => return None,
         })
     }
 
@@ -107,6 +111,7 @@ impl Shard {
             Command::SendData { peer, channel, payload } => {
                 self.send_data(now, peer, channel, &payload);
             }
+            Command::CloseRoom { room } => self.close_room(room),
         }
     }
 
@@ -130,6 +135,18 @@ impl Shard {
             if let Some(track) = self.tracks.get(track).map(|entry| entry.id) {
                 self.remove_up_track(track);
             }
+        }
+    }
+
+    /// Forgets a room: its transports, what hangs on them, and its tracks of other shards.
+    fn close_room(&mut self, room: RoomId) {
+        let peers = self.peer_keys.range(PeerId::all_of(room)).map(|(peer, _)| *peer);
+        for peer in peers.collect::<Vec<_>>() {
+            self.guarded(Turn::Peer(peer), |shard| shard.remove_peer(peer));
+        }
+        let tracks = self.track_keys.range(TrackId::all_of(room)).map(|(track, _)| *track);
+        for track in tracks.collect::<Vec<_>>() {
+            self.guarded(Turn::Track(track), |shard| shard.remove_up_track(track));
         }
     }
 

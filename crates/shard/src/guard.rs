@@ -300,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn a_room_that_is_over_leaves_nothing_though_one_of_its_peers_panics() {
+        let now = epoch();
+        let mut shard = room(now);
+        let other = PeerId { room: RoomId(2), n: 0 };
+        let local = IceCredentials { ufrag: "00other".to_owned(), pwd: "p".repeat(24) };
+        let spec = PeerSpec {
+            local,
+            ice_lite: true,
+            ice_controlling: false,
+            local_addrs: vec![SocketAddr::from(([10, 0, 0, 1], 7882))],
+            remote: None,
+            open_channels: false,
+        };
+        shard.handle_command(now, Command::AddPeer { peer: other, spec: Box::new(spec) });
+        assert_eq!(left(&shard), (5, 2, 6, 0));
+        shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(2))));
+        shard.handle_command(now, Command::CloseRoom { room: ROOM });
+        assert_eq!(left(&shard), (1, 0, 0, 1));
+        assert_eq!(shard.counters().routes, 1, "the other room's");
+    }
+
+    #[test]
     fn a_panic_over_a_stranger_costs_nobody() {
         let now = epoch();
         let mut shard = room(now);
