@@ -58,7 +58,6 @@ fn describe(counters: &Counters, memory: &Memory) -> Value {
             "parcels_between_shards": drops.parcels,
             "checks_between_shards": drops.checks,
             "events": drops.events,
-            "room_inputs": drops.room_inputs,
             "sessions_too_slow": drops.sessions,
         },
         "panics": counters.panics,

@@ -3,8 +3,9 @@
 //! * **Owns:** the SCTP association and the table of streams.
 //! * **In:** SCTP packets, messages to send, time.
 //! * **Out:** [`poll_packet`](Channels::poll_packet), [`poll_event`](Channels::poll_event).
-//! * **Invariant:** at most 2 MiB wait to be sent and 1 MiB to be reassembled; a reliable message
-//!   that could not be delivered for 10 s is given up; at most 16 streams are known.
+//! * **Invariant:** at most 2 MiB wait to be sent, 1 MiB to be reassembled or read, and [`MAX_UNTAKEN`] for
+//!   the room; a reliable message that could not be delivered for 10 s is given up, and one that was
+//!   received is never lost; at most 16 streams are known, and each channel opens once.
 //! * **Spec:** RFC 8831, RFC 8832 (`dcep`), RFC 9260.
 //! * **Not here:** the lifetime of the transport; an association that aborts leaves media alone.
 
@@ -16,7 +17,7 @@ use dcsctp::api::{
     DcSctpSocket, Message, Options, PpId, SendError, SendOptions, SocketEvent, SocketTime,
     StreamId, ZERO_CHECKSUM_ALTERNATE_ERROR_DETECTION_METHOD_LOWER_LAYER_DTLS,
 };
-use hearth_plane::{Channel, DtlsRole};
+use hearth_plane::{Channel, DtlsRole, data_cost};
 use hearth_random::{Purpose, Seed};
 use tracing::debug;
 
@@ -32,6 +33,20 @@ const MAX_MESSAGE: usize = 65_535;
 const MAX_SEND_BUFFER: usize = 2 * 1024 * 1024;
 /// Sixteen messages of the largest size.
 const MAX_RECEIVE_BUFFER: usize = 1024 * 1024;
+/// Reliable messages that a client may be ahead of its room, as [`data_cost`] counts. Beyond that nothing
+/// more is read, so that the window we announce closes. Higher lets a client send faster over a long
+/// way to a busy room, lower bounds what a room that is stuck holds.
+const MAX_UNTAKEN: u32 = 256 * 1024;
+/// Messages that wait to be read while that is so. The library walks all of them for each chunk that
+/// arrives, and it counts no message's own memory: so more than this are left at the sender.
+const MAX_UNREAD: usize = 128;
+/// Bytes before the first chunk of an SCTP packet (RFC 9260 §3.1).
+const COMMON_HEADER: usize = 12;
+/// DATA (RFC 9260 §3.3.1) and I-DATA (RFC 8260 §2.1).
+const DATA_CHUNKS: [u8; 2] = [0, 64];
+/// INIT, ABORT, SHUTDOWN, COOKIE ECHO, SHUTDOWN COMPLETE (RFC 9260 §3.3): the association may end or begin
+/// anew with them.
+const END_CHUNKS: [u8; 5] = [1, 6, 7, 10, 14];
 /// livekit-server's deadline for a write.
 const RELIABLE_LIFETIME: Duration = Duration::from_secs(10);
 /// As libwebrtc: an outage of some seconds should not silence the channel for a minute.
@@ -55,6 +70,10 @@ pub(crate) struct Channels {
     start: Instant,
     opens: Option<DtlsRole>,
     streams: Vec<Stream>,
+    /// Channels that were said to be open.
+    announced: Vec<Channel>,
+    /// Reliable messages that the room has not taken, in bytes.
+    untaken: u32,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<ChannelEvent>,
     /// What verification tags and first TSNs are from.
@@ -89,6 +108,8 @@ impl Channels {
             start: now,
             opens,
             streams: Vec::new(),
+            announced: Vec::new(),
+            untaken: 0,
             packets: VecDeque::new(),
             events: VecDeque::new(),
             random: LibraryRandom::new(seed.rng(Purpose::Sctp)),
@@ -104,8 +125,37 @@ impl Channels {
     pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         self.advance(now);
         self.random.refresh();
-        self.socket.handle_input(packet);
+        if has_chunk(packet, &END_CHUNKS) {
+            // What was acknowledged must not go with the association.
+            self.read_rest();
+        }
+        // As if it were lost on the way: what was not acknowledged is sent again.
+        let refused = self.is_held()
+            && self.socket.messages_ready_count() >= MAX_UNREAD
+            && has_chunk(packet, &DATA_CHUNKS);
+        if !refused {
+            self.socket.handle_input(packet);
+        }
         self.drain();
+    }
+
+    /// The room has done with reliable messages; see [`data_cost`].
+    pub(crate) fn handle_taken(&mut self, now: Instant, bytes: u32) {
+        self.advance(now);
+        self.untaken = self.untaken.saturating_sub(bytes);
+        self.drain();
+    }
+
+    /// Reads everything that was received, however far that is ahead of the room: nothing follows.
+    pub(crate) fn read_rest(&mut self) {
+        while let Some(message) = self.socket.get_next_message() {
+            self.handle_message(message);
+        }
+    }
+
+    /// Nothing is read until the room has taken more.
+    fn is_held(&self) -> bool {
+        self.untaken >= MAX_UNTAKEN
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -164,7 +214,8 @@ impl Channels {
 
     fn drain(&mut self) {
         loop {
-            if let Some(message) = self.socket.get_next_message() {
+            let message = if self.is_held() { None } else { self.socket.get_next_message() };
+            if let Some(message) = message {
                 self.handle_message(message);
             } else if let Some(event) = self.socket.poll_event() {
                 self.handle_event(event);
@@ -234,6 +285,9 @@ impl Channels {
         };
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == stream_id.0) {
             let channel = stream.channel;
+            if !channel.is_lossy() {
+                self.untaken = self.untaken.saturating_add(data_cost(payload.len()));
+            }
             self.events.push_back(ChannelEvent::Data { channel, payload });
         }
     }
@@ -244,15 +298,24 @@ impl Channels {
         match (dcep::parse(payload), known) {
             (Some(Dcep::Ack), Some(stream)) if !stream.open => {
                 stream.open = true;
-                self.events.push_back(ChannelEvent::Open(stream.channel));
+                let channel = stream.channel;
+                self.announce(channel);
             }
             (Some(Dcep::Open { label }), None) if !full => {
                 let channel = dcep::channel(label);
                 self.streams.push(Stream { id: stream_id.0, channel, open: true });
                 self.send_dcep(stream_id, dcep::ACK.to_vec());
-                self.events.push_back(ChannelEvent::Open(channel));
+                self.announce(channel);
             }
             (message, _) => debug!(?message, "DCEP message ignored"),
+        }
+    }
+
+    /// Says that a channel is open, once: the client may close and open it as often as it likes.
+    fn announce(&mut self, channel: Channel) {
+        if !self.announced.contains(&channel) {
+            self.announced.push(channel);
+            self.events.push_back(ChannelEvent::Open(channel));
         }
     }
 
@@ -261,5 +324,49 @@ impl Channels {
         if let Err(error) = self.socket.send(message, &SendOptions::default()) {
             debug!(%error, "DCEP message not sent");
         }
+    }
+}
+
+/// Whether a packet has a chunk of one of these types.
+fn has_chunk(packet: &[u8], types: &[u8]) -> bool {
+    let mut rest = packet.get(COMMON_HEADER..).unwrap_or_default();
+    // Type, flags, length with these four bytes; padded to four (RFC 9260 §3.2).
+    while let Some(([kind, _, high, low], _)) = rest.split_first_chunk::<4>() {
+        if types.contains(kind) {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([*high, *low])).max(4);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_found_behind_other_chunks_and_garbage_ends() {
+        let header = [0_u8; COMMON_HEADER];
+        let sack = [3, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        // A length that needs padding.
+        let heartbeat = [4, 0, 0, 9, 0, 1, 0, 5, 7, 0, 0, 0];
+        let data = [0, 3, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 53, 1, 0, 0, 0];
+        let idata = [64, 3, 0, 21];
+        let table: [(&[&[u8]], bool); 8] = [
+            (&[], false),
+            (&[&sack], false),
+            (&[&heartbeat, &sack], false),
+            (&[&data], true),
+            (&[&sack, &data], true),
+            (&[&heartbeat, &idata], true),
+            (&[&sack, &[5]], false),
+            (&[&[9, 0, 0, 0], &sack], false),
+        ];
+        for (chunks, expected) in table {
+            let packet = [&header[..], &chunks.concat()].concat();
+            assert_eq!(has_chunk(&packet, &DATA_CHUNKS), expected, "{chunks:?}");
+        }
+        assert!(!has_chunk(&header[..5], &DATA_CHUNKS));
     }
 }

@@ -69,6 +69,15 @@ pub enum PeerEvent {
     },
 }
 
+impl From<ChannelEvent> for PeerEvent {
+    fn from(event: ChannelEvent) -> Self {
+        match event {
+            ChannelEvent::Open(channel) => Self::ChannelOpen(channel),
+            ChannelEvent::Data { channel, payload } => Self::Data { channel, payload },
+        }
+    }
+}
+
 /// A datagram to send.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transmit {
@@ -278,6 +287,15 @@ impl Peer {
         sent
     }
 
+    /// The room has done with reliable messages: as much more is read from the client
+    /// ([`data_cost`](hearth_plane::data_cost)).
+    pub fn handle_data_taken(&mut self, now: Instant, bytes: u32) {
+        if let Some(channels) = &mut self.channels {
+            channels.handle_taken(now, bytes);
+            self.settle(now);
+        }
+    }
+
     /// ICE and DTLS are done, and the peer is not closed.
     pub const fn is_connected(&self) -> bool {
         matches!(self.stage, Stage::Connected { .. })
@@ -397,10 +415,7 @@ impl Peer {
             } else if let Some(packet) = self.channels.as_mut().and_then(Channels::poll_packet) {
                 self.dtls.send(&packet);
             } else if let Some(event) = self.channels.as_mut().and_then(Channels::poll_event) {
-                self.events.push_back(match event {
-                    ChannelEvent::Open(channel) => PeerEvent::ChannelOpen(channel),
-                    ChannelEvent::Data { channel, payload } => PeerEvent::Data { channel, payload },
-                });
+                self.events.push_back(event.into());
             } else {
                 break;
             }
@@ -482,6 +497,11 @@ impl Peer {
     }
 
     fn close(&mut self, reason: CloseReason) {
+        if let Some(channels) = &mut self.channels {
+            channels.read_rest();
+            let rest = std::iter::from_fn(|| channels.poll_event());
+            self.events.extend(rest.map(PeerEvent::from));
+        }
         self.stage = Stage::Closed;
         self.next = None;
         self.keys = None;

@@ -113,6 +113,14 @@ pub enum Command {
         /// The message.
         payload: Bytes,
     },
+    /// The room has done with reliable messages of a transport, whose client may send as much more
+    /// ([`data_cost`](crate::data_cost)).
+    DataTaken {
+        /// Which transport.
+        peer: PeerId,
+        /// The sum of the messages' costs, in bytes.
+        bytes: u32,
+    },
     /// The room is over: forget its transports, tracks and subscriptions, whatever there is.
     CloseRoom {
         /// Which room.

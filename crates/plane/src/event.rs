@@ -64,6 +64,15 @@ pub struct TrackReport<Id> {
     pub idle: bool,
 }
 
+/// What a message costs beside its bytes, while it waits: about what the memory of an event is.
+const DATA_OVERHEAD: u32 = 128;
+
+/// What a reliable message of `len` bytes takes of the amount that a transport may be ahead of its
+/// room, in bytes.
+pub fn data_cost(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).saturating_add(DATA_OVERHEAD)
+}
+
 /// Something that happened on a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -86,7 +95,8 @@ pub enum Event {
         /// Which channel.
         channel: Channel,
     },
-    /// A message arrived on a data channel.
+    /// A message arrived on a data channel. One that must arrive is answered with
+    /// [`Command::DataTaken`](crate::Command::DataTaken), sooner or later.
     Data {
         /// Which transport.
         peer: PeerId,
@@ -121,6 +131,20 @@ pub enum Event {
 }
 
 impl Event {
+    /// Control does without it if it has no time: what a client sent without asking for reliability,
+    /// and news that the next of its kind replaces. All else must arrive.
+    pub const fn may_be_lost(&self) -> bool {
+        match self {
+            Self::Data { channel, .. } => channel.is_lossy(),
+            Self::Levels { .. } | Self::Report(_) => true,
+            Self::PeerConnected { .. }
+            | Self::PeerClosed { .. }
+            | Self::ChannelOpen { .. }
+            | Self::EncodingStarted { .. }
+            | Self::TrackFailed { .. } => false,
+        }
+    }
+
     /// The room it concerns; `None` if it concerns none (an empty list of levels).
     pub fn room(&self) -> Option<crate::RoomId> {
         match self {

@@ -12,7 +12,7 @@ mod ids;
 mod spec;
 
 pub use command::{Command, Wish};
-pub use event::{CloseReason, Event, Level, PeerReport, TrackReport};
+pub use event::{CloseReason, Event, Level, PeerReport, TrackReport, data_cost};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use spec::{
     Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, IceCredentials, PeerSpec,

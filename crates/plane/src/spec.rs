@@ -75,6 +75,13 @@ pub enum Channel {
     Other,
 }
 
+impl Channel {
+    /// Who sends on it does not expect that all arrives. Of a label that we do not know we cannot tell.
+    pub const fn is_lossy(self) -> bool {
+        matches!(self, Self::Lossy | Self::DataTrack)
+    }
+}
+
 /// Where an up track's packets come from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {

@@ -3,17 +3,17 @@
 //! * **Owns:** per participant, the sequence it has reached, what waits until its channel opens
 //!   ([`DataState`]).
 //! * **In:** messages on data channels; RoomService's `SendData`.
-//! * **Out:** `SendData` commands.
+//! * **Out:** `SendData` commands; `DataTaken` when what came reliably was dealt with.
 //! * **Invariant:** a message never returns to its sender, says truly who that is, and keeps its
 //!   place among that sender's messages. What waits is at most [`MAX_WAITING`] bytes a participant.
 //! * **livekit-server:** `pkg/rtc/participant.go` (`onReceivedDataMessage`), `pkg/rtc/room.go`.
 
 #![expect(deprecated, reason = "older clients fill and read the deprecated fields of UserPacket")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use hearth_plane::{Channel, Command, PeerId};
+use hearth_plane::{Channel, Command, PeerId, data_cost};
 use hearth_signal::proto::participant_info::Kind;
 use hearth_signal::proto::{DataPacket, UserPacket, data_packet};
 use prost::Message as _;
@@ -27,10 +27,16 @@ const MAX_WAITING: usize = 100_000;
 /// Longest message that is forwarded, in bytes: the SCTP limit we announce.
 const MAX_MESSAGE: usize = 65_535;
 
+/// What was dealt with, in bytes, before the shard is told: an eighth of what it lets a client be
+/// ahead. Higher costs fewer commands, lower lets a client go on sooner.
+const TAKEN_UNIT: u32 = 32 * 1024;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct DataState {
     last_sequence: u32,
+    /// Reliable messages that were dealt with and the shard was not told of, by transport.
+    taken: BTreeMap<PeerId, u32>,
     is_open: bool,
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
@@ -52,6 +58,18 @@ impl DataState {
         news
     }
 
+    /// A reliable message was dealt with; what to tell the shard, if it is time.
+    fn take(&mut self, peer: PeerId, len: usize) -> Option<Command> {
+        let taken = self.taken.entry(peer).or_default();
+        *taken = taken.saturating_add(data_cost(len));
+        let bytes = std::mem::take(taken);
+        if bytes < TAKEN_UNIT {
+            *taken = bytes;
+            return None;
+        }
+        Some(Command::DataTaken { peer, bytes })
+    }
+
     fn wait(&mut self, payload: Bytes) {
         if self.waiting_bytes + payload.len() <= MAX_WAITING {
             self.waiting_bytes += payload.len();
@@ -70,6 +88,16 @@ struct Destinations {
 impl Room {
     pub(crate) fn data(&mut self, peer: PeerId, channel: Channel, payload: Bytes) {
         let Some(key) = self.people.by_peer(peer) else { return };
+        let len = payload.len();
+        self.receive(key, channel, payload);
+        // After the commands that pass it on: a receiving shard that is full holds back the sender.
+        let taken = self.people.get_mut(key).filter(|_| !channel.is_lossy());
+        if let Some(command) = taken.and_then(|sender| sender.data.take(peer, len)) {
+            self.command_for(key, command);
+        }
+    }
+
+    fn receive(&mut self, key: Key, channel: Channel, payload: Bytes) {
         let Some(sender) = self.people.get(key) else { return };
         if !sender.permission.can_publish_data || payload.len() > MAX_MESSAGE {
             return;
@@ -200,6 +228,26 @@ mod tests {
         let news: Vec<bool> = [1, 2, 2, 1, 0, 0, 3].map(|n| state.advance(n)).to_vec();
         assert_eq!(news, [true, true, false, false, true, true, true]);
         assert_eq!(state.last_sequence(), 3);
+    }
+
+    #[test]
+    fn a_shard_is_told_in_units_what_was_dealt_with_and_nothing_is_forgotten() {
+        let mut state = DataState::default();
+        let peer = |n| PeerId { room: hearth_plane::RoomId(1), n };
+        let mut told = BTreeMap::new();
+        let (mut commands, mut sum) = (0, 0);
+        for n in 0..10_000 {
+            let len = n * 7 % 3_000;
+            sum += u64::from(data_cost(len));
+            if let Some(Command::DataTaken { peer, bytes }) = state.take(peer(n as u32 % 2), len) {
+                commands += 1;
+                *told.entry(peer).or_insert(0) += u64::from(bytes);
+            }
+        }
+        let left: u32 = state.taken.values().sum();
+        assert!(left < 2 * TAKEN_UNIT);
+        assert_eq!(told.values().sum::<u64>() + u64::from(left), sum);
+        assert!(commands < sum / u64::from(TAKEN_UNIT) + 1, "{commands} of 10,000");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Counters {
     pub sessions: u64,
     /// Transports on all shards.
     pub peers: u64,
-    /// Control tasks: the directory, the dispatcher, and one per room.
+    /// Control tasks: the directory, and one per room.
     pub tasks: u64,
     /// Shard threads that run.
     pub shards: u64,
@@ -57,10 +57,8 @@ pub struct Drops {
     /// Connectivity checks for another shard than the kernel gave them to, for which there was no room: a
     /// flood of strangers.
     pub checks: u64,
-    /// Events that found the dispatcher's queue full.
+    /// Data that may be lost, levels and reports for which their room had no place.
     pub events: u64,
-    /// Data, levels and reports that found the room's mailbox full.
-    pub room_inputs: u64,
     /// Sessions closed because they did not read or wrote too fast.
     pub sessions: u64,
 }
@@ -74,7 +72,6 @@ pub(crate) struct ControlCounters {
     pub(crate) tasks: Arc<AtomicU64>,
     pub(crate) shards: Arc<AtomicU64>,
     pub(crate) panics: AtomicU64,
-    pub(crate) dropped_room_inputs: AtomicU64,
     pub(crate) dropped_sessions: AtomicU64,
 }
 
@@ -135,11 +132,7 @@ impl ControlCounters {
             tasks: read(&self.tasks),
             shards: read(&self.shards),
             panics: read(&self.panics),
-            drops: Drops {
-                room_inputs: read(&self.dropped_room_inputs),
-                sessions: read(&self.dropped_sessions),
-                ..Drops::default()
-            },
+            drops: Drops { sessions: read(&self.dropped_sessions), ..Drops::default() },
             ..Counters::default()
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the map from name to room, and the counter of room ids.
 //! * **In:** [`Ask`].
-//! * **Out:** room tasks, [`Registration`]s for the dispatcher, replies.
+//! * **Out:** room tasks, replies.
 //! * **Invariant:** a name leads to one room. A room whose mailbox is closed is no room: the next
 //!   join makes a new one, and the late [`Ask::Closed`] of the old one does not touch it.
 
@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::WallClock;
 use crate::counters::Held;
-use crate::dispatcher::Registration;
 use crate::room_task::{Input, MAX_INPUTS, Mailbox, RoomTask, Surroundings};
 
 /// Questions waiting for the directory; askers wait.
@@ -50,17 +49,12 @@ pub(crate) struct Directory {
     around: Surroundings,
     asks: mpsc::Receiver<Ask>,
     to_self: mpsc::Sender<Ask>,
-    registrations: mpsc::Sender<Registration>,
     stopping: Option<oneshot::Sender<()>>,
     _held: Held,
 }
 
 impl Directory {
-    pub(crate) fn new(
-        seed: Seed,
-        around: Surroundings,
-        registrations: mpsc::Sender<Registration>,
-    ) -> (Self, mpsc::Sender<Ask>) {
+    pub(crate) fn new(seed: Seed, around: Surroundings) -> (Self, mpsc::Sender<Ask>) {
         let (to_self, asks) = mpsc::channel(MAX_ASKS);
         let held = Held::new(&around.counters.tasks);
         let directory = Self {
@@ -71,7 +65,6 @@ impl Directory {
             around,
             asks,
             to_self: to_self.clone(),
-            registrations,
             stopping: None,
             _held: held,
         };
@@ -83,14 +76,14 @@ impl Directory {
         while let Some(ask) = self.asks.recv().await {
             match ask {
                 Ask::Find { name, or_make, reply } => {
-                    let mailbox = self.find(name, or_make).await;
+                    let mailbox = self.find(name, or_make);
                     let _ = reply.send(mailbox);
                 }
                 Ask::List { reply } => {
                     let rooms = self.by_name.values().map(|entry| entry.mailbox.clone());
                     let _ = reply.send(rooms.collect());
                 }
-                Ask::Closed { id } => self.forget(id).await,
+                Ask::Closed { id } => self.forget(id),
                 Ask::Stop { reply } => {
                     self.stopping = Some(reply);
                     for entry in self.by_name.values() {
@@ -107,7 +100,7 @@ impl Directory {
         }
     }
 
-    async fn find(&mut self, name: String, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
+    fn find(&mut self, name: String, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
         if let Some(entry) = self.by_name.get(&name)
             && !entry.mailbox.is_closed()
         {
@@ -116,15 +109,13 @@ impl Directory {
         if self.stopping.is_some() {
             return None;
         }
-        Some(self.make(name, or_make?).await)
+        Some(self.make(name, or_make?))
     }
 
-    async fn make(&mut self, name: String, config: Arc<RoomConfig>) -> Mailbox {
+    fn make(&mut self, name: String, config: Arc<RoomConfig>) -> Mailbox {
         let id = RoomId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
         let (mailbox, inbox) = mpsc::channel(MAX_INPUTS);
-        // The dispatcher ends after the directory.
-        let _ = self.registrations.send((id, Some(mailbox.clone()))).await;
         let seed = self.seed.derive(Purpose::Room, id.0.into());
         let (now, unix_ms) = (WallClock::now(), WallClock::unix_ms());
         let room = Room::new(now, unix_ms, id, name.clone(), config, &seed);
@@ -135,8 +126,7 @@ impl Directory {
         mailbox
     }
 
-    async fn forget(&mut self, id: RoomId) {
-        let _ = self.registrations.send((id, None)).await;
+    fn forget(&mut self, id: RoomId) {
         let Some(name) = self.names.remove(&id) else { return };
         if self.by_name.get(&name).is_some_and(|entry| entry.id == id) {
             self.by_name.remove(&name);

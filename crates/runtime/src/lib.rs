@@ -2,28 +2,30 @@
 //!
 //! * [`Node`] is the handle that HTTP uses: join, call, list, counters, shutdown.
 //! * Control: one task per room owns its `room::Room`; the directory task knows which rooms there
-//!   are; the dispatcher task carries events from shards to rooms.
+//!   are. Shards put events into the queues of the rooms they concern.
 //! * Media: one thread per shard owns its `shard::Shard` and its sockets.
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | control → shard | 4,096 commands | control waits |
-//! | shard → dispatcher | 65,536 events | dropped, counted, logged as a bug |
+//! | control → shard | 4,096 commands, of one room 512 | the room waits |
+//! | shard → room, what must arrive | by construction: see `room_events` | – |
+//! | shard → room, what may be lost | 4,096 events, 4 MiB | dropped, counted |
 //! | shard → shard | 1,024 parcels | dropped, counted |
 //! | shard → shard, of strangers | 64 connectivity checks | dropped, counted |
-//! | sessions, dispatcher → room | 4,096 inputs | data, levels, reports: dropped, counted; else the sender waits |
+//! | sessions, API → room | 4,096 inputs | the session is closed, the caller waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |
 
 mod config;
 mod counters;
 mod directory;
-mod dispatcher;
 mod node;
 mod path;
 mod placement;
+mod room_events;
 mod room_task;
 mod session;
+mod shard_link;
 mod shard_thread;
 mod start;
 

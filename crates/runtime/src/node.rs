@@ -21,7 +21,7 @@ use crate::counters::{ControlCounters, Counters};
 use crate::directory::Ask;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
-use crate::shard_thread::ShardLink;
+use crate::shard_link::ShardLink;
 use crate::start::{self, Started};
 
 /// Tries to get into a room while rooms of that name end under our hands. More than one retry

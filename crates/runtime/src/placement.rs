@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hearth_plane::{RoomId, ShardId};
 
 use crate::counters::{Held, read};
-use crate::shard_thread::ShardLink;
+use crate::shard_link::ShardLink;
 
 /// Connections that a new room is expected to bring, until it has some: they appear only some time after
 /// the join that places them.

@@ -1,12 +1,12 @@
 //! The task of one room: it feeds the room's inputs, sleeps until its deadline, carries its outputs.
 //!
-//! * **Owns:** a [`Room`], the sending ends of its sessions, and which shards have something of it.
-//! * **In:** [`Input`]s by the mailbox, time.
+//! * **Owns:** a [`Room`], the sending ends of its sessions, its way to the shards.
+//! * **In:** [`Input`]s by the mailbox, events of the shards by queues of their own, time.
 //! * **Out:** messages to sessions, commands to shards, one [`Ask::Closed`] at the end.
 //! * **Invariant:** after every input all outputs are carried out before the next input. When the
 //!   task ends, however it ends, nothing of the room is left on a shard.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,8 +24,9 @@ use crate::WallClock;
 use crate::counters::{ControlCounters, Held, add};
 use crate::directory::Ask;
 use crate::placement::Placement;
+use crate::room_events::{self, EventReceiver};
 use crate::session::{RequestPermit, SessionOutput};
-use crate::shard_thread::ShardLink;
+use crate::shard_link::{RoomShards, ShardLink};
 
 /// Inputs waiting for one room. Each session may have 64 of them, so that a flood of one does not
 /// close others.
@@ -43,8 +44,6 @@ pub(crate) enum Input {
     Signal { session: SessionId, request: Box<SignalRequest>, permit: RequestPermit },
     /// A signal connection ended.
     SessionClosed { session: SessionId },
-    /// News from a shard.
-    Event(Event),
     /// A request of the server API.
     Call { call: Box<Call>, reply: oneshot::Sender<Result<Reply, CallError>> },
     /// The node stops.
@@ -77,8 +76,8 @@ pub(crate) struct RoomTask {
     sessions: BTreeMap<SessionId, mpsc::Sender<SessionOutput>>,
     /// Sessions that read too slowly; the room is told before the next input.
     overflowed: VecDeque<SessionId>,
-    /// The shards that may have something of the room.
-    shards: BTreeSet<ShardId>,
+    events: EventReceiver,
+    shards: RoomShards,
     placement: Placement,
     around: Surroundings,
     directory: mpsc::Sender<Ask>,
@@ -86,6 +85,13 @@ pub(crate) struct RoomTask {
     /// As counted in the node's gauge.
     participants: u64,
     _held: [Held; 2],
+}
+
+/// What the task does next.
+enum Next {
+    Timeout,
+    Event(Event),
+    Input(Input),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +109,7 @@ impl RoomTask {
         around: Surroundings,
         directory: mpsc::Sender<Ask>,
     ) -> Self {
+        let (event_sender, events) = room_events::channel();
         let held = [Held::new(&around.counters.tasks), Held::new(&around.counters.rooms)];
         Self {
             id,
@@ -110,7 +117,8 @@ impl RoomTask {
             inbox,
             sessions: BTreeMap::new(),
             overflowed: VecDeque::new(),
-            shards: BTreeSet::new(),
+            events,
+            shards: RoomShards::new(id, Arc::clone(&around.shards), event_sender),
             placement: Placement::new(Arc::clone(&around.shards), around.room_share, id),
             around,
             directory,
@@ -124,18 +132,20 @@ impl RoomTask {
     pub(crate) async fn run(mut self) {
         while self.state == State::Open {
             let due = self.room.poll_timeout();
-            let input = tokio::select! {
-                biased;
-                () = sleep_until(due) => None,
+            // In any order, so that none of them starves the others.
+            let next = tokio::select! {
+                () = sleep_until(due) => Next::Timeout,
+                event = self.events.recv() => Next::Event(event),
                 input = self.inbox.recv() => match input {
-                    Some(input) => Some(input),
+                    Some(input) => Next::Input(input),
                     None => break,
                 },
             };
             let now = WallClock::now();
-            match input {
-                None => self.turn(|room| room.handle_timeout(now)).await,
-                Some(input) => self.handle(now, input).await,
+            match next {
+                Next::Timeout => self.turn(|room| room.handle_timeout(now)).await,
+                Next::Event(event) => self.turn(|room| room.handle_event(now, event)).await,
+                Next::Input(input) => self.handle(now, input).await,
             }
             self.count_participants(self.sessions.len() as u64);
         }
@@ -155,9 +165,6 @@ impl RoomTask {
                 if self.sessions.remove(&session).is_some() {
                     self.turn(|room| room.handle_session_closed(now, session)).await;
                 }
-            }
-            Input::Event(event) => {
-                self.turn(|room| room.handle_event(now, event)).await;
             }
             Input::Call { call, reply } => {
                 let mut answer = None;
@@ -252,20 +259,14 @@ impl RoomTask {
     }
 
     async fn command(&mut self, shard: ShardId, command: Command) {
-        self.shards.insert(shard);
-        let link = self.around.shards.get(usize::from(shard.0));
-        let sent = match link {
-            Some(link) => link.send(command).await,
-            None => false,
-        };
-        if !sent {
+        if !self.shards.send(shard, command).await {
             error!(room = self.id.0, shard = shard.0, "A command found no shard");
         }
     }
 
     /// How many transports the room has on each shard.
     fn transports_by_shard(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.around.shards.len()];
+        let mut counts = vec![0; self.shards.len()];
         for shard in self.room.transports() {
             if let Some(count) = counts.get_mut(usize::from(shard.0)) {
                 *count += 1;
@@ -285,9 +286,7 @@ impl RoomTask {
     async fn finish(mut self) {
         self.inbox.close();
         self.count_participants(0);
-        for shard in std::mem::take(&mut self.shards) {
-            self.command(shard, Command::CloseRoom { room: self.id }).await;
-        }
+        self.shards.close().await;
         for responses in std::mem::take(&mut self.sessions).into_values() {
             let _ = responses.try_send(SessionOutput::Close);
         }

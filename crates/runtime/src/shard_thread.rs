@@ -1,8 +1,8 @@
 //! One media thread: it waits, reads, lets the shard work, and writes.
 //!
 //! * **Owns:** a [`Shard`] outright, its sockets, its poller.
-//! * **In:** commands ([`ShardLink::send`]), datagrams, parcels from other shards, time.
-//! * **Out:** datagrams, parcels, events for the dispatcher, [`ShardGauges`].
+//! * **In:** [`ShardInput`]s of control, datagrams, parcels from other shards, time.
+//! * **Out:** datagrams, parcels, events for the rooms, [`ShardGauges`].
 //! * **Invariant:** it waits nowhere but in the poller, and reads the clock twice a turn: before
 //!   the wait and after it.
 
@@ -14,24 +14,25 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::{Entry, SendSlab};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
-use hearth_plane::{Command, Event, ShardId};
+use hearth_plane::{Command, ShardId};
 use hearth_shard::{Lane, Parcel, Shard, ShardConfig};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
 use crate::WallClock;
 use crate::config::StartError;
-use crate::counters::{Held, ShardGauges, add, read};
+use crate::counters::{Held, ShardGauges, add};
 use crate::path::Paths;
+use crate::room_events::RoomQueues;
+use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
 
-/// Commands that control may be ahead of a shard; beyond that control waits.
-pub(crate) const MAX_COMMANDS: usize = 4_096;
 /// Parcels waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
 pub(crate) const MAX_PARCELS: usize = 1_024;
 /// Checks waiting for one shard, and taken in one turn: what strangers may cost it.
 pub(crate) const MAX_CHECKS: usize = 64;
-/// Commands in one turn: more delays the packets that wait, fewer delays joins under load.
-const COMMANDS_A_TURN: usize = 128;
+/// Commands in one turn, in units of [`cost`]: more delays the packets that wait, fewer delays joins under
+/// load.
+const COMMANDS_A_TURN: u32 = 128;
 /// Datagrams from one socket in one turn, for the same reason; the batch that reaches it is finished.
 const DATAGRAMS_A_TURN: usize = 512;
 /// Datagrams in the send slab: 64 runs of four. More cuts fewer runs in two, fewer stay in the L2
@@ -42,49 +43,6 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// What one shard hands to another: who sends, and what.
 pub(crate) type Shipment = (ShardId, Parcel);
-
-/// How control reaches one shard.
-#[derive(Clone, Debug)]
-pub(crate) struct ShardLink {
-    commands: mpsc::Sender<Command>,
-    waker: Waker,
-    stop: Arc<AtomicBool>,
-    gauges: Arc<ShardGauges>,
-}
-
-impl ShardLink {
-    /// Waits for room in the shard's queue; false if its thread is gone.
-    pub(crate) async fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).await.is_ok();
-        self.waker.wake();
-        sent
-    }
-
-    /// With no thread at its end, and what one would read.
-    #[cfg(test)]
-    pub(crate) fn to_nobody() -> (Self, mpsc::Receiver<Command>) {
-        let waker = Poller::new().unwrap_or_else(|error| panic!("no poller: {error}")).waker();
-        let (commands, read) = mpsc::channel(1);
-        let (stop, gauges) = Default::default();
-        (Self { commands, waker, stop, gauges }, read)
-    }
-
-    /// Its thread runs.
-    pub(crate) fn is_alive(&self) -> bool {
-        !self.commands.is_closed()
-    }
-
-    /// Its numbers.
-    pub(crate) fn gauges(&self) -> &ShardGauges {
-        &self.gauges
-    }
-
-    /// Ends its thread soon.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-}
 
 /// The lanes between shards, as one shard sees them.
 pub(crate) struct Lanes {
@@ -113,22 +71,13 @@ pub(crate) struct Parts {
     pub(crate) poller: Poller,
     pub(crate) paths: Paths,
     pub(crate) lanes: Lanes,
-    pub(crate) events: mpsc::Sender<Event>,
     pub(crate) held: Held,
 }
 
 /// Starts a shard thread and waits until its shard is made. It ends by [`ShardLink::stop`];
 /// nobody needs to wait for it.
 pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
-    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-    let gauges = Arc::new(ShardGauges::default());
-    let link = ShardLink {
-        commands: sender,
-        waker: parts.poller.waker(),
-        stop: Arc::new(AtomicBool::new(false)),
-        gauges: Arc::clone(&gauges),
-    };
-    let stop = Arc::clone(&link.stop);
+    let (link, inputs) = ShardLink::new(parts.poller.waker());
     let (report, made) = sync_channel(1);
     std::thread::Builder::new()
         .name(format!("shard-{}", parts.config.id.0))
@@ -141,16 +90,18 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
             };
             // Nobody listens only if the start has already failed.
             let _ = report.send(Ok(()));
-            let Parts { sockets, poller, paths, lanes, events, held, .. } = parts;
+            let ShardInputs { inputs, stop, gauges } = inputs;
+            let Parts { sockets, poller, paths, lanes, held, .. } = parts;
+            let rooms = RoomQueues::default();
             let thread = ShardThread {
                 id,
                 shard,
                 sockets,
                 poller,
                 paths,
-                commands,
+                inputs,
                 lanes,
-                events,
+                rooms,
                 gauges,
                 stop,
                 _held: held,
@@ -169,9 +120,9 @@ struct ShardThread {
     sockets: Vec<UdpSocket>,
     poller: Poller,
     paths: Paths,
-    commands: mpsc::Receiver<Command>,
+    inputs: mpsc::Receiver<ShardInput>,
     lanes: Lanes,
-    events: mpsc::Sender<Event>,
+    rooms: RoomQueues,
     gauges: Arc<ShardGauges>,
     stop: Arc<AtomicBool>,
     /// Dropped last: when no shard is counted, no port is bound.
@@ -215,9 +166,20 @@ impl ShardThread {
 
     /// True if there may be more.
     fn drain_commands(&mut self, now: Instant) -> bool {
-        for _ in 0..COMMANDS_A_TURN {
-            let Ok(command) = self.commands.try_recv() else { return false };
-            self.shard.handle_command(now, command);
+        let mut done = 0;
+        while done < COMMANDS_A_TURN {
+            match self.inputs.try_recv() {
+                Ok(ShardInput::OpenRoom { room, events }) => self.rooms.open(room, events),
+                Ok(ShardInput::Command { command, permit }) => {
+                    done += cost(&command);
+                    if let Command::CloseRoom { room } = command {
+                        self.rooms.close(room);
+                    }
+                    self.shard.handle_command(now, command);
+                    drop(permit);
+                }
+                Err(_) => return false,
+            }
         }
         true
     }
@@ -311,7 +273,7 @@ impl ShardThread {
         }
     }
 
-    /// Parcels to other shards, events to the dispatcher.
+    /// Parcels to other shards, events to their rooms.
     fn hand_over(&mut self) {
         let mut woken: u128 = 0;
         while let Some((to, parcel)) = self.shard.poll_parcel() {
@@ -331,11 +293,8 @@ impl ShardThread {
             }
         }
         while let Some(event) = self.shard.poll_event() {
-            if self.events.try_send(event).is_err() && !self.stop.load(Ordering::Acquire) {
+            if !self.rooms.deliver(event) {
                 add(&self.gauges.events, 1);
-                if read(&self.gauges.events) == 1 {
-                    error!(shard = self.id.0, "Events are lost: control does not keep up");
-                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 
 use hearth_net::{Poller, UdpSocket, host_addresses};
 use hearth_peer::Certificate;
-use hearth_plane::{Event, ShardId};
+use hearth_plane::ShardId;
 use hearth_random::{Purpose, Seed};
 use hearth_room::RoomConfig;
 use hearth_shard::ShardConfig;
@@ -16,13 +16,11 @@ use tracing::{info, warn};
 use crate::config::{NodeConfig, StartError};
 use crate::counters::{ControlCounters, Held};
 use crate::directory::{Ask, Directory};
-use crate::dispatcher;
 use crate::path::Paths;
 use crate::room_task::Surroundings;
-use crate::shard_thread::{self, LaneEnds, Lanes, MAX_CHECKS, MAX_PARCELS, Parts, ShardLink};
+use crate::shard_link::ShardLink;
+use crate::shard_thread::{self, LaneEnds, Lanes, MAX_CHECKS, MAX_PARCELS, Parts};
 
-/// Registrations that the directory may be ahead of the dispatcher.
-const MAX_REGISTRATIONS: usize = 256;
 /// Ports tried when the system chooses one and another address has it taken already.
 const PORT_ATTEMPTS: usize = 16;
 
@@ -48,20 +46,16 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     config.room.local_addrs.clone_from(&advertised);
     config.room.fingerprint = certificate.fingerprint();
     let counters = Arc::new(ControlCounters::default());
-    let (event_sender, events) = mpsc::channel(dispatcher::MAX_EVENTS);
     let seed = config.seed.clone();
-    let shards = Shards { certificate, seed, events: event_sender };
+    let shards = Shards { certificate, seed };
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
 
-    let (registrations, registered) = mpsc::channel(MAX_REGISTRATIONS);
     let around = Surroundings {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
         counters: Arc::clone(&counters),
     };
-    let (directory, asks) = Directory::new(config.seed, around, registrations);
-    let held = Held::new(&counters.tasks);
-    tokio::spawn(dispatcher::run(registered, events, Arc::clone(&counters), held));
+    let (directory, asks) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
     info!(shards = shards.len(), udp_port, ?advertised, "Node started");
     Ok(Started { directory: asks, shards, room_config: Arc::new(config.room), counters, udp_port })
@@ -137,7 +131,6 @@ fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
 struct Shards {
     certificate: Arc<Certificate>,
     seed: Seed,
-    events: mpsc::Sender<Event>,
 }
 
 impl Shards {
@@ -179,7 +172,6 @@ impl Shards {
                 poller,
                 paths: Paths::new(bound),
                 lanes: Lanes { incoming, checks, outgoing: outgoing.clone() },
-                events: self.events.clone(),
                 held: Held::new(&counters.shards),
             };
             links.0.push(shard_thread::spawn(parts)?);

@@ -21,20 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
     let node = Node::start(config()).await.unwrap();
     let idle = node.counters();
-    assert_eq!((idle.shards, idle.tasks, idle.rooms, idle.sessions), (2, 2, 0, 0));
+    assert_eq!((idle.shards, idle.tasks, idle.rooms, idle.sessions), (2, 1, 0, 0));
 
     let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
     let answer = first_response(&mut alice).await;
     assert_eq!(answer.room.unwrap().name, "den");
     assert_eq!(answer.participant.unwrap().identity, "alice");
     let counters = node.counters();
-    assert_eq!((counters.rooms, counters.sessions, counters.tasks), (1, 1, 3));
+    assert_eq!((counters.rooms, counters.sessions, counters.tasks), (1, 1, 2));
 
     let leave = signal_request::Message::Leave(LeaveRequest::default());
     alice.send(SignalRequest { message: Some(leave) }).unwrap();
     drop(alice);
     settle(&node, |now| now.peers + now.rooms + now.sessions + now.participants == 0).await;
-    assert_eq!(node.counters().tasks, 2);
+    assert_eq!(node.counters().tasks, 1);
 
     node.shutdown().await;
     settle(&node, |now| now.tasks + now.shards == 0).await;

@@ -37,7 +37,8 @@ impl Shard {
             | Command::RestartIce { peer, .. }
             | Command::AddRemoteCandidate { peer, .. }
             | Command::RemovePeer { peer }
-            | Command::SendData { peer, .. } => Turn::Peer(*peer),
+            | Command::SendData { peer, .. }
+            | Command::DataTaken { peer, .. } => Turn::Peer(*peer),
             Command::SetUpTrack { track, spec } => match spec.source {
                 Source::Local(peer) => Turn::Peer(peer),
                 Source::Shard(_) => Turn::Track(*track),
@@ -111,6 +112,9 @@ impl Shard {
             Command::SendData { peer, channel, payload } => {
                 self.send_data(now, peer, channel, &payload);
             }
+            Command::DataTaken { peer, bytes } => {
+                self.with_peer(peer, |entry| entry.peer.handle_data_taken(now, bytes));
+            }
             Command::CloseRoom { room } => self.close_room(room),
         }
     }
@@ -140,12 +144,14 @@ impl Shard {
 
     /// Forgets a room: its transports, what hangs on them, and its tracks of other shards.
     fn close_room(&mut self, room: RoomId) {
-        let peers = self.peer_keys.range(PeerId::all_of(room)).map(|(peer, _)| *peer);
-        for peer in peers.collect::<Vec<_>>() {
+        let mut peers = Vec::new();
+        peers.extend(self.peer_keys.range(PeerId::all_of(room)).map(|(peer, _)| *peer));
+        for peer in peers {
             self.guarded(Turn::Peer(peer), |shard| shard.remove_peer(peer));
         }
-        let tracks = self.track_keys.range(TrackId::all_of(room)).map(|(track, _)| *track);
-        for track in tracks.collect::<Vec<_>>() {
+        let mut tracks = Vec::new();
+        tracks.extend(self.track_keys.range(TrackId::all_of(room)).map(|(track, _)| *track));
+        for track in tracks {
             self.guarded(Turn::Track(track), |shard| shard.remove_up_track(track));
         }
     }

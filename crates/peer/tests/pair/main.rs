@@ -168,6 +168,94 @@ fn a_reader_that_is_too_slow_loses_messages_but_not_the_channel() {
     assert_eq!(pair.server.send_data(pair.now, Channel::Reliable, &payload), Ok(()));
 }
 
+/// A client that sends numbered reliable messages of `len` bytes as fast as it is let, and a room that takes
+/// nothing at first. Returns what was held for the room, in bytes.
+fn flood(pair: &mut Pair, len: usize, count: u32) -> u32 {
+    let open = PeerEvent::ChannelOpen(Channel::Reliable);
+    assert!(pair.run(LIMIT, |pair| pair.has(&open)));
+    let mut sent: u32 = 0;
+    let mut numbers = Vec::new();
+    let mut offer = |pair: &mut Pair| {
+        while sent < count && pair.client.sctp.buffered_amount(StreamId(1)) < 100_000 {
+            let mut payload = sent.to_be_bytes().to_vec();
+            payload.resize(len, 0);
+            let message = Message::new(StreamId(1), PpId(53), payload);
+            pair.client.sctp.send(message, &SendOptions::default()).unwrap();
+            sent += 1;
+        }
+        pair.run_for(Duration::from_millis(50));
+        let news = received(pair);
+        numbers.extend(news.iter().map(|(number, _)| *number));
+        (numbers.len(), news.iter().map(|(_, cost)| cost).sum::<u32>())
+    };
+    let held = (0..100).map(|_| offer(pair).1).sum();
+    // Our own messages and the acknowledgements of them still pass.
+    pair.client.messages.clear();
+    pair.server.send_data(pair.now, Channel::Reliable, &Bytes::from_static(b"down")).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.messages.len(), 1);
+
+    let mut taken = held;
+    for _ in 0..4_000 {
+        pair.server.handle_data_taken(pair.now, taken);
+        let (received, cost) = offer(pair);
+        taken = cost;
+        if received == count as usize {
+            break;
+        }
+    }
+    assert!(numbers.iter().copied().eq(0..count), "{} of {count}, in order", numbers.len());
+    held
+}
+
+/// Takes the messages that came: their numbers, and what each costs.
+fn received(pair: &mut Pair) -> Vec<(u32, u32)> {
+    let data = pair.events.extract_if(.., |(_, event)| matches!(event, PeerEvent::Data { .. }));
+    let data = data.filter_map(|(_, event)| match event {
+        PeerEvent::Data { payload, .. } => {
+            let number = u32::from_be_bytes(payload[..4].try_into().unwrap());
+            Some((number, hearth_plane::data_cost(payload.len())))
+        }
+        PeerEvent::Connected | PeerEvent::Closed(_) | PeerEvent::ChannelOpen(_) => None,
+    });
+    data.collect()
+}
+
+#[test]
+fn a_sender_waits_for_a_room_that_takes_nothing_and_loses_nothing() {
+    for (loss, len, count) in [(0, 1_000, 1_500), (3, 1_000, 500), (0, 65_000, 30), (0, 4, 4_000)] {
+        let mut pair = Pair::offered(true, true, 1);
+        pair.loss = loss;
+        let held = flood(&mut pair, len, count);
+        // One message may begin below the limit.
+        assert!((200_000..340_000).contains(&held), "{held} bytes of {count} × {len}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_arrives_though_its_sender_leaves_before_the_room_takes_it() {
+    let mut pair = Pair::offered(true, true, 1);
+    let open = PeerEvent::ChannelOpen(Channel::Reliable);
+    assert!(pair.run(LIMIT, |pair| pair.has(&open)));
+    pair.events.clear();
+    for n in 0..500_u32 {
+        let mut payload = n.to_be_bytes().to_vec();
+        payload.resize(1_000, 0);
+        let message = Message::new(StreamId(1), PpId(53), payload);
+        pair.client.sctp.send(message, &SendOptions::default()).unwrap();
+    }
+    let buffered = |pair: &Pair| pair.client.sctp.buffered_amount(StreamId(1));
+    assert!(pair.run(LIMIT, |pair| buffered(pair) == 0), "all is on its way");
+    pair.run_for(Duration::from_secs(2));
+    let held = received(&mut pair).len() as u32;
+    pair.client.dtls.close().unwrap();
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(closed(&pair).map(|closed| closed.1), Some(CloseReason::PeerClosed));
+    let rest: Vec<_> = received(&mut pair).iter().map(|n| n.0).collect();
+    assert!(held < 400 && rest.len() > 50, "{held} were held, {} came", rest.len());
+    assert!(rest.iter().copied().eq(held..held + rest.len() as u32), "in order: {rest:?}");
+}
+
 #[test]
 fn a_client_that_never_comes_is_forgotten_after_15_s() {
     let mut pair = Pair::offered(true, false, 1);

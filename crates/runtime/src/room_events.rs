@@ -1,0 +1,208 @@
+//! The queues of events from the shards to one room, and where a shard finds them.
+//!
+//! * **Owns:** [`channel`]: a queue for what must arrive and one for what may be lost.
+//! * **In:** events of a shard ([`RoomQueues::deliver`]), which never waits.
+//! * **Out:** [`EventReceiver::recv`].
+//! * **Invariant:** the events of one room take nothing from another room. What must arrive is bounded by
+//!   those who cause it: a few events for each transport and track, and of reliable data what
+//!   [`hearth_peer`] lets a transport be ahead of its room.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hearth_plane::{Event, RoomId};
+use tokio::sync::mpsc;
+
+/// Events of a room that may be lost. Higher forgives a room that is busy for longer, lower keeps
+/// what it gets fresh.
+const MAX_LOSSY: usize = 4_096;
+/// Bytes of messages among them, for the same reason.
+const MAX_LOSSY_BYTES: usize = 4 * 1024 * 1024;
+
+/// The end of the shards.
+#[derive(Clone, Debug)]
+pub(crate) struct EventSender {
+    lossless: mpsc::UnboundedSender<Event>,
+    lossy: mpsc::Sender<Event>,
+    lossy_bytes: Arc<AtomicUsize>,
+}
+
+/// The end of the room.
+#[derive(Debug)]
+pub(crate) struct EventReceiver {
+    lossless: mpsc::UnboundedReceiver<Event>,
+    lossy: mpsc::Receiver<Event>,
+    lossy_bytes: Arc<AtomicUsize>,
+}
+
+/// The queues of one room.
+pub(crate) fn channel() -> (EventSender, EventReceiver) {
+    let (lossless, lossless_receiver) = mpsc::unbounded_channel();
+    let (lossy, lossy_receiver) = mpsc::channel(MAX_LOSSY);
+    let lossy_bytes = Arc::new(AtomicUsize::new(0));
+    let receiver = EventReceiver {
+        lossless: lossless_receiver,
+        lossy: lossy_receiver,
+        lossy_bytes: Arc::clone(&lossy_bytes),
+    };
+    (EventSender { lossless, lossy, lossy_bytes }, receiver)
+}
+
+impl EventSender {
+    /// False if the event was lost: it may be, and the room has enough of its kind.
+    pub(crate) fn send(&self, event: Event) -> bool {
+        if !event.may_be_lost() {
+            // A room that is over needs not to know.
+            let _ = self.lossless.send(event);
+            return true;
+        }
+        let bytes = payload_len(&event);
+        if self.lossy_bytes.load(Ordering::Relaxed).saturating_add(bytes) > MAX_LOSSY_BYTES {
+            return false;
+        }
+        self.lossy_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.lossy.try_send(event) {
+            Ok(()) => true,
+            Err(error) => {
+                self.lossy_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                matches!(error, mpsc::error::TrySendError::Closed(_))
+            }
+        }
+    }
+}
+
+impl EventReceiver {
+    /// The next event. Which queue it is of is left to chance, so that neither starves. Losing the
+    /// future loses no event.
+    pub(crate) async fn recv(&mut self) -> Event {
+        tokio::select! {
+            Some(event) = self.lossless.recv() => event,
+            Some(event) = self.lossy.recv() => {
+                self.lossy_bytes.fetch_sub(payload_len(&event), Ordering::Relaxed);
+                event
+            }
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Bytes that an event has beside itself.
+fn payload_len(event: &Event) -> usize {
+    if let Event::Data { payload, .. } = event { payload.len() } else { 0 }
+}
+
+/// The queues of the rooms that have something on one shard.
+#[derive(Debug, Default)]
+pub(crate) struct RoomQueues {
+    rooms: BTreeMap<RoomId, EventSender>,
+}
+
+impl RoomQueues {
+    /// Events of `room` go to `events` from now on.
+    pub(crate) fn open(&mut self, room: RoomId, events: EventSender) {
+        self.rooms.insert(room, events);
+    }
+
+    /// The room is over.
+    pub(crate) fn close(&mut self, room: RoomId) {
+        self.rooms.remove(&room);
+    }
+
+    /// Puts an event where its room finds it; false if it was lost. Events of rooms that are over
+    /// concern nobody.
+    pub(crate) fn deliver(&self, event: Event) -> bool {
+        let events = event.room().and_then(|room| self.rooms.get(&room));
+        events.is_none_or(|events| events.send(event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hearth_plane::{Channel, CloseReason, PeerId};
+
+    use super::*;
+
+    const FULL: RoomId = RoomId(1);
+    const OTHER: RoomId = RoomId(2);
+
+    fn data(room: RoomId, channel: Channel, n: u32) -> Event {
+        let payload = Bytes::copy_from_slice(&n.to_be_bytes());
+        Event::Data { peer: PeerId { room, n: 1 }, channel, payload }
+    }
+
+    /// Everything that a room finds now.
+    fn take(events: &mut EventReceiver) -> (Vec<Event>, Vec<Event>) {
+        let mut taken = (Vec::new(), Vec::new());
+        while let Ok(event) = events.lossless.try_recv() {
+            taken.0.push(event);
+        }
+        while let Ok(event) = events.lossy.try_recv() {
+            taken.1.push(event);
+        }
+        taken
+    }
+
+    #[test]
+    fn a_room_that_takes_nothing_loses_only_what_may_be_lost_and_delays_nobody() {
+        let mut queues = RoomQueues::default();
+        let (full, mut full_events) = channel();
+        let (other, mut other_events) = channel();
+        queues.open(FULL, full);
+        queues.open(OTHER, other);
+        let mut lost = 0;
+        for n in 0..10_000 {
+            lost += u32::from(!queues.deliver(data(FULL, Channel::Lossy, n)));
+            assert!(queues.deliver(data(FULL, Channel::Reliable, n)), "{n}");
+            if n % 100 == 0 {
+                for channel in [Channel::Lossy, Channel::Reliable] {
+                    assert!(queues.deliver(data(OTHER, channel, n)), "{n}");
+                }
+                let (lossless, lossy) = take(&mut other_events);
+                assert_eq!(lossless, [data(OTHER, Channel::Reliable, n)]);
+                assert_eq!(lossy, [data(OTHER, Channel::Lossy, n)]);
+            }
+        }
+        let peer = PeerId { room: FULL, n: 1 };
+        let closed = Event::PeerClosed { peer, reason: CloseReason::Silence };
+        assert!(queues.deliver(closed.clone()));
+        assert_eq!(lost as usize, 10_000 - MAX_LOSSY, "the flood was more than the room takes");
+
+        let (lossless, lossy) = take(&mut full_events);
+        assert_eq!(lossy.len(), MAX_LOSSY);
+        let expected = (0..10_000).map(|n| data(FULL, Channel::Reliable, n)).chain([closed]);
+        assert!(lossless.into_iter().eq(expected), "in order, and none is missing");
+    }
+
+    #[tokio::test]
+    async fn the_bytes_that_wait_are_bounded_and_counted_again_when_taken() {
+        let (sender, mut events) = channel();
+        let peer = PeerId { room: FULL, n: 1 };
+        let payload = Bytes::from(vec![0; 65_535]);
+        let big = Event::Data { peer, channel: Channel::DataTrack, payload };
+        let fit = (0..1_000).filter(|_| sender.send(big.clone())).count();
+        assert_eq!(fit, MAX_LOSSY_BYTES / 65_535);
+        for _ in 0..fit {
+            assert_eq!(events.recv().await, big);
+        }
+        assert_eq!((0..1_000).filter(|_| sender.send(big.clone())).count(), fit);
+    }
+
+    #[test]
+    fn events_of_rooms_that_are_over_concern_nobody() {
+        let mut queues = RoomQueues::default();
+        let (sender, events) = channel();
+        queues.open(FULL, sender);
+        drop(events);
+        for channel in [Channel::Lossy, Channel::Reliable] {
+            assert!(
+                queues.deliver(data(FULL, channel, 1)),
+                "nothing is lost to a room that is over"
+            );
+            assert!(queues.deliver(data(OTHER, channel, 1)));
+        }
+        queues.close(FULL);
+        assert!(queues.rooms.is_empty());
+    }
+}

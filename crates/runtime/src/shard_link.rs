@@ -1,0 +1,222 @@
+//! How control reaches the media threads.
+//!
+//! * **Owns:** the sending end of a shard's queue of commands ([`ShardLink`]); for one room, its share of
+//!   each of these queues ([`RoomShards`]).
+//! * **In:** a room's commands. **Out:** [`ShardInput`]s.
+//! * **Invariant:** a shard hears of a room before anything of it. No room has more than
+//!   [`ROOM_SHARE`] in a shard's queue, so that none waits long behind another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hearth_net::Waker;
+use hearth_plane::{Command, RoomId, ShardId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::counters::ShardGauges;
+use crate::room_events::EventSender;
+
+/// Commands that control may be ahead of a shard; beyond that control waits.
+pub(crate) const MAX_COMMANDS: usize = 4_096;
+/// What one room may have in a shard's queue, in units of [`cost`]. Higher spares a room that sends much
+/// some waiting, lower lets the others wait less behind it.
+const ROOM_SHARE: u32 = 512;
+
+/// What a shard thread is told.
+#[derive(Debug)]
+pub(crate) enum ShardInput {
+    /// Events of the room go there from now on.
+    OpenRoom { room: RoomId, events: EventSender },
+    /// For its shard. The permit is the room's share of the queue.
+    Command { command: Command, permit: Option<OwnedSemaphorePermit> },
+}
+
+/// How much a command is to do, in commands.
+pub(crate) const fn cost(_command: &Command) -> u32 {
+    1
+}
+
+/// How control reaches one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardLink {
+    inputs: mpsc::Sender<ShardInput>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    gauges: Arc<ShardGauges>,
+}
+
+/// What the thread at the other end has of a [`ShardLink`].
+pub(crate) struct ShardInputs {
+    pub(crate) inputs: mpsc::Receiver<ShardInput>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) gauges: Arc<ShardGauges>,
+}
+
+impl ShardLink {
+    /// `waker` ends a wait of the thread that gets the other half.
+    pub(crate) fn new(waker: Waker) -> (Self, ShardInputs) {
+        let (sender, inputs) = mpsc::channel(MAX_COMMANDS);
+        let (stop, gauges): (Arc<AtomicBool>, Arc<ShardGauges>) = Default::default();
+        let ends = ShardInputs { inputs, stop: Arc::clone(&stop), gauges: Arc::clone(&gauges) };
+        (Self { inputs: sender, waker, stop, gauges }, ends)
+    }
+
+    /// Waits for room in the shard's queue; false if its thread is gone.
+    pub(crate) async fn send(&self, input: ShardInput) -> bool {
+        let sent = self.inputs.send(input).await.is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// With no thread at its end, and what one would read.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> (Self, ShardInputs) {
+        let poller = hearth_net::Poller::new().unwrap_or_else(|error| panic!("no poller: {error}"));
+        Self::new(poller.waker())
+    }
+
+    /// Its thread runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.inputs.is_closed()
+    }
+
+    /// Its numbers.
+    pub(crate) fn gauges(&self) -> &ShardGauges {
+        &self.gauges
+    }
+
+    /// Ends its thread soon.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// How one room reaches the shards.
+#[derive(Debug)]
+pub(crate) struct RoomShards {
+    room: RoomId,
+    links: Arc<[ShardLink]>,
+    events: EventSender,
+    /// The shards that know the room, and what is left of its share of their queues.
+    open: BTreeMap<ShardId, Arc<Semaphore>>,
+}
+
+impl RoomShards {
+    pub(crate) fn new(room: RoomId, links: Arc<[ShardLink]>, events: EventSender) -> Self {
+        Self { room, links, events, open: BTreeMap::new() }
+    }
+
+    /// How many shards there are.
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Waits until the shard has room for it; false if its thread is gone.
+    pub(crate) async fn send(&mut self, shard: ShardId, command: Command) -> bool {
+        let Some(link) = self.links.get(usize::from(shard.0)) else { return false };
+        let share = if let Some(share) = self.open.get(&shard) {
+            Arc::clone(share)
+        } else {
+            let input = ShardInput::OpenRoom { room: self.room, events: self.events.clone() };
+            if !link.send(input).await {
+                return false;
+            }
+            let share = Arc::new(Semaphore::new(ROOM_SHARE as usize));
+            self.open.insert(shard, Arc::clone(&share));
+            share
+        };
+        // It is never closed; and a command without its permit is better than none.
+        let permit = share.acquire_many_owned(cost(&command).min(ROOM_SHARE)).await.ok();
+        link.send(ShardInput::Command { command, permit }).await
+    }
+
+    /// Has every shard forget the room.
+    pub(crate) async fn close(&mut self) {
+        let command = Command::CloseRoom { room: self.room };
+        for shard in std::mem::take(&mut self.open).into_keys() {
+            if let Some(link) = self.links.get(usize::from(shard.0)) {
+                let input = ShardInput::Command { command: command.clone(), permit: None };
+                // A thread that is gone has forgotten it.
+                let _ = link.send(input).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hearth_plane::PeerId;
+    use tokio::task::unconstrained;
+    use tokio::time::{error::Elapsed, timeout};
+
+    use super::*;
+    use crate::room_events::channel;
+
+    fn remove(room: RoomId) -> Command {
+        Command::RemovePeer { peer: PeerId { room, n: 0 } }
+    }
+
+    /// An error if it has to wait.
+    async fn at_once(send: impl Future<Output = bool>) -> Result<bool, Elapsed> {
+        timeout(Duration::ZERO, unconstrained(send)).await
+    }
+
+    /// What stands in a shard's queue.
+    fn queued(shard: &mut ShardInputs) -> Vec<(RoomId, bool)> {
+        let mut queued = Vec::new();
+        while let Ok(input) = shard.inputs.try_recv() {
+            queued.push(match input {
+                ShardInput::OpenRoom { room, .. } => (room, true),
+                ShardInput::Command { command: Command::RemovePeer { peer }, .. } => {
+                    (peer.room, false)
+                }
+                ShardInput::Command { command, .. } => panic!("{command:?}"),
+            });
+        }
+        queued
+    }
+
+    #[tokio::test]
+    async fn a_room_that_floods_a_shard_leaves_the_others_their_place() {
+        let (link, mut shard) = ShardLink::to_nobody();
+        let links: Arc<[ShardLink]> = [link].into();
+        let new = |room| RoomShards::new(RoomId(room), Arc::clone(&links), channel().0);
+        let (mut flood, mut other) = (new(1), new(2));
+        let mut sent = 0;
+        while let Ok(true) = at_once(flood.send(ShardId(0), remove(RoomId(1)))).await {
+            sent += 1;
+        }
+        assert_eq!(sent, ROOM_SHARE, "then it waits");
+        assert!(other.send(ShardId(0), remove(RoomId(2))).await);
+
+        let before = queued(&mut shard);
+        assert_eq!(before.len(), 1 + ROOM_SHARE as usize + 2);
+        assert_eq!(before[0], (RoomId(1), true), "the shard hears of the room first");
+        assert_eq!(before[before.len() - 2..], [(RoomId(2), true), (RoomId(2), false)]);
+        assert!(flood.send(ShardId(0), remove(RoomId(1))).await, "it goes on when there is room");
+    }
+
+    #[tokio::test]
+    async fn a_room_that_is_over_is_forgotten_by_the_shards_that_knew_it() {
+        let (mut ends, links): (Vec<_>, Vec<_>) =
+            (0..3).map(|_| ShardLink::to_nobody()).map(|(link, end)| (end, link)).unzip();
+        let mut room = RoomShards::new(RoomId(7), links.into(), channel().0);
+        for shard in [0, 2] {
+            assert!(room.send(ShardId(shard), remove(RoomId(7))).await);
+        }
+        room.close().await;
+        let closes = ends.iter_mut().map(|end| {
+            let inputs = std::iter::from_fn(|| end.inputs.try_recv().ok());
+            let close = Command::CloseRoom { room: RoomId(7) };
+            inputs.last().is_some_and(
+                |last| matches!(last, ShardInput::Command { command, .. } if command == close),
+            )
+        });
+        assert_eq!(closes.collect::<Vec<_>>(), [true, false, true]);
+        assert!(!room.send(ShardId(3), remove(RoomId(7))).await, "there is no such shard");
+    }
+}
