@@ -61,6 +61,7 @@ fn describe(counters: &Counters, memory: &Memory) -> Value {
             "sessions_too_slow": drops.sessions,
         },
         "panics": counters.panics,
+        "shard_failures": counters.shard_failures,
     })
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hearth_codec::Codec;
 use hearth_units::Bitrate;
 
-use crate::{Channel, DownId, PeerId, TrackId};
+use crate::{Channel, DownId, PeerId, ShardId, TrackId};
 
 /// Why a transport ended. The shard has already forgotten it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,6 +121,12 @@ pub enum Event {
         /// Which track.
         track: TrackId,
     },
+    /// The shard has lost all it had, because of a bug here, and begins anew with nothing. Every room that
+    /// has something there is told.
+    ShardFailed {
+        /// Which shard.
+        shard: ShardId,
+    },
     /// Every 400 ms while any track of the room on this shard is audible, and once when none is.
     Levels {
         /// Changed levels only.
@@ -141,11 +147,12 @@ impl Event {
             | Self::PeerClosed { .. }
             | Self::ChannelOpen { .. }
             | Self::EncodingStarted { .. }
-            | Self::TrackFailed { .. } => false,
+            | Self::TrackFailed { .. }
+            | Self::ShardFailed { .. } => false,
         }
     }
 
-    /// The room it concerns; `None` if it concerns none (an empty list of levels).
+    /// The room it concerns; `None` if it concerns none (an empty list of levels), or all of a shard.
     pub fn room(&self) -> Option<crate::RoomId> {
         match self {
             Self::PeerConnected { peer }
@@ -155,6 +162,7 @@ impl Event {
             Self::EncodingStarted { track, .. } | Self::TrackFailed { track } => Some(track.room),
             Self::Levels { levels } => levels.first().map(|level| level.track.room),
             Self::Report(report) => Some(report.peer.room),
+            Self::ShardFailed { .. } => None,
         }
     }
 }

@@ -173,6 +173,7 @@ impl Room {
                 self.encoding_started(track, encoding, ssrc);
             }
             Event::TrackFailed { track } => self.track_failed(now, track),
+            Event::ShardFailed { shard } => self.shard_failed(now, shard),
             Event::Levels { levels } => self.levels(&levels),
             Event::Report(mut report) => {
                 for track in &mut report.up {

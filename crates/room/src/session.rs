@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_negotiate::ClientQuirks;
-use hearth_plane::{CloseReason, PeerId, TrackId};
+use hearth_plane::{CloseReason, PeerId, ShardId, TrackId};
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
@@ -297,6 +297,17 @@ impl Room {
     pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
         if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
             self.start_over(now, publisher);
+        }
+    }
+
+    /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
+    /// there again, and need it anew.
+    pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
+        for key in self.people.keys() {
+            if self.people.get(key).is_some_and(|participant| participant.shard == shard) {
+                self.unsubscribe_all(key);
+                self.start_over(now, key);
+            }
         }
     }
 

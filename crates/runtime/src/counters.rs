@@ -33,6 +33,8 @@ pub struct Counters {
     pub drops: Drops,
     /// Rooms, peers and tracks discarded after a panic.
     pub panics: u64,
+    /// Times that a media thread began anew after it failed.
+    pub shard_failures: u64,
 }
 
 /// What was lost on purpose.
@@ -98,6 +100,7 @@ pub(crate) struct ShardGauges {
     pub(crate) parcels: AtomicU64,
     pub(crate) checks: AtomicU64,
     pub(crate) events: AtomicU64,
+    pub(crate) failures: AtomicU64,
 }
 
 impl ShardGauges {
@@ -119,6 +122,7 @@ impl ShardGauges {
         sum.drops.parcels += read(&self.parcels);
         sum.drops.checks += read(&self.shard_checks) + read(&self.checks);
         sum.drops.events += read(&self.events);
+        sum.shard_failures += read(&self.failures);
     }
 }
 

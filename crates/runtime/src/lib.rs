@@ -25,6 +25,8 @@ mod placement;
 mod room_events;
 mod room_task;
 mod session;
+#[cfg(test)]
+mod shard_failure;
 mod shard_link;
 mod shard_thread;
 mod start;

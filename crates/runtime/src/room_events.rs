@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hearth_plane::{Event, RoomId};
+use hearth_plane::{Event, RoomId, ShardId};
 use tokio::sync::mpsc;
 
 /// Events of a room that may be lost. Higher forgives a room that is busy for longer, lower keeps
@@ -87,18 +87,44 @@ impl EventReceiver {
     }
 }
 
+#[cfg(test)]
+impl EventReceiver {
+    /// The next event that must arrive, if it has arrived.
+    pub(crate) fn try_recv(&mut self) -> Option<Event> {
+        self.lossless.try_recv().ok()
+    }
+}
+
 /// Bytes that an event has beside itself.
 fn payload_len(event: &Event) -> usize {
     if let Event::Data { payload, .. } = event { payload.len() } else { 0 }
 }
 
-/// The queues of the rooms that have something on one shard.
-#[derive(Debug, Default)]
+/// The queues of the rooms that have something on one shard. If it is dropped while there are rooms,
+/// their shard is lost, however that came.
+#[derive(Debug)]
 pub(crate) struct RoomQueues {
+    shard: ShardId,
     rooms: BTreeMap<RoomId, EventSender>,
 }
 
 impl RoomQueues {
+    pub(crate) fn new(shard: ShardId) -> Self {
+        Self { shard, rooms: BTreeMap::new() }
+    }
+
+    /// The shard has lost all it had: every room is told.
+    pub(crate) fn fail(&self) {
+        for events in self.rooms.values() {
+            events.send(Event::ShardFailed { shard: self.shard });
+        }
+    }
+
+    /// The shard ends because the node does.
+    pub(crate) fn clear(&mut self) {
+        self.rooms.clear();
+    }
+
     /// Events of `room` go to `events` from now on.
     pub(crate) fn open(&mut self, room: RoomId, events: EventSender) {
         self.rooms.insert(room, events);
@@ -114,6 +140,12 @@ impl RoomQueues {
     pub(crate) fn deliver(&self, event: Event) -> bool {
         let events = event.room().and_then(|room| self.rooms.get(&room));
         events.is_none_or(|events| events.send(event))
+    }
+}
+
+impl Drop for RoomQueues {
+    fn drop(&mut self) {
+        self.fail();
     }
 }
 
@@ -146,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_room_that_takes_nothing_loses_only_what_may_be_lost_and_delays_nobody() {
-        let mut queues = RoomQueues::default();
+        let mut queues = RoomQueues::new(ShardId(0));
         let (full, mut full_events) = channel();
         let (other, mut other_events) = channel();
         queues.open(FULL, full);
@@ -190,8 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_is_lost_tells_its_rooms_and_one_that_ends_does_not() {
+        let mut queues = RoomQueues::new(ShardId(3));
+        let (sender, mut events) = channel();
+        queues.open(FULL, sender.clone());
+        drop(queues);
+        assert_eq!(take(&mut events).0, [Event::ShardFailed { shard: ShardId(3) }]);
+
+        let mut queues = RoomQueues::new(ShardId(3));
+        queues.open(FULL, sender);
+        queues.clear();
+        drop(queues);
+        assert_eq!(take(&mut events).0, []);
+    }
+
+    #[test]
     fn events_of_rooms_that_are_over_concern_nobody() {
-        let mut queues = RoomQueues::default();
+        let mut queues = RoomQueues::new(ShardId(0));
         let (sender, events) = channel();
         queues.open(FULL, sender);
         drop(events);

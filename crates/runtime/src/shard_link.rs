@@ -30,6 +30,9 @@ pub(crate) enum ShardInput {
     OpenRoom { room: RoomId, events: EventSender },
     /// For its shard. The permit is the room's share of the queue.
     Command { command: Command, permit: Option<OwnedSemaphorePermit> },
+    /// A test has something go wrong.
+    #[cfg(test)]
+    Fault(crate::shard_thread::Fault),
 }
 
 /// How much a command is to do, in commands.
@@ -174,7 +177,7 @@ mod tests {
                 ShardInput::Command { command: Command::RemovePeer { peer }, .. } => {
                     (peer.room, false)
                 }
-                ShardInput::Command { command, .. } => panic!("{command:?}"),
+                other @ (ShardInput::Command { .. } | ShardInput::Fault(_)) => panic!("{other:?}"),
             });
         }
         queued

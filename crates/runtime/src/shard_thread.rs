@@ -1,12 +1,14 @@
 //! One media thread: it waits, reads, lets the shard work, and writes.
 //!
-//! * **Owns:** a [`Shard`] outright, its sockets, its poller.
+//! * **Owns:** a [`Shard`] outright, its sockets, its poller, its queues.
 //! * **In:** [`ShardInput`]s of control, datagrams, parcels from other shards, time.
 //! * **Out:** datagrams, parcels, events for the rooms, [`ShardGauges`].
 //! * **Invariant:** it waits nowhere but in the poller, and reads the clock twice a turn: before
-//!   the wait and after it.
+//!   the wait and after it. When it fails, its rooms are told, and it goes on with a new [`Shard`]: the sockets,
+//!   the queues and what they hold stay, so that nobody else loses a packet.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use hearth_datagram::{Entry, SendSlab};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId};
+use hearth_random::Purpose;
 use hearth_shard::{Lane, Parcel, Shard, ShardConfig};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
@@ -40,6 +43,26 @@ const DATAGRAMS_A_TURN: usize = 512;
 const SLAB_DATAGRAMS: usize = 256;
 /// The longest wait, so that a lost wake-up is a delay and not the end.
 const MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// Failures, each soon after the one before, after which a thread is given up. More tries longer what
+/// will not work, fewer gives up what one client's packets can bring about.
+pub(crate) const MAX_FAILURES: u32 = 10;
+/// It works if it did so for as long as this.
+const STABLE: Duration = Duration::from_secs(1);
+/// Between failures that follow each other: once, twice, … as long, to leave the processor to others.
+const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+
+/// What goes wrong in a test.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    /// A panic outside of what the shard guards.
+    Panic,
+    /// A panic after the first datagram of the next read.
+    InBatch,
+    /// The poller reports an error.
+    Poller,
+}
 
 /// What one shard hands to another: who sends, and what.
 pub(crate) type Shipment = (ShardId, Parcel);
@@ -83,30 +106,33 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
         .name(format!("shard-{}", parts.config.id.0))
         .spawn(move || {
             let id = parts.config.id;
-            let _obituary = Obituary(id);
-            let shard = match Shard::new(WallClock::now(), parts.config) {
+            let shard = match Shard::new(WallClock::now(), parts.config.clone()) {
                 Ok(shard) => shard,
                 Err(error) => return drop(report.send(Err(StartError::Certificate(error)))),
             };
             // Nobody listens only if the start has already failed.
             let _ = report.send(Ok(()));
             let ShardInputs { inputs, stop, gauges } = inputs;
-            let Parts { sockets, poller, paths, lanes, held, .. } = parts;
-            let rooms = RoomQueues::default();
+            let Parts { config, sockets, poller, paths, lanes, held } = parts;
             let thread = ShardThread {
                 id,
+                config,
                 shard,
+                batch: RecvBatch::new(),
+                handled: usize::MAX,
                 sockets,
                 poller,
                 paths,
                 inputs,
                 lanes,
-                rooms,
+                rooms: RoomQueues::new(id),
                 gauges,
                 stop,
+                #[cfg(test)]
+                fault: None,
                 _held: held,
             };
-            thread.run();
+            thread.supervise();
         })
         .map_err(StartError::Thread)?;
     let gone = || Err(StartError::Thread(io::Error::from(io::ErrorKind::BrokenPipe)));
@@ -116,7 +142,12 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
 
 struct ShardThread {
     id: ShardId,
+    /// For the shard that replaces one that failed.
+    config: ShardConfig,
     shard: Shard,
+    batch: RecvBatch,
+    /// How many datagrams of `batch` the shard got.
+    handled: usize,
     sockets: Vec<UdpSocket>,
     poller: Poller,
     paths: Paths,
@@ -125,25 +156,67 @@ struct ShardThread {
     rooms: RoomQueues,
     gauges: Arc<ShardGauges>,
     stop: Arc<AtomicBool>,
+    #[cfg(test)]
+    fault: Option<Fault>,
     /// Dropped last: when no shard is counted, no port is bound.
     _held: Held,
 }
 
 impl ShardThread {
-    fn run(mut self) {
-        let mut batch = RecvBatch::new();
-        let mut slab = SendSlab::new(SLAB_DATAGRAMS);
-        let mut more = false;
-        while !self.stop.load(Ordering::Acquire) {
-            if let Err(error) = self.poller.wait(self.patience(more)) {
-                error!(shard = self.id.0, %error, "The poller failed; the shard ends");
+    /// Runs until it is stopped, or fails too often.
+    fn supervise(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = WallClock::now();
+            match catch_unwind(AssertUnwindSafe(|| self.run())) {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => {
+                    error!(shard = self.id.0, %error, "The poller of a media thread failed");
+                }
+                Err(_) => error!(shard = self.id.0, "A bug: a media thread panicked"),
+            }
+            let soon = WallClock::now().saturating_duration_since(began) < STABLE;
+            failures = if soon { failures + 1 } else { 1 };
+            if failures > MAX_FAILURES || !self.begin_anew() {
+                error!(shard = self.id.0, "A media thread fails again and again; it is given up");
                 return;
             }
+            std::thread::park_timeout(FAILURE_PAUSE * (failures - 1));
+        }
+        self.rooms.clear();
+        info!(shard = self.id.0, "Shard stopped");
+    }
+
+    /// Puts a new shard in the place of one that failed; false if none can be made. Whoever was on it comes
+    /// back when the rooms say so.
+    fn begin_anew(&mut self) -> bool {
+        add(&self.gauges.failures, 1);
+        // What it had for others is finished. What it had for its own may be broken.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.hand_over()));
+        // Another sequence of everything random than before.
+        self.config.seed = self.config.seed.derive(Purpose::Shard, self.id.0.into());
+        let Ok(shard) = Shard::new(WallClock::now(), self.config.clone()) else { return false };
+        let mut failed = std::mem::replace(&mut self.shard, shard);
+        self.shard.inherit(&mut failed);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.rooms.fail();
+        true
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut slab = SendSlab::new(SLAB_DATAGRAMS);
+        let mut more = false;
+        // The rest of a read in which it failed.
+        self.handle_batch(WallClock::now());
+        while !self.stop.load(Ordering::Acquire) {
+            self.poller.wait(self.patience(more))?;
             let now = WallClock::now();
             more = self.drain_commands(now);
+            #[cfg(test)]
+            self.inject()?;
             // Before the datagrams: another shard may have said whose they are.
             more |= self.drain_parcels(now);
-            more |= self.receive(now, &mut batch);
+            more |= self.receive(now);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
@@ -152,7 +225,22 @@ impl ShardThread {
             self.transmit(now, &mut slab);
             self.report();
         }
-        info!(shard = self.id.0, "Shard stopped");
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn inject(&mut self) -> io::Result<()> {
+        match self.fault {
+            Some(Fault::Panic) => {
+                self.fault = None;
+                panic!("a test wants a media thread to fail");
+            }
+            Some(Fault::Poller) => {
+                self.fault = None;
+                Err(io::Error::other("a test wants a poller to fail"))
+            }
+            Some(Fault::InBatch) | None => Ok(()),
+        }
     }
 
     /// How long the poller may wait.
@@ -178,6 +266,8 @@ impl ShardThread {
                     self.shard.handle_command(now, command);
                     drop(permit);
                 }
+                #[cfg(test)]
+                Ok(ShardInput::Fault(fault)) => self.fault = Some(fault),
                 Err(_) => return false,
             }
         }
@@ -185,26 +275,22 @@ impl ShardThread {
     }
 
     /// True if there may be more.
-    fn receive(&mut self, now: Instant, batch: &mut RecvBatch) -> bool {
+    fn receive(&mut self, now: Instant) -> bool {
         let mut more = false;
-        for socket in &mut self.sockets {
+        for index in 0..self.sockets.len() {
             let mut taken = 0;
-            loop {
-                if let Err(error) = socket.recv_batch(batch) {
+            while let Some(socket) = self.sockets.get_mut(index) {
+                if let Err(error) = socket.recv_batch(&mut self.batch) {
                     // Linux reports here what went wrong with some earlier datagram.
                     debug!(shard = self.id.0, %error, "Reading UDP failed");
                     break;
                 }
-                let mut bytes = 0;
-                for datagram in batch.datagrams_mut() {
-                    bytes += datagram.bytes.len() as u64;
-                    self.shard.handle_datagram(now, datagram.path, datagram.bytes);
-                }
-                add(&self.gauges.datagrams_in, batch.len() as u64);
-                add(&self.gauges.bytes_in, bytes);
-                add(&self.gauges.receive_truncated, batch.truncated());
-                taken += batch.len();
-                if !batch.is_full() {
+                self.handled = 0;
+                add(&self.gauges.datagrams_in, self.batch.len() as u64);
+                add(&self.gauges.receive_truncated, self.batch.truncated());
+                self.handle_batch(now);
+                taken += self.batch.len();
+                if !self.batch.is_full() {
                     break;
                 }
                 if taken >= DATAGRAMS_A_TURN {
@@ -214,6 +300,22 @@ impl ShardThread {
             }
         }
         more
+    }
+
+    /// Gives the shard what it has not had of the last read.
+    fn handle_batch(&mut self, now: Instant) {
+        let mut bytes = 0;
+        for datagram in self.batch.datagrams_mut().skip(self.handled) {
+            self.handled += 1;
+            bytes += datagram.bytes.len() as u64;
+            self.shard.handle_datagram(now, datagram.path, datagram.bytes);
+            #[cfg(test)]
+            if self.fault == Some(Fault::InBatch) {
+                self.fault = None;
+                panic!("a test wants a media thread to fail between two datagrams");
+            }
+        }
+        add(&self.gauges.bytes_in, bytes);
     }
 
     /// True if there may be more.
@@ -313,17 +415,6 @@ impl ShardThread {
             (&gauges.panics, counters.panics),
         ] {
             gauge.store(value, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Says so if a shard thread dies of a panic.
-struct Obituary(ShardId);
-
-impl Drop for Obituary {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!(shard = self.0.0, "A shard thread died of a panic; its peers are lost");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * **Owns:** which track is being served.
 //! * **In:** a turn, and whose it is. **Out:** what the turn returns, or `None` if it panicked.
-//! * **Invariant:** after a panic nothing of the peer or track is left, and control knows.
+//! * **Invariant:** after a panic nothing of the peer or track is left, and control knows. If that
+//!   panics, too, nothing here can be trusted: the panic leaves the shard, whose owner replaces it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub(crate) enum Doom {
     Turn(Turn),
     /// Serving a track.
     Serving(TrackId),
+    /// All turns of one, and discarding it.
+    Discarding(Turn),
 }
 
 impl Guard {
@@ -54,17 +57,26 @@ impl Guard {
     }
 }
 
+#[cfg(test)]
+impl Guard {
+    fn inject(&self, turn: Turn) {
+        let dooms = [Some(Doom::Turn(turn)), Some(Doom::Discarding(turn))];
+        assert!(!dooms.contains(&self.doomed), "a test wants this to panic");
+    }
+}
+
 impl Shard {
     /// Runs one turn.
     pub(crate) fn guarded<R>(&mut self, turn: Turn, run: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
-            assert_ne!(self.guard.doomed, Some(Doom::Turn(turn)), "a test wants this to panic");
+            self.guard.inject(turn);
             run(self)
         }));
         let serving = self.guard.serving.take();
         if outcome.is_err() {
             self.counters.panics += 1;
+            // Not guarded itself: if it fails, nothing here can be trusted.
             self.discard(turn);
             if let Some(track) = serving {
                 self.accuse(track);
@@ -87,6 +99,8 @@ impl Shard {
     /// A client comes back when it hears that its transport is closed or its track lost, and publishes
     /// again.
     fn discard(&mut self, turn: Turn) {
+        #[cfg(test)]
+        assert_ne!(self.guard.doomed, Some(Doom::Discarding(turn)), "a test wants this to panic");
         match turn {
             Turn::Peer(peer) => {
                 error!(?peer, "A bug: a turn of this peer panicked; it is discarded");
@@ -319,6 +333,18 @@ mod tests {
         shard.handle_command(now, Command::CloseRoom { room: ROOM });
         assert_eq!(left(&shard), (1, 0, 0, 1));
         assert_eq!(shard.counters().routes, 1, "the other room's");
+    }
+
+    #[test]
+    fn a_panic_while_something_is_discarded_leaves_the_shard() {
+        let now = epoch();
+        let mut shard = room(now);
+        shard.guard.doomed = Some(Doom::Discarding(Turn::Peer(peer(2))));
+        let candidate = "candidate:1 1 udp 1 10.0.0.1 9 typ host".to_owned();
+        let command = Command::AddRemoteCandidate { peer: peer(2), candidate };
+        let act = AssertUnwindSafe(|| shard.handle_command(now, command));
+        assert!(catch_unwind(act).is_err(), "its owner must know");
+        assert_eq!(shard.counters().panics, 1);
     }
 
     #[test]

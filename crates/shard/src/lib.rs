@@ -155,6 +155,12 @@ impl Shard {
         })
     }
 
+    /// Takes over what `before`, which failed, knew of the clients of other shards: their datagrams come
+    /// here as before.
+    pub fn inherit(&mut self, before: &mut Self) {
+        self.steering.inherit(&mut before.steering);
+    }
+
     /// One datagram, which came by `from`. Decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) {
         match self.route(from, buf) {

@@ -51,6 +51,11 @@ impl Steering {
         Self { id, shards, paths, foreign, ufrags }
     }
 
+    /// Takes over what `before` knew of other shards' clients.
+    pub(crate) fn inherit(&mut self, before: &mut Self) {
+        self.foreign = std::mem::take(&mut before.foreign);
+    }
+
     /// `ufrag` is a local user fragment of `peer`.
     pub(crate) fn add_ufrag(&mut self, ufrag: &str, peer: usize) {
         self.ufrags.insert(ufrag.to_owned(), peer);

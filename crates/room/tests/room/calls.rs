@@ -6,7 +6,7 @@ use crate::common::{
     Client, DUAL_DATA, DUAL_ENDED, SINGLE_BOTH, SINGLE_JOIN, World, claims, dual, kinds, single,
     updates,
 };
-use hearth_plane::{CloseReason, Command, Event, Source};
+use hearth_plane::{CloseReason, Command, Event, ShardId, Source};
 use hearth_room::SessionId;
 use hearth_signal::proto::{self, signal_request::Message as Request, signal_response::Message};
 use proto::participant_info::State;
@@ -354,6 +354,44 @@ fn a_track_that_a_shard_has_lost_has_its_publisher_start_over() {
     world.pass(Duration::from_millis(5_100));
     assert_eq!(updates(&world.take(&bob))[0].state(), State::Disconnected);
     world.event(Event::TrackFailed { track });
+}
+
+#[test]
+fn a_shard_that_failed_has_those_on_it_come_back_and_is_told_all_anew() {
+    let mut world = World::new();
+    let alice = world.join_dual("alice");
+    alice.connect(&mut world);
+    alice.publish(&mut world, 1);
+    let join = |world: &mut World, identity| {
+        let session = world.try_join(claims(identity), dual(), 1).unwrap();
+        let client = client_of(world, session);
+        client.connect(world);
+        client.answer(world);
+        client
+    };
+    let (bob, carol) = (join(&mut world, "bob"), join(&mut world, "carol"));
+    for client in [&alice, &bob, &carol] {
+        world.take(client);
+    }
+    world.take_commands();
+
+    world.event(Event::ShardFailed { shard: ShardId(1) });
+    for client in [&bob, &carol] {
+        assert_eq!(kinds(&world.take(client)), ["leave"]);
+    }
+    assert_eq!(world.closed, [bob.session, carol.session]);
+    assert!(!kinds(&world.take(&alice)).contains(&"leave"), "she is on another shard");
+    let count = |world: &mut World, is: fn(&Command) -> bool| {
+        world.take_commands().iter().filter(|(_, command)| is(command)).count()
+    };
+    assert_eq!(count(&mut world, |c| matches!(c, Command::RemoveRelay { .. })), 2);
+
+    join(&mut world, "bob");
+    let is_relayed = |c: &Command| matches!(c, Command::SetUpTrack { spec, .. } if matches!(spec.source, Source::Shard(_)));
+    assert_eq!(count(&mut world, is_relayed), 2, "though the former carol is still waited for");
+    world.take(&alice);
+    world.event(Event::ShardFailed { shard: ShardId(0) });
+    assert_eq!(kinds(&world.take(&alice)), ["leave"]);
 }
 
 #[test]
