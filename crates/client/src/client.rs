@@ -266,6 +266,9 @@ impl Client {
         while let Some(event) = self.link.as_mut().and_then(|link| link.poll_event(now)) {
             match event {
                 PeerEvent::Connected => self.milestones.connected = Some(now),
+                PeerEvent::IceFailed => {
+                    self.ended.get_or_insert_with(|| "the media connection is silent".to_owned());
+                }
                 PeerEvent::Closed(reason) => {
                     self.ended
                         .get_or_insert_with(|| format!("the media connection closed: {reason:?}"));

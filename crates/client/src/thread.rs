@@ -12,9 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use hearth_datagram::SendSlab;
 use hearth_net::WallClock;
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
-use hearth_datagram::SendSlab;
 use hearth_signal::proto::{SignalRequest, SignalResponse};
 use tokio::sync::mpsc;
 use tracing::warn;

@@ -13,12 +13,13 @@ use hearth_plane::Fingerprint;
 
 use crate::error::{CertificateError, PeerError};
 
-/// The handshake ends in an error after this; livekit-server has no such limit of its own.
-pub(crate) const DTLS_TIMEOUT: Duration = Duration::from_secs(15);
+/// The handshake ends in an error after this, as with livekit-server: not before the limit for
+/// connecting at all.
+pub(crate) const DTLS_TIMEOUT: Duration = Duration::from_secs(60);
 /// First retransmission of a flight, as livekit-server sets it; it doubles from there.
 const FLIGHT_START_RTO: Duration = Duration::from_millis(100);
-/// 100 ms doubling seven times is 12.7 s: the last repeat still fits in [`DTLS_TIMEOUT`].
-const FLIGHT_RETRIES: usize = 7;
+/// The last of nine repeats comes after 51.1 s, and still fits in [`DTLS_TIMEOUT`].
+const FLIGHT_RETRIES: usize = 9;
 
 /// A self-signed ECDSA P-256 certificate with its key.
 pub struct Certificate {

@@ -123,11 +123,11 @@ impl Ice {
             .map(|agent| agent.local_credentials().ufrag.as_str())
     }
 
-    /// The other side's credentials; others than before are a restart of its.
-    pub(crate) fn set_remote(&mut self, now: Instant, remote: &IceCredentials) {
+    /// The other side's credentials; others than before are a restart of its, and true.
+    pub(crate) fn set_remote(&mut self, now: Instant, remote: &IceCredentials) -> bool {
         let remote = creds(remote);
         if self.remote.as_ref() == Some(&remote) {
-            return;
+            return false;
         }
         self.remote = Some(remote.clone());
         if self.agent.remote_credentials().is_some() {
@@ -138,6 +138,7 @@ impl Ice {
             self.agent.set_remote_credentials(remote);
             self.run(now);
         }
+        true
     }
 
     /// New credentials of ours. Checks with the old ones are answered until the new ones work.

@@ -3,8 +3,8 @@
 //! * **Owns:** [`Ice`], [`DtlsLink`], the SRTP keys, [`Channels`], and the deadlines.
 //! * **In:** datagrams, the other side's description, messages to send, time.
 //! * **Out:** [`Incoming`] for media, [`PeerEvent`]s, [`Transmit`]s.
-//! * **Invariant:** whatever the other side does or stops doing, within 15 s the peer is connected,
-//!   is heard from, or is closed. Nobody is said goodbye to.
+//! * **Invariant:** whatever the other side does or stops doing, within 60 s the peer is connected or
+//!   closed; after that, 15 s of silence are told, and 30 s more close it. Nobody is said goodbye to.
 //! * **Spec:** RFC 7983 (one port for all), RFC 5764 §5.1.2.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Sealer, SrtpError};
 
-use crate::certificate::{Context, DTLS_TIMEOUT};
+use crate::certificate::Context;
 use crate::channels::{ChannelEvent, Channels};
 use crate::dtls::{DtlsLink, DtlsOutput};
 use crate::error::{DropReason, PeerError, SendDataError};
@@ -26,10 +26,14 @@ use crate::ice::Ice;
 use crate::sealed::Sealed;
 use crate::ssrcs::Ssrcs;
 
-/// From creation to the first path.
-const ICE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two authenticated datagrams; a browser checks its path at least every 5 s.
+/// From creation until ICE and DTLS are done, as long as a participant has to become active.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two authenticated datagrams; a browser checks its path at least every 5 s. livekit-server:
+/// disconnected after 10 s, failed 5 s later.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a failed transport can be revived. Control gives up earlier, if its client does not come
+/// back; this ends what nobody asks for any more.
+const REVIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A flight, a burst of SCTP and some STUN; the owner empties it after every input.
 const MAX_TRANSMITS: usize = 256;
 
@@ -56,6 +60,8 @@ pub enum Incoming<'b> {
 pub enum PeerEvent {
     /// ICE and DTLS are done for the first time.
     Connected,
+    /// Nothing was heard for 15 s. An ICE restart, or the network, may revive the transport.
+    IceFailed,
     /// The transport is of no more use. Nothing follows.
     Closed(CloseReason),
     /// A data channel can be written to.
@@ -129,11 +135,15 @@ enum Stage {
     Connected {
         heard: Instant,
     },
+    /// Connected once, and silent for too long.
+    Failed {
+        deadline: Instant,
+    },
     Closed,
 }
 
 impl Peer {
-    /// Starts a transport, which has 15 s to find a path and 15 s more for the handshake.
+    /// Starts a transport, which has 60 s to find a path and finish the handshake.
     ///
     /// * `seed` – for everything random but the keys of DTLS; no other transport may have the same.
     ///
@@ -157,7 +167,7 @@ impl Peer {
             sealed: Sealed::default(),
             channels: None,
             opens_channels: spec.open_channels,
-            stage: Stage::Checking { deadline: now + ICE_TIMEOUT },
+            stage: Stage::Checking { deadline: now + CONNECT_TIMEOUT },
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             next: None,
@@ -177,13 +187,16 @@ impl Peer {
             self.fingerprint = Some(remote.fingerprint);
             self.dtls.set_role(remote.role);
         }
-        self.ice.set_remote(now, &remote.ice);
+        if self.ice.set_remote(now, &remote.ice) {
+            self.revive(now);
+        }
         self.settle(now);
     }
 
     /// New credentials of ours; DTLS and SRTP go on over the old path until there is a new one.
     pub fn restart_ice(&mut self, now: Instant, local: &IceCredentials) {
         self.ice.restart(now, local);
+        self.revive(now);
         self.settle(now);
     }
 
@@ -237,11 +250,17 @@ impl Peer {
         let expired = match self.stage {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
             Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
+            Stage::Failed { deadline } if now >= deadline => Some(CloseReason::Silence),
             Stage::Connected { heard } if now >= heard + SILENCE_TIMEOUT => {
-                Some(CloseReason::Silence)
+                self.stage = Stage::Failed { deadline: now + REVIVAL_TIMEOUT };
+                self.events.push_back(PeerEvent::IceFailed);
+                None
             }
             Stage::Closed => return,
-            Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Connected { .. } => None,
+            Stage::Checking { .. }
+            | Stage::Handshaking { .. }
+            | Stage::Connected { .. }
+            | Stage::Failed { .. } => None,
         };
         if let Some(reason) = expired {
             self.close(reason);
@@ -296,15 +315,18 @@ impl Peer {
         }
     }
 
-    /// ICE and DTLS are done, and the peer is not closed.
+    /// ICE and DTLS are done, and the peer is heard from.
     pub const fn is_connected(&self) -> bool {
         matches!(self.stage, Stage::Connected { .. })
     }
 
     /// Where to send media: the nominated path, or, where we are a lite agent, until there is one the
     /// proven endpoint that the handshake came by. A browser may nominate a second after it has
-    /// begun. A full agent has checks of its own, and waits for them.
+    /// begun. A full agent has checks of its own, and waits for them. None while the peer is silent.
     pub fn path(&self) -> Option<Endpoint> {
+        if matches!(self.stage, Stage::Failed { .. }) {
+            return None;
+        }
         self.nominated_path().or_else(|| self.dtls_from.filter(|_| self.ice.is_lite()))
     }
 
@@ -397,8 +419,17 @@ impl Peer {
 
     /// Something authenticated arrived.
     fn heard(&mut self, now: Instant) {
-        if let Stage::Connected { heard } = &mut self.stage {
-            *heard = now;
+        match &mut self.stage {
+            Stage::Connected { heard } => *heard = now,
+            Stage::Failed { .. } => self.stage = Stage::Connected { heard: now },
+            Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Closed => {}
+        }
+    }
+
+    /// An ICE restart begins: a failed transport has as long as a silent one to be heard from.
+    fn revive(&mut self, now: Instant) {
+        if let Stage::Failed { .. } = self.stage {
+            self.stage = Stage::Connected { heard: now };
         }
     }
 
@@ -422,7 +453,9 @@ impl Peer {
         }
         self.advance(now);
         let deadline = match self.stage {
-            Stage::Checking { deadline } | Stage::Handshaking { deadline } => Some(deadline),
+            Stage::Checking { deadline }
+            | Stage::Handshaking { deadline }
+            | Stage::Failed { deadline } => Some(deadline),
             Stage::Connected { heard } => Some(heard + SILENCE_TIMEOUT),
             // The handshake failed as it began.
             Stage::Closed => return,
@@ -434,10 +467,10 @@ impl Peer {
 
     /// Enters the next stage if its condition holds.
     fn advance(&mut self, now: Instant) {
-        if let Stage::Checking { .. } = self.stage
+        if let Stage::Checking { deadline } = self.stage
             && self.path().is_some()
         {
-            self.stage = Stage::Handshaking { deadline: now + DTLS_TIMEOUT };
+            self.stage = Stage::Handshaking { deadline };
         }
         if let Stage::Handshaking { .. } = self.stage
             && self.fingerprint.is_some()

@@ -21,7 +21,7 @@ pub struct Wish {
 /// One instruction to one shard. Commands about unknown ids are ignored: the thing is already gone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Make a transport; it has 15 s to connect.
+    /// Make a transport; it has 60 s to connect.
     AddPeer {
         /// Its name.
         peer: PeerId,

@@ -11,13 +11,13 @@ use crate::{Channel, DownId, PeerId, ShardId, TrackId};
 /// Why a transport ended. The shard has already forgotten it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CloseReason {
-    /// No valid connectivity check within 15 s.
+    /// No valid connectivity check within 60 s.
     IceTimeout,
-    /// The DTLS handshake did not finish within 15 s.
+    /// A path, but no DTLS association 60 s after the transport was made.
     DtlsTimeout,
     /// The DTLS handshake failed, or the certificate is not the one of the fingerprint.
     DtlsFailed,
-    /// Nothing valid arrived for 15 s.
+    /// Nothing valid arrived in the 30 s after [`Event::IceFailed`].
     Silence,
     /// The peer said goodbye (DTLS close_notify).
     PeerClosed,
@@ -78,6 +78,12 @@ pub fn data_cost(len: usize) -> u32 {
 pub enum Event {
     /// ICE and DTLS are done for the first time.
     PeerConnected {
+        /// Which transport.
+        peer: PeerId,
+    },
+    /// Nothing valid arrived for 15 s. The transport is kept for 30 s more: an ICE restart, or a network
+    /// that comes back, revives it (the state "failed" of W3C `RTCIceTransportState`).
+    IceFailed {
         /// Which transport.
         peer: PeerId,
     },
@@ -144,6 +150,7 @@ impl Event {
             Self::Data { channel, .. } => channel.is_lossy(),
             Self::Levels { .. } | Self::Report(_) => true,
             Self::PeerConnected { .. }
+            | Self::IceFailed { .. }
             | Self::PeerClosed { .. }
             | Self::ChannelOpen { .. }
             | Self::EncodingStarted { .. }
@@ -156,6 +163,7 @@ impl Event {
     pub fn room(&self) -> Option<crate::RoomId> {
         match self {
             Self::PeerConnected { peer }
+            | Self::IceFailed { peer }
             | Self::PeerClosed { peer, .. }
             | Self::ChannelOpen { peer, .. }
             | Self::Data { peer, .. } => Some(peer.room),

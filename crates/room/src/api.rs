@@ -232,7 +232,7 @@ pub enum Reply {
     Room(Box<proto::Room>),
     /// One participant.
     Participant(Box<proto::ParticipantInfo>),
-    /// All participants that are not hidden.
+    /// All participants, also those that clients are not told of.
     Participants(Vec<proto::ParticipantInfo>),
     /// One track.
     Track(Box<proto::TrackInfo>),

@@ -19,8 +19,7 @@ impl Room {
         match call {
             Call::Info => Ok(self.room_reply()),
             Call::ListParticipants => {
-                let people = self.people.iter().filter(|p| !p.is_hidden());
-                let info = people.map(|p| p.info(&self.tracks, &self.data_tracks));
+                let info = self.people.iter().map(|p| p.info(&self.tracks, &self.data_tracks));
                 Ok(Reply::Participants(info.collect()))
             }
             Call::GetParticipant { identity } => {
@@ -33,7 +32,7 @@ impl Room {
                 Ok(Reply::Done)
             }
             Call::MutePublishedTrack { identity, track_sid, muted } => {
-                self.mute_published(&identity, &track_sid, muted)
+                self.mute_published(now, &identity, &track_sid, muted)
             }
             Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
                 let key = self.find(&identity)?;
@@ -90,6 +89,7 @@ impl Room {
 
     fn mute_published(
         &mut self,
+        now: Instant,
         identity: &str,
         sid: &str,
         muted: bool,
@@ -101,23 +101,25 @@ impl Room {
         let id = self.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
         let message = proto::MuteTrackRequest { sid: sid.to_owned(), muted };
         self.send(key, Message::Mute(message));
-        self.set_muted(id, muted);
+        self.set_muted(now, id, muted);
         let track = self.tracks.get(&id).ok_or(CallError::TrackNotFound)?;
         Ok(Reply::Track(Box::new(track.info.clone())))
     }
 
     /// Replaces what a participant may do, and ends what it may not do any more.
     fn set_permission(&mut self, now: Instant, key: Key, permission: proto::ParticipantPermission) {
-        let Some(participant) = self.people.get_mut(key) else { return };
-        if participant.permission == permission {
+        if self.people.get(key).is_none_or(|participant| participant.permission == permission) {
             return;
         }
-        let may_send_data = permission.can_publish_data;
-        participant.permission = permission;
+        let (may_publish, may_send_data) = (permission.can_publish, permission.can_publish_data);
+        self.people.set_permission(key, permission);
+        let Some(participant) = self.people.get_mut(key) else { return };
+        participant.is_publisher &= may_publish;
         self.unpublish_forbidden(now, key);
+        self.add_missing_subscriber(key);
         self.subscribe_to_all(now, key);
         if !may_send_data {
-            self.remove_data_tracks(key);
+            self.unpublish_data_tracks(key);
         }
         self.changed(key);
         self.refresh_token(now, key);

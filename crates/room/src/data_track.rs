@@ -4,10 +4,11 @@
 //! * **In:** publish, unpublish and subscribe requests; packets on `_data_track`.
 //! * **Out:** responses; packets with the subscriber's handle.
 //! * **Invariant:** at most [`MAX_PER_PUBLISHER`] tracks a participant; a handle names one track
-//!   per publisher and one per subscriber.
+//!   per publisher and one per subscriber. As with media, a subscription exists exactly while it is
+//!   wanted and allowed and both ends are here.
 //! * **livekit-server:** `pkg/rtc/uptrackmanager.go`, `pkg/rtc/datatrack`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::{Bytes, BytesMut};
 use hearth_plane::{Channel, Command};
@@ -43,6 +44,11 @@ impl DataTracks {
     pub(crate) fn of(&self, publisher: Key) -> Vec<DataTrackInfo> {
         let range = (publisher, 0)..=(publisher, u16::MAX);
         self.published.range(range).map(|(_, info)| info.clone()).collect()
+    }
+
+    /// Whether a participant has published any.
+    pub(crate) fn has_any(&self, publisher: Key) -> bool {
+        self.published.range((publisher, 0)..=(publisher, u16::MAX)).next().is_some()
     }
 
     /// Whether a participant has published this.
@@ -121,7 +127,8 @@ impl Room {
         let handle = match checked {
             Ok(handle) => handle,
             Err(reason) => {
-                self.refuse(key, reason, request_response::Request::PublishDataTrack(request));
+                let request = request_response::Request::PublishDataTrack(request);
+                self.refuse(key, reason, refusal_text(reason), request);
                 return;
             }
         };
@@ -135,11 +142,14 @@ impl Room {
         };
         self.data_tracks.sids.insert(info.sid.clone(), (key, handle));
         self.data_tracks.published.insert((key, handle), info.clone());
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.is_publisher = true;
+        }
         let message = proto::PublishDataTrackResponse { info: Some(info) };
         self.send(key, Message::PublishDataTrackResponse(message));
         self.changed(key);
         for subscriber in self.people.keys() {
-            self.subscribe_data_tracks(subscriber);
+            self.reconcile_data_tracks(subscriber, |of, _| of == key);
         }
     }
 
@@ -147,9 +157,10 @@ impl Room {
         let handle = u16::try_from(request.pub_handle).unwrap_or(0);
         let Some((info, subscribers)) = self.data_tracks.remove((key, handle)) else {
             let request = request_response::Request::UnpublishDataTrack(request);
-            self.refuse(key, request_response::Reason::NotFound, request);
+            self.refuse(key, request_response::Reason::NotFound, "", request);
             return;
         };
+        self.forget_wants_of(&info.sid);
         let message = proto::UnpublishDataTrackResponse { info: Some(info) };
         self.send(key, Message::UnpublishDataTrackResponse(message));
         self.changed(key);
@@ -158,65 +169,82 @@ impl Room {
         }
     }
 
-    /// The participant leaves, or may not send data any more.
+    /// The participant leaves.
     pub(crate) fn remove_data_tracks(&mut self, key: Key) {
-        for info in self.data_tracks.of(key) {
-            let handle = u16::try_from(info.pub_handle).unwrap_or(0);
-            let gone = self.data_tracks.remove((key, handle));
-            for subscriber in gone.map(|(_, subscribers)| subscribers).unwrap_or_default() {
-                self.tell_handles(subscriber);
-            }
-        }
+        self.unpublish_data_tracks(key);
         for handles in self.data_tracks.subscribers.values_mut() {
             handles.remove(&key);
         }
         self.data_tracks.next_handle.remove(&key);
     }
 
-    /// Gives a participant that wants all data tracks those it does not have.
-    pub(crate) fn subscribe_data_tracks(&mut self, key: Key) {
-        let Some(participant) = self.people.get(key) else { return };
-        if !participant.preferences.auto_subscribe_data || !participant.permission.can_subscribe {
-            return;
-        }
-        let ids: Vec<_> = self.data_tracks.published.keys().copied().collect();
-        let mut changed = false;
-        for id in ids.into_iter().filter(|(publisher, _)| *publisher != key) {
-            changed |= self.data_tracks.subscribe(id, key);
-        }
-        if changed {
-            self.tell_handles(key);
+    /// The participant leaves, or may not send data any more.
+    pub(crate) fn unpublish_data_tracks(&mut self, key: Key) {
+        for info in self.data_tracks.of(key) {
+            let handle = u16::try_from(info.pub_handle).unwrap_or(0);
+            let gone = self.data_tracks.remove((key, handle));
+            self.forget_wants_of(&info.sid);
+            for subscriber in gone.map(|(_, subscribers)| subscribers).unwrap_or_default() {
+                self.tell_handles(subscriber);
+            }
         }
     }
 
+    /// The track is gone for good.
+    fn forget_wants_of(&mut self, sid: &str) {
+        for key in self.people.keys() {
+            if let Some(participant) = self.people.get_mut(key) {
+                participant.wants.forget(sid);
+            }
+        }
+    }
+
+    /// Begins and ends a participant's subscriptions that are not as they should be, `among` those of
+    /// a publisher with a sid.
+    pub(crate) fn reconcile_data_tracks(
+        &mut self,
+        subscriber: Key,
+        among: impl Fn(Key, &str) -> bool,
+    ) {
+        let published = self.data_tracks.published.iter();
+        let ids: Vec<_> = published
+            .filter(|((publisher, _), info)| {
+                *publisher != subscriber && among(*publisher, &info.sid)
+            })
+            .map(|(id, info)| (*id, info.sid.clone()))
+            .collect();
+        let mut changed = false;
+        for (id, sid) in ids {
+            let wanted = self.people.get(subscriber).is_some_and(|participant| {
+                let wish = participant.wants.subscribe(&sid);
+                participant.has_joined()
+                    && participant.permission.can_subscribe
+                    && wish.unwrap_or(participant.preferences.auto_subscribe_data)
+            });
+            changed |= if wanted && self.is_allowed(subscriber, id.0, &sid) {
+                self.data_tracks.subscribe(id, subscriber)
+            } else {
+                self.data_tracks.unsubscribe(id, subscriber)
+            };
+        }
+        if changed {
+            self.tell_handles(subscriber);
+        }
+    }
+
+    /// What is said about each track is remembered, also of later ones.
     pub(crate) fn update_data_subscription(
         &mut self,
         key: Key,
         request: &proto::UpdateDataSubscription,
     ) {
-        let may = self.people.get(key).is_some_and(|p| p.permission.can_subscribe);
-        let mut changed = false;
-        for update in request.updates.iter().take(crate::wants::MAX_WANTS) {
-            let Some(id) = self.data_tracks.sids.get(&update.track_sid).copied() else { continue };
-            if id.0 == key {
-                continue;
-            }
-            if !update.subscribe {
-                changed |= self.data_tracks.unsubscribe(id, key);
-            } else if may && self.data_tracks.subscribe(id, key) {
-                changed = true;
-                let publisher = self.people.get(id.0).map(|p| p.sid.clone());
-                let message = proto::SubscriptionPermissionUpdate {
-                    participant_sid: publisher.unwrap_or_default(),
-                    track_sid: update.track_sid.clone(),
-                    allowed: true,
-                };
-                self.send(key, Message::SubscriptionPermissionUpdate(message));
-            }
+        let updates = request.updates.get(..crate::wants::MAX_WANTS).unwrap_or(&request.updates);
+        let Some(participant) = self.people.get_mut(key) else { return };
+        for update in updates {
+            participant.wants.set_subscribe(&update.track_sid, update.subscribe);
         }
-        if changed {
-            self.tell_handles(key);
-        }
+        let named: BTreeSet<&str> = updates.iter().map(|u| u.track_sid.as_str()).collect();
+        self.reconcile_data_tracks(key, |_, sid| named.contains(sid));
     }
 
     fn tell_handles(&mut self, key: Key) {
@@ -254,6 +282,26 @@ impl Room {
             let command = Command::SendData { peer, channel: Channel::DataTrack, payload };
             self.command_for(subscriber, command);
         }
+    }
+}
+
+/// What goes with a refusal, as livekit-server says it.
+fn refusal_text(reason: request_response::Reason) -> &'static str {
+    use request_response::Reason;
+
+    match reason {
+        Reason::NotAllowed => "does not have permission to publish data",
+        Reason::InvalidHandle => "handle should be > 0 AND < 65536",
+        Reason::InvalidName => "name should not be empty and should not exceed 256 characters",
+        Reason::DuplicateHandle => "a data track with same handle already exists",
+        Reason::DuplicateName => "a data track with same name already exists",
+        Reason::LimitExceeded => "too many data tracks",
+        Reason::Ok
+        | Reason::NotFound
+        | Reason::Queued
+        | Reason::UnsupportedType
+        | Reason::UnclassifiedError
+        | Reason::InvalidRequest => "",
     }
 }
 

@@ -100,10 +100,14 @@ impl Room {
 
     /// A candidate of the client.
     pub(crate) fn trickle(&mut self, key: Key, request: proto::TrickleRequest) {
-        let Ok(candidate) = parse_candidate(&request.candidate_init) else {
-            let request = request_response::Request::Trickle(request);
-            self.refuse(key, request_response::Reason::UnclassifiedError, request);
-            return;
+        let candidate = match parse_candidate(&request.candidate_init) {
+            Ok(candidate) => candidate,
+            Err(error) => {
+                let request = request_response::Request::Trickle(request);
+                let reason = request_response::Reason::UnclassifiedError;
+                self.refuse(key, reason, &error.to_string(), request);
+                return;
+            }
         };
         // Names of multicast DNS cannot be resolved here; the client's checks will do.
         if candidate.line.is_empty() || candidate.line.contains(".local ") {
@@ -184,9 +188,10 @@ impl Room {
         &mut self,
         key: Key,
         reason: request_response::Reason,
+        message: &str,
         request: request_response::Request,
     ) {
-        self.respond(key, 0, reason, Some(request));
+        self.respond(key, 0, reason, message, Some(request));
     }
 
     pub(crate) fn respond(
@@ -194,12 +199,13 @@ impl Room {
         key: Key,
         request_id: u32,
         reason: request_response::Reason,
+        message: &str,
         request: Option<request_response::Request>,
     ) {
         let response = proto::RequestResponse {
             request_id,
             reason: reason.into(),
-            message: String::new(),
+            message: message.to_owned(),
             request,
         };
         self.send(key, Message::RequestResponse(response));

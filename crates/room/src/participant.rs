@@ -14,7 +14,7 @@ use std::time::Instant;
 use hearth_access::{Claims, VideoGrant};
 use hearth_plane::ShardId;
 use hearth_signal::proto;
-use proto::participant_info::{Kind, State};
+use proto::participant_info::{Kind, KindDetail, State};
 
 use crate::SessionId;
 use crate::data::DataState;
@@ -51,8 +51,28 @@ pub(crate) struct Deadlines {
     pub(crate) active: Option<Instant>,
     /// The next token is sent.
     pub(crate) refresh: Instant,
+    /// The client closed a transport of it: unless it leaves before, it starts over.
+    pub(crate) start_over: Option<Instant>,
     /// Removed: its transport is gone.
-    pub(crate) remove: Option<Instant>,
+    pub(crate) remove: Option<Removal>,
+    /// A simulated speaker falls silent.
+    pub(crate) simulated_speaker: Option<Instant>,
+}
+
+/// A participant without a transport, for which its client may come back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Removal {
+    pub(crate) at: Instant,
+    /// By a resume, which restarts ICE. Otherwise only by a new session, whose participant replaces it.
+    pub(crate) resumable: bool,
+}
+
+/// What a test hook of client SDKs does to the next resume, if that comes soon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DroppedResume {
+    pub(crate) until: Instant,
+    /// Before the client is told anything; otherwise after it was told everything.
+    pub(crate) unanswered: bool,
 }
 
 /// One participant.
@@ -66,6 +86,10 @@ pub(crate) struct Participant {
     pub(crate) joined_ms: i64,
     pub(crate) permission: proto::ParticipantPermission,
     pub(crate) kind: Kind,
+    /// It published something at some time, and may still publish.
+    pub(crate) is_publisher: bool,
+    /// Of the node it is on.
+    pub(crate) region: String,
     pub(crate) claims: Claims,
     pub(crate) client: proto::ClientInfo,
     pub(crate) preferences: Preferences,
@@ -77,6 +101,7 @@ pub(crate) struct Participant {
     pub(crate) told: Told,
     pub(crate) data: DataState,
     pub(crate) deadlines: Deadlines,
+    pub(crate) dropped_resume: Option<DroppedResume>,
 }
 
 impl Participant {
@@ -94,7 +119,7 @@ impl Participant {
             sid: self.sid.clone(),
             identity: self.identity.clone(),
             state: self.state.into(),
-            is_publisher: !tracks.is_empty() || !data_tracks.is_empty(),
+            is_publisher: self.is_publisher,
             tracks,
             metadata: self.profile.metadata.clone(),
             joined_at: self.joined_ms / 1_000,
@@ -103,6 +128,8 @@ impl Participant {
             version: self.version,
             permission: Some(self.permission.clone()),
             kind: self.kind.into(),
+            kind_details: kind_details_of(&self.claims),
+            region: self.region.clone(),
             attributes: self.profile.attributes.clone().into_iter().collect(),
             data_tracks,
             client_protocol: self.client.client_protocol,
@@ -126,18 +153,18 @@ impl Participant {
 
     /// Agents and recorders: not counted, and do not keep a room alive.
     pub(crate) fn is_dependent(&self) -> bool {
-        is_dependent(self.kind)
+        is_dependent(self.kind, &self.permission)
     }
 
     /// It records the room: no publisher can forbid it to.
     pub(crate) fn is_recorder(&self) -> bool {
-        self.permission.recorder
+        self.kind == Kind::Egress || self.permission.recorder
     }
 }
 
-/// Agents and recorders: not counted, and do not keep a room alive.
-pub(crate) fn is_dependent(kind: Kind) -> bool {
-    matches!(kind, Kind::Agent | Kind::Egress)
+/// Agents and recorders, by kind or by grant: not counted, and do not keep a room alive.
+pub(crate) fn is_dependent(kind: Kind, permission: &proto::ParticipantPermission) -> bool {
+    matches!(kind, Kind::Agent | Kind::Egress) || permission.agent || permission.recorder
 }
 
 /// The permission that a grant stands for.
@@ -172,20 +199,23 @@ pub(crate) fn apply_permission(grant: &mut VideoGrant, permission: &proto::Parti
     grant.can_publish_sources = permission.can_publish_sources.iter().filter_map(source).collect();
     grant.can_update_own_metadata = Some(permission.can_update_metadata);
     grant.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
+    grant.can_manage_agent_session = Some(permission.can_manage_agent_session);
     grant.hidden = permission.hidden;
+    grant.recorder = permission.recorder;
+    grant.agent = permission.agent;
 }
 
-/// The kind that a token claims.
+/// The kind that a token claims, in any case.
 pub(crate) fn kind_of(claim: &str) -> Kind {
-    match claim {
-        "ingress" => Kind::Ingress,
-        "egress" => Kind::Egress,
-        "sip" => Kind::Sip,
-        "agent" => Kind::Agent,
-        "connector" => Kind::Connector,
-        "bridge" => Kind::Bridge,
-        _ => Kind::Standard,
-    }
+    Kind::from_str_name(&claim.to_ascii_uppercase()).unwrap_or(Kind::Standard)
+}
+
+/// The details of the kind that a token claims, in any case; unknown ones are left out.
+fn kind_details_of(claims: &Claims) -> Vec<i32> {
+    let details = claims.others.get("kindDetails").and_then(|details| details.as_array());
+    let names = details.into_iter().flatten().filter_map(|name| name.as_str());
+    let detail = |name: &str| KindDetail::from_str_name(&name.to_ascii_uppercase());
+    names.filter_map(detail).map(i32::from).collect()
 }
 
 #[cfg(test)]
@@ -197,6 +227,38 @@ mod tests {
         let permission = permission_of(&VideoGrant::join("r"));
         assert!(permission.can_publish && permission.can_subscribe && permission.can_publish_data);
         assert!(!permission.can_update_metadata && !permission.hidden);
+    }
+
+    #[test]
+    fn kinds_are_read_in_any_case() {
+        let cases = [("agent", Kind::Agent), ("AGENT", Kind::Agent), ("Egress", Kind::Egress)];
+        for (claim, kind) in cases {
+            assert_eq!(kind_of(claim), kind, "{claim}");
+        }
+        assert_eq!((kind_of(""), kind_of("king")), (Kind::Standard, Kind::Standard));
+        let details = vec!["cloud_agent", "FORWARDED", "none"];
+        let others = [("kindDetails".to_owned(), details.into())].into();
+        let claims = Claims { others, ..Claims::default() };
+        let expect = [KindDetail::CloudAgent, KindDetail::Forwarded].map(i32::from);
+        assert_eq!(kind_details_of(&claims), expect);
+    }
+
+    #[test]
+    fn dependents_are_known_by_kind_or_by_grant() {
+        let plain = proto::ParticipantPermission::default();
+        let agent = proto::ParticipantPermission { agent: true, ..plain.clone() };
+        let recorder = proto::ParticipantPermission { recorder: true, ..plain.clone() };
+        for (kind, permission, dependent) in [
+            (Kind::Standard, &plain, false),
+            (Kind::Ingress, &plain, false),
+            (Kind::Sip, &plain, false),
+            (Kind::Agent, &plain, true),
+            (Kind::Egress, &plain, true),
+            (Kind::Standard, &agent, true),
+            (Kind::Standard, &recorder, true),
+        ] {
+            assert_eq!(is_dependent(kind, permission), dependent, "{kind:?} {permission:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The participants of a room, and the ways to find one.
 //!
-//! * **Owns:** all participants, and who has which identity, sid, session and transport.
+//! * **Owns:** all participants, who has which identity, sid, session and transport, and how many count.
 //! * **In:** participants, sessions, transports.
 //! * **Out:** participants.
 //! * **Invariant:** an identity, a sid, a session or a transport finds at most one participant, and
@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use hearth_plane::PeerId;
+use hearth_signal::proto::ParticipantPermission;
 
 use crate::SessionId;
 use crate::participant::{Key, Participant};
@@ -22,6 +23,9 @@ pub(crate) struct People {
     sids: BTreeMap<String, Key>,
     sessions: BTreeMap<SessionId, Key>,
     peers: BTreeMap<PeerId, Key>,
+    /// Neither agents nor recorders.
+    independent: usize,
+    recorders: usize,
     next: u32,
 }
 
@@ -34,6 +38,7 @@ impl People {
 
     pub(crate) fn insert(&mut self, participant: Participant) {
         let key = participant.key;
+        self.count(&participant);
         self.identities.insert(participant.identity.clone(), key);
         self.sids.insert(participant.sid.clone(), key);
         if let Some(session) = participant.session {
@@ -47,6 +52,9 @@ impl People {
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Participant>> {
         let gone = self.all.remove(&key)?;
+        let one = |counts| usize::from(counts);
+        self.independent = self.independent.saturating_sub(one(!gone.is_dependent()));
+        self.recorders = self.recorders.saturating_sub(one(gone.is_recorder()));
         self.identities.remove(&gone.identity);
         self.sids.remove(&gone.sid);
         if let Some(session) = gone.session {
@@ -56,6 +64,34 @@ impl People {
             self.peers.remove(&peer);
         }
         Some(gone)
+    }
+
+    fn count(&mut self, participant: &Participant) {
+        self.independent += usize::from(!participant.is_dependent());
+        self.recorders += usize::from(participant.is_recorder());
+    }
+
+    /// Replaces what a participant may do.
+    pub(crate) fn set_permission(&mut self, key: Key, permission: ParticipantPermission) {
+        if let Some(mut participant) = self.remove(key) {
+            participant.permission = permission;
+            self.insert(*participant);
+        }
+    }
+
+    /// A transport was made later than its participant.
+    pub(crate) fn add_peer(&mut self, key: Key, peer: PeerId) {
+        self.peers.insert(peer, key);
+    }
+
+    /// How many there are, without agents and recorders.
+    pub(crate) fn independent(&self) -> usize {
+        self.independent
+    }
+
+    /// Somebody records the room.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorders > 0
     }
 
     /// Gives the participant another session, or none; returns the former one.

@@ -28,16 +28,21 @@ impl Room {
         match participant.publishing.check(&request, &participant.permission, in_use) {
             Ok(()) => {}
             Err(refusal) => {
+                let mut message = "";
                 let reason = match refusal {
                     Refusal::NotAllowed => request_response::Reason::NotAllowed,
                     Refusal::UnsupportedType => request_response::Reason::UnsupportedType,
-                    Refusal::LimitExceeded => request_response::Reason::LimitExceeded,
+                    Refusal::LimitExceeded => {
+                        message = "too many pending tracks, rejecting new track";
+                        request_response::Reason::LimitExceeded
+                    }
                     Refusal::Queued => {
                         participant.publishing.queued.push(request.clone());
                         request_response::Reason::Queued
                     }
                 };
-                self.refuse(key, reason, request_response::Request::AddTrack(request));
+                let request = request_response::Request::AddTrack(request);
+                self.refuse(key, reason, message, request);
                 return;
             }
         }
@@ -77,7 +82,7 @@ impl Room {
         let mut changed = false;
         for section in sections {
             if let Some(id) = self.track_of_mid(key, &section.mid) {
-                changed |= self.track_changed(id, &section);
+                changed |= self.track_changed(now, id, &section);
             } else if let Some(id) = self.track_begins(now, key, &section) {
                 begun.push(id);
             }
@@ -92,7 +97,7 @@ impl Room {
 
     fn track_begins(&mut self, now: Instant, key: Key, section: &Published) -> Option<TrackId> {
         let id = self.next_track();
-        let version = proto::TimedVersion { unix_micro: self.unix_ms(now) * 1_000, ticks: 0 };
+        let version = self.next_track_version(now);
         let participant = self.people.get_mut(key)?;
         let Pending { mut info, track } =
             participant.publishing.take_pending(&section.pending_cid)?;
@@ -101,6 +106,7 @@ impl Room {
         fill_info(&mut info, section);
         info.version = Some(version);
         participant.publishing.tracks.push(id);
+        participant.is_publisher = true;
         let microphone = info.source() == proto::TrackSource::Microphone;
         let muted = info.muted;
         if section.kind == MediaKind::Video {
@@ -127,10 +133,14 @@ impl Room {
     }
 
     /// A later offer describes a track again; true if others see a difference.
-    fn track_changed(&mut self, id: TrackId, section: &Published) -> bool {
+    fn track_changed(&mut self, now: Instant, id: TrackId, section: &Published) -> bool {
+        let version = self.next_track_version(now);
         let Some(track) = self.tracks.get_mut(&id) else { return false };
         let spec = spec_of(section, track.spec.source, track.spec.measure_level);
         let visible = fill_info(&mut track.info, section);
+        if visible {
+            track.info.version = Some(version);
+        }
         if spec == track.spec {
             return visible;
         }
@@ -161,10 +171,10 @@ impl Room {
     }
 
     /// The client muted or unmuted its track.
-    pub(crate) fn mute(&mut self, key: Key, request: proto::MuteTrackRequest) {
+    pub(crate) fn mute(&mut self, now: Instant, key: Key, request: proto::MuteTrackRequest) {
         let muted = request.muted;
         if let Some(id) = self.own_track(key, &request.sid) {
-            self.set_muted(id, muted);
+            self.set_muted(now, id, muted);
             return;
         }
         let pending = self
@@ -175,18 +185,20 @@ impl Room {
             Some(pending) => pending.info.muted = muted,
             None => {
                 let request = request_response::Request::Mute(request);
-                self.refuse(key, request_response::Reason::NotFound, request);
+                self.refuse(key, request_response::Reason::NotFound, "", request);
             }
         }
     }
 
     /// Mutes or unmutes a track, and tells everybody if that changes it.
-    pub(crate) fn set_muted(&mut self, id: TrackId, muted: bool) {
+    pub(crate) fn set_muted(&mut self, now: Instant, id: TrackId, muted: bool) {
+        let version = self.next_track_version(now);
         let Some(track) = self.tracks.get_mut(&id) else { return };
         if track.info.muted == muted {
             return;
         }
         track.info.muted = muted;
+        track.info.version = Some(version);
         let (home, publisher) = (track.home, track.publisher);
         let mut shards = self.relays.shards(id);
         shards.push(home);
@@ -267,13 +279,16 @@ impl Room {
     /// The client changed features or size of its track.
     pub(crate) fn update_track(
         &mut self,
+        now: Instant,
         key: Key,
         sid: &str,
         request: request_response::Request,
         change: impl Fn(&mut proto::TrackInfo),
     ) {
+        let version = self.next_track_version(now);
         if let Some(track) = self.own_track(key, sid).and_then(|id| self.tracks.get_mut(&id)) {
             change(&mut track.info);
+            track.info.version = Some(version);
             self.changed(key);
             return;
         }
@@ -283,7 +298,7 @@ impl Room {
             .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == sid));
         match pending {
             Some(pending) => change(&mut pending.info),
-            None => self.refuse(key, request_response::Reason::NotFound, request),
+            None => self.refuse(key, request_response::Reason::NotFound, "", request),
         }
     }
 }

@@ -12,16 +12,17 @@ use hearth_signal::proto::{
     self, DisconnectReason, request_response, request_response::Request, signal_request,
     signal_response::Message,
 };
-use proto::leave_request::Action;
 
 use crate::Room;
 use crate::participant::{Key, Profile};
-use crate::session::leave;
+use crate::wants::Rules;
 
 /// Longest metadata of a participant or room, in bytes.
 pub(crate) const MAX_METADATA: usize = 512 * 1024;
 /// Longest attributes of a participant, keys and values together, in bytes.
 pub(crate) const MAX_ATTRIBUTES: usize = 64 * 1024;
+/// Data blobs are not kept.
+const NO_BLOBS: &str = "data blob not enabled";
 /// Up to this protocol, clients are not told that a request succeeded.
 const LAST_WITHOUT_OK: i32 = 14;
 
@@ -33,18 +34,13 @@ impl Room {
             M::Answer(answer) => self.answer(now, key, &answer),
             M::Trickle(request) => self.trickle(key, request),
             M::AddTrack(request) => self.add_track(now, key, request),
-            M::Mute(request) => self.mute(key, request),
+            M::Mute(request) => self.mute(now, key, request),
             M::Subscription(request) => self.update_subscription(now, key, &request),
             M::TrackSetting(request) => self.update_settings(key, &request),
             M::Leave(request) => self.client_leaves(now, key, request.reason()),
             #[expect(deprecated, reason = "to be ignored, it must be named")]
             M::UpdateLayers(_) => {}
-            M::SubscriptionPermission(request) => {
-                if let Some(participant) = self.people.get_mut(key) {
-                    participant.publishing.rules.set(request);
-                    self.reconcile_publisher(now, key);
-                }
-            }
+            M::SubscriptionPermission(request) => self.restrict_subscribers(now, key, request),
             M::SyncState(state) => self.sync_state(now, key, &state),
             M::Simulate(request) => self.simulate(now, key, &request),
             M::Ping(_) => {
@@ -64,7 +60,7 @@ impl Room {
                 let sid = request.track_sid.clone();
                 let change =
                     |info: &mut proto::TrackInfo| info.audio_features.clone_from(&features);
-                self.update_track(key, &sid, Request::UpdateAudioTrack(request), change);
+                self.update_track(now, key, &sid, Request::UpdateAudioTrack(request), change);
             }
             M::UpdateVideoTrack(request) => {
                 let (sid, width, height) =
@@ -73,18 +69,18 @@ impl Room {
                     info.width = width;
                     info.height = height;
                 };
-                self.update_track(key, &sid, Request::UpdateVideoTrack(request), change);
+                self.update_track(now, key, &sid, Request::UpdateVideoTrack(request), change);
             }
             M::PublishDataTrackRequest(request) => self.publish_data_track(key, request),
             M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(key, request),
             M::UpdateDataSubscription(request) => self.update_data_subscription(key, &request),
             M::StoreDataBlobRequest(request) => {
                 let reason = request_response::Reason::NotAllowed;
-                self.respond(key, request.request_id, reason, None);
+                self.respond(key, request.request_id, reason, NO_BLOBS, None);
             }
             M::GetDataBlobRequest(request) => {
                 let reason = request_response::Reason::NotAllowed;
-                self.respond(key, request.request_id, reason, None);
+                self.respond(key, request.request_id, reason, NO_BLOBS, None);
             }
         }
     }
@@ -99,6 +95,28 @@ impl Room {
         );
         let reason = if passed { reason } else { DisconnectReason::ClientInitiated };
         self.dismiss(now, key, reason);
+    }
+
+    /// Replaces who may subscribe to the participant's tracks of both kinds. What is not understood
+    /// leaves it as it was.
+    fn restrict_subscribers(
+        &mut self,
+        now: Instant,
+        key: Key,
+        request: proto::SubscriptionPermission,
+    ) {
+        let identity_of = |sid: &str| {
+            let participant = self.people.by_sid(sid).and_then(|key| self.people.get(key))?;
+            Some(participant.identity.clone())
+        };
+        let Some(rules) = Rules::of(request, identity_of) else {
+            tracing::debug!(?key, "A subscription permission names nobody");
+            return;
+        };
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.publishing.rules = rules;
+            self.reconcile_publisher(now, key);
+        }
     }
 
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
@@ -132,41 +150,6 @@ impl Room {
         }
     }
 
-    /// Test hooks of client SDKs.
-    fn simulate(&mut self, now: Instant, key: Key, request: &proto::SimulateScenario) {
-        use proto::simulate_scenario::Scenario;
-        match request.scenario {
-            Some(Scenario::SpeakerUpdate(_)) => {
-                if let Some(sid) = self.people.get(key).map(|p| p.sid.clone()) {
-                    let speaker = proto::SpeakerInfo { sid, level: 0.9, active: true };
-                    let message = proto::SpeakersChanged { speakers: vec![speaker] };
-                    self.send(key, Message::SpeakersChanged(message));
-                }
-            }
-            Some(Scenario::ServerLeave(_)) => {
-                self.dismiss(now, key, DisconnectReason::ServerShutdown);
-            }
-            Some(Scenario::NodeFailure(_) | Scenario::Migration(_)) => {
-                // A socket closed without `leave` leaves livekit-client hanging; this does not.
-                self.full_reconnect(now, key);
-            }
-            Some(Scenario::DisconnectSignalOnResume(_)) => {
-                if let Some(session) = self.people.set_session(key, None) {
-                    let reason = DisconnectReason::UnknownReason;
-                    self.send_to(session, leave(Action::Resume, reason));
-                    self.close_session(session);
-                }
-            }
-            Some(
-                Scenario::SwitchCandidateProtocol(_)
-                | Scenario::SubscriberBandwidth(_)
-                | Scenario::DisconnectSignalOnResumeNoMessages(_)
-                | Scenario::LeaveRequestFullReconnect(_),
-            )
-            | None => {}
-        }
-    }
-
     fn update_metadata(
         &mut self,
         now: Instant,
@@ -178,20 +161,24 @@ impl Room {
         let Some(participant) = self.people.get_mut(key) else { return };
         let protocol = participant.client.protocol;
         let id = request.request_id;
+        let mut message = String::new();
         let reason = if participant.permission.can_update_metadata {
             let attributes = request.attributes.clone().into_iter().collect();
             let merged = participant.profile.merged(&request.metadata, &request.name, attributes);
-            if merged.is_too_large().is_some() {
+            if let Some((what, _)) = merged.is_too_large() {
+                // livekit-server: plural here, singular in answers to RoomService.
+                message = format!("exceeds {} limit", what.replace("attribute ", "attributes "));
                 Reason::LimitExceeded
             } else {
                 self.set_profile(now, key, merged);
                 Reason::Ok
             }
         } else {
+            "does not have permission to update own metadata".clone_into(&mut message);
             Reason::NotAllowed
         };
         if reason != Reason::Ok || protocol > LAST_WITHOUT_OK {
-            self.respond(key, id, reason, Some(Request::UpdateMetadata(request)));
+            self.respond(key, id, reason, &message, Some(Request::UpdateMetadata(request)));
         }
     }
 

@@ -16,12 +16,14 @@ use hearth_plane::{Command, DownId, Event, PeerId, RoomId, ShardId, TrackId};
 use hearth_random::Seed;
 use hearth_signal::proto::{self, signal_response::Message};
 use hearth_signal::{room_sid, short_id};
+use prost::Message as _;
+use proto::participant_info::State;
 
 use crate::agenda::Agenda;
 use crate::data_track::DataTracks;
 use crate::dynacast::{Demand, Dynacast};
 use crate::pace::Pace;
-use crate::participant::{Key, Participant};
+use crate::participant::Key;
 use crate::people::People;
 use crate::publication::Publication;
 use crate::quality::Quality;
@@ -32,6 +34,11 @@ use crate::speakers::Speakers;
 use crate::subscription::Subscriptions;
 use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, SessionId};
 
+/// Of `Room.turn_password`, in characters, as long as livekit-server's. No client of today reads it.
+const TURN_PASSWORD_LEN: usize = 43;
+/// Longest list of participants in one message, in bytes; livekit-server:
+/// `room.update_batch_target_size`.
+const MAX_UPDATE: usize = 128 * 1024;
 /// How often connection qualities are told, and changed counts of participants.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -68,8 +75,13 @@ pub(crate) struct Record {
     pub(crate) sif_trailer: String,
     pub(crate) created_ms: i64,
     created: Instant,
+    turn_password: String,
+    /// Of the track that changed last.
+    track_version: proto::TimedVersion,
     /// The counts that were last told.
     told: (u32, u32),
+    /// Whether the room was last said to be recorded.
+    told_recording: bool,
 }
 
 pub(crate) struct Timers {
@@ -97,7 +109,10 @@ impl Room {
             sif_trailer: (0..4).map(|_| short_id(&mut random.sids, "")).collect(),
             created_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
             created: now,
+            turn_password: random.ice.ice_chars(TURN_PASSWORD_LEN),
+            track_version: proto::TimedVersion::default(),
             told: (0, 0),
+            told_recording: false,
         };
         let end = Some(now + config.empty_timeout);
         let dynacast = Dynacast::new(config.dynacast_pause_delay);
@@ -166,6 +181,7 @@ impl Room {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::PeerConnected { peer } => self.peer_connected(now, peer),
+            Event::IceFailed { peer } => self.ice_failed(now, peer),
             Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
             Event::ChannelOpen { peer, channel } => self.channel_open(peer, channel),
             Event::Data { peer, channel, payload } => self.data(peer, channel, payload),
@@ -272,6 +288,18 @@ impl Room {
         u64::try_from(self.unix_ms(now) / 1_000).unwrap_or(0)
     }
 
+    /// A version for a track that changes now: higher than any before.
+    pub(crate) fn next_track_version(&mut self, now: Instant) -> proto::TimedVersion {
+        let unix_micro = self.unix_ms(now).saturating_mul(1_000);
+        let last = &mut self.record.track_version;
+        *last = if unix_micro > last.unix_micro {
+            proto::TimedVersion { unix_micro, ticks: 0 }
+        } else {
+            proto::TimedVersion { ticks: last.ticks.saturating_add(1), ..*last }
+        };
+        *last
+    }
+
     fn next_id(&mut self) -> u32 {
         self.ids = self.ids.wrapping_add(1);
         self.ids
@@ -338,7 +366,8 @@ impl Room {
     pub(crate) fn announce_together(&mut self, about: impl IntoIterator<Item = Key>) {
         let shown = |key: &Key| self.people.get(*key).is_some_and(|p| !p.is_hidden());
         let about = about.into_iter().filter(shown);
-        let infos: Vec<_> = about.filter_map(|key| Some((key, self.info(key)?))).collect();
+        let sized = |info: proto::ParticipantInfo| (info.encoded_len(), info);
+        let infos: Vec<_> = about.filter_map(|key| Some((key, sized(self.info(key)?)))).collect();
         if infos.is_empty() {
             return;
         }
@@ -350,16 +379,40 @@ impl Room {
                 continue;
             }
             let told = &mut participant.told;
-            let news = infos.iter().filter(|(about, info)| told.note(*about, info));
-            let news: Vec<_> = news.map(|(_, info)| info.clone()).collect();
-            if !news.is_empty() {
-                self.send(recipient, update(news));
-            }
+            let news = infos.iter().filter(|(about, (_, info))| told.note(*about, info));
+            let news: Vec<_> = news.map(|(_, sized)| sized.clone()).collect();
+            self.send_updates(recipient, news);
         }
     }
 
-    /// Tells one participant about another, unless it knows.
+    /// Sends infos, whose encoded lengths stand beside them, in as many messages as they need.
+    fn send_updates(&mut self, to: Key, infos: Vec<(usize, proto::ParticipantInfo)>) {
+        let (mut participants, mut size) = (Vec::new(), 0);
+        for (len, info) in infos {
+            if size + len > MAX_UPDATE && !participants.is_empty() {
+                self.send(to, update(std::mem::take(&mut participants)));
+                size = 0;
+            }
+            size += len;
+            participants.push(info);
+        }
+        if !participants.is_empty() {
+            self.send(to, update(participants));
+        }
+    }
+
+    /// Sends infos, in as many messages as they need.
+    pub(crate) fn send_infos(&mut self, to: Key, infos: Vec<proto::ParticipantInfo>) {
+        let sized = infos.into_iter().map(|info| (info.encoded_len(), info)).collect();
+        self.send_updates(to, sized);
+    }
+
+    /// Tells one participant about another, unless it knows or may not know.
     pub(crate) fn tell(&mut self, recipient: Key, about: Key, info: &proto::ParticipantInfo) {
+        let hidden = info.permission.as_ref().is_some_and(|permission| permission.hidden);
+        if hidden && recipient != about && info.state() != State::Disconnected {
+            return;
+        }
         let Some(participant) = self.people.get_mut(recipient) else { return };
         if participant.session.is_some() && participant.told.note(about, info) {
             self.send(recipient, update(vec![info.clone()]));
@@ -381,13 +434,15 @@ impl Room {
             metadata: self.record.metadata.clone(),
             num_participants,
             num_publishers,
-            active_recording: self.people.iter().any(Participant::is_recorder),
+            active_recording: self.people.is_recorded(),
+            turn_password: self.record.turn_password.clone(),
             ..proto::Room::default()
         }
     }
 
     pub(crate) fn tell_room(&mut self) {
         self.record.told = self.counts();
+        self.record.told_recording = self.people.is_recorded();
         let room = self.room_info();
         for key in self.people.keys() {
             let room = Some(room.clone());
@@ -404,12 +459,11 @@ impl Room {
         }
     }
 
-    /// Participants and publishers, as clients are told.
+    /// Participants without agents and recorders, and publishers of all kinds, as clients are told.
     fn counts(&self) -> (u32, u32) {
-        let counted = || self.people.iter().filter(|p| !p.is_dependent());
-        let publishers = counted().filter(|p| !p.publishing.tracks.is_empty()).count();
+        let publishers = self.people.iter().filter(|p| p.is_publisher).count();
         let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (number(counted().count()), number(publishers))
+        (number(self.people.independent()), number(publishers))
     }
 
     /// Sends everybody away and ends the room.
@@ -436,7 +490,10 @@ impl Room {
         }
         self.tell_demands(now);
         self.pace.handle_time(now);
-        if self.people.iter().any(|p| !p.is_dependent()) {
+        if self.people.is_recorded() != self.record.told_recording {
+            self.tell_room();
+        }
+        if self.people.independent() > 0 {
             self.timers.end = None;
         } else if self.timers.end.is_none() {
             self.timers.end = Some(now + self.config.departure_timeout);

@@ -1,16 +1,17 @@
 //! Joining, resuming and leaving.
 //!
 //! * **Owns:** nothing beyond [`Room`].
-//! * **In:** [`Join`]s, lost sessions, closed transports, deadlines.
+//! * **In:** [`Join`]s, connected transports, deadlines.
 //! * **Out:** `JoinResponse`, `ReconnectResponse`, `LeaveRequest`; participants that come and go.
 //! * **Invariant:** the first message of a session is join, reconnect or leave; an identity is in
 //!   the room at most once; whoever goes takes everything along that it had.
+//! * **Not here:** sessions and transports that are lost ([`disconnection`](crate::disconnection)).
 //! * **livekit-server:** `pkg/service/roommanager.go` (`StartSession`), `pkg/rtc/room.go`.
 
 use std::time::{Duration, Instant};
 
 use hearth_negotiate::ClientQuirks;
-use hearth_plane::{CloseReason, PeerId, ShardId, TrackId};
+use hearth_plane::PeerId;
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
@@ -21,7 +22,6 @@ use crate::participant::{
     permission_of,
 };
 use crate::publication::Publishing;
-use crate::room::update;
 use crate::transport::{Shape, Transports, credentials};
 use crate::updates::as_left;
 use crate::{Join, JoinError, Room, SessionId, authorize};
@@ -30,8 +30,6 @@ use crate::{Join, JoinError, Room, SessionId, authorize};
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two refreshed tokens.
 const REFRESH: Duration = Duration::from_secs(300);
-/// Between the loss of a transport and the removal, in which the client may join again.
-const GRACE: Duration = Duration::from_secs(5);
 /// Up to this protocol, clients do not recognise a new session by its identity.
 const LAST_WITHOUT_REPLACEMENT: i32 = 11;
 
@@ -45,7 +43,8 @@ impl Room {
         }
         let former = self.people.by_identity(&identity);
         let kind = kind_of(&join.claims.kind);
-        if !is_dependent(kind) && self.is_full(former) {
+        let dependent = is_dependent(kind, &permission_of(&join.claims.video));
+        if !dependent && self.is_full(former) {
             return Err(JoinError::RoomFull);
         }
         if let Some(former) = former {
@@ -75,8 +74,9 @@ impl Room {
     /// Whether nobody may join; `former` makes room for its own successor.
     fn is_full(&self, former: Option<Key>) -> bool {
         let max = self.config.max_participants as usize;
-        let counted = self.people.iter().filter(|p| !p.is_dependent() && Some(p.key) != former);
-        max > 0 && counted.count() >= max
+        let former = former.and_then(|key| self.people.get(key));
+        let replaced = usize::from(former.is_some_and(|p| !p.is_dependent()));
+        max > 0 && self.people.independent() >= max + replaced
     }
 
     /// Makes the participant.
@@ -118,6 +118,8 @@ impl Room {
             joined_ms: i64::try_from(*unix_ms).unwrap_or(i64::MAX),
             permission,
             kind: kind_of(&claims.kind),
+            is_publisher: false,
+            region: self.config.server.region.clone(),
             claims: claims.clone(),
             client: request.client.clone(),
             preferences: Preferences {
@@ -135,8 +137,11 @@ impl Room {
             deadlines: Deadlines {
                 active: Some(now + JOIN_TIMEOUT),
                 refresh: now + REFRESH,
+                start_over: None,
                 remove: None,
+                simulated_speaker: None,
             },
+            dropped_resume: None,
         });
         self.agenda.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
         key
@@ -157,7 +162,7 @@ impl Room {
             server_version: self.config.server.version.clone(),
             server_region: self.config.server.region.clone(),
             ice_servers: self.config.ice_servers(),
-            subscriber_primary: participant.transports.subscriber.is_some(),
+            subscriber_primary: participant.transports.subscriber_primary,
             ping_timeout: 15,
             ping_interval: 5,
             server_info: Some(self.config.server_info()),
@@ -181,7 +186,6 @@ impl Room {
             self.offer(now, key, offer);
         }
         self.offer_subscriber(now, key);
-        self.subscribe_data_tracks(key);
     }
 
     /// A client comes back to the session it believes to have.
@@ -192,7 +196,8 @@ impl Room {
             self.people.get(*key).is_some_and(|p| {
                 (sid.is_empty() || *sid == p.sid)
                     && p.transports.single == join.request.single_pc
-                    && p.deadlines.remove.is_none()
+                    && p.deadlines.remove.is_none_or(|removal| removal.resumable)
+                    && !p.transports.any_closed()
             })
         });
         let Some(key) = key else {
@@ -200,8 +205,18 @@ impl Room {
             self.close_session(session);
             return;
         };
-        if let Some(former) = self.people.set_session(key, Some(session)) {
+        let dropped = self.take_dropped_resume(now, key);
+        let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
+        let current = Some(session).filter(|_| !unanswered);
+        if let Some(former) = self.people.set_session(key, current) {
             self.close_session(former);
+        }
+        if unanswered {
+            self.close_session(session);
+            return;
+        }
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.deadlines.remove = None;
         }
         self.send_reconnect(session, key);
         self.tell_everything(key);
@@ -210,6 +225,10 @@ impl Room {
         self.refresh_token(now, key);
         self.repeat_demands(key);
         self.restart_subscriber(now, key);
+        if dropped.is_some() {
+            self.people.set_session(key, None);
+            self.close_session(session);
+        }
     }
 
     fn send_reconnect(&mut self, session: SessionId, key: Key) {
@@ -235,10 +254,8 @@ impl Room {
             participant.told.note(*about, info);
         }
         left.extend(unseen.into_iter().filter_map(|key| Some(as_left(&self.info(key)?))));
-        if !left.is_empty() {
-            self.send(key, update(left));
-        }
-        self.send(key, update(seen.into_iter().map(|(_, info)| info).collect()));
+        self.send_infos(key, left);
+        self.send_infos(key, seen.into_iter().map(|(_, info)| info).collect());
     }
 
     /// Those of them whom `viewer` may know, itself included, in the order of their keys.
@@ -261,15 +278,6 @@ impl Room {
         self.offer_subscriber(now, key);
     }
 
-    /// The signal connection broke without a goodbye.
-    pub(crate) fn session_lost(&mut self, now: Instant, key: Key) {
-        self.people.set_session(key, None);
-        let may_come_back = self.people.get(key).is_some_and(|p| p.transports.was_connected());
-        if !may_come_back {
-            self.remove(now, key, DisconnectReason::SignalClose);
-        }
-    }
-
     pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
         let Some(key) = self.people.by_peer(peer) else { return };
         let Some(participant) = self.people.get_mut(key) else { return };
@@ -281,66 +289,29 @@ impl Room {
         }
         participant.state = State::Active;
         participant.deadlines.active = None;
+        if let Some(at) = participant.deadlines().min() {
+            self.agenda.watch(key, at);
+        }
         self.changed(key);
         self.subscribe_to_all(now, key);
         self.flush_data(key);
     }
 
-    /// A transport is gone for good: the shard has forgotten it, so only a new session helps.
-    pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
-        let Some(key) = self.people.by_peer(peer) else { return };
-        tracing::debug!(?peer, ?reason, "Transport closed");
-        self.start_over(now, key);
-    }
-
-    /// A shard has lost a track: it comes back when its publisher does.
-    pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
-        if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
-            self.start_over(now, publisher);
-        }
-    }
-
-    /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
-    /// there again, and need it anew.
-    pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
-        for key in self.people.keys() {
-            if self.people.get(key).is_some_and(|participant| participant.shard == shard) {
-                self.unsubscribe_all(key);
-                self.start_over(now, key);
-            }
-        }
-    }
-
-    /// Has the client come back with a new session, for which its participant waits a while.
-    fn start_over(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
-        if participant.deadlines.remove.is_some() {
-            return;
-        }
-        match self.people.set_session(key, None) {
-            Some(session) => {
-                let message = leave(Action::Reconnect, DisconnectReason::StateMismatch);
-                self.send_to(session, message);
-                self.close_session(session);
-                if let Some(participant) = self.people.get_mut(key) {
-                    participant.deadlines.remove = Some(now + GRACE);
-                    self.agenda.watch(key, now + GRACE);
-                }
-            }
-            None => self.remove(now, key, DisconnectReason::ConnectionTimeout),
-        }
-    }
-
     pub(crate) fn participant_timeout(&mut self, now: Instant, key: Key) {
         let Some(participant) = self.people.get(key) else { return };
-        let Deadlines { active, refresh, remove } = participant.deadlines;
-        let offer = participant.transports.subscriber.as_ref().and_then(|s| s.pending);
-        let unanswered = participant.session.is_some()
-            && offer.is_some_and(|offer| now >= offer.since + crate::negotiation::ANSWER_TIMEOUT);
-        if remove.is_some_and(|at| at <= now) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let Deadlines { active, refresh, start_over, remove, simulated_speaker } =
+            participant.deadlines;
+        let unanswered = due(participant.answer_deadline());
+        if due(simulated_speaker) {
+            self.end_simulated_speaker(key);
+        }
+        if due(remove.map(|removal| removal.at)) {
             self.remove(now, key, DisconnectReason::ConnectionTimeout);
-        } else if active.is_some_and(|at| at <= now) {
+        } else if due(active) {
             self.dismiss(now, key, DisconnectReason::JoinFailure);
+        } else if due(start_over) {
+            self.start_over(now, key);
         } else if unanswered {
             self.full_reconnect(now, key);
         } else if refresh <= now {
@@ -368,9 +339,7 @@ impl Room {
 
     /// Sends the participant away for good.
     pub(crate) fn dismiss(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
-        let again = reason == DisconnectReason::JoinFailure;
-        let action = if again { Action::Reconnect } else { Action::Disconnect };
-        self.part(now, key, leave(action, reason), reason);
+        self.part(now, key, leave(Action::Disconnect, reason), reason);
     }
 
     /// Has the client start over.
@@ -379,7 +348,13 @@ impl Room {
         self.part(now, key, leave(Action::Reconnect, reason), reason);
     }
 
-    fn part(&mut self, now: Instant, key: Key, message: Message, reason: DisconnectReason) {
+    pub(crate) fn part(
+        &mut self,
+        now: Instant,
+        key: Key,
+        message: Message,
+        reason: DisconnectReason,
+    ) {
         self.say_last(key, message);
         self.remove(now, key, reason);
     }
@@ -432,12 +407,19 @@ impl Room {
 impl Participant {
     /// Everything that becomes due by itself. Who sets one of them tells the room's agenda.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let offer = self.transports.subscriber.as_ref().and_then(|s| s.pending);
-        let answer = offer
-            .filter(|_| self.session.is_some())
-            .map(|offer| offer.since + crate::negotiation::ANSWER_TIMEOUT);
-        let Deadlines { active, refresh, remove } = self.deadlines;
-        [active, Some(refresh), remove, answer].into_iter().flatten()
+        let Deadlines { active, refresh, start_over, remove, simulated_speaker } = self.deadlines;
+        let remove = remove.map(|removal| removal.at);
+        let answer = self.answer_deadline();
+        let all = [active, Some(refresh), start_over, remove, simulated_speaker, answer];
+        all.into_iter().flatten()
+    }
+
+    /// When the outstanding offer is answered too late. Before the transport is connected, the time for
+    /// becoming active decides.
+    fn answer_deadline(&self) -> Option<Instant> {
+        let subscriber = self.transports.subscriber.as_ref().filter(|s| s.link.connected)?;
+        let offer = subscriber.pending.filter(|_| self.session.is_some())?;
+        Some(offer.since + crate::negotiation::ANSWER_TIMEOUT)
     }
 }
 

@@ -35,6 +35,7 @@ impl Room {
         for track in tracks {
             self.reconcile(now, subscriber, track);
         }
+        self.reconcile_data_tracks(subscriber, |_, _| true);
     }
 
     /// What may be received of a publisher changed.
@@ -43,12 +44,19 @@ impl Room {
         for track in tracks.unwrap_or_default() {
             self.offer_to_all(now, track);
         }
+        if self.data_tracks.has_any(publisher) {
+            for subscriber in self.people.keys() {
+                self.reconcile_data_tracks(subscriber, |of, _| of == publisher);
+            }
+        }
     }
 
     /// Begins or ends a subscription if it is not as it should be.
     pub(crate) fn reconcile(&mut self, _now: Instant, subscriber: Key, track: TrackId) {
+        let Some(publication) = self.tracks.get(&track) else { return };
+        let (publisher, sid) = (publication.publisher, publication.info.sid.clone());
         let wanted = self.is_wanted(subscriber, track);
-        let allowed = wanted && self.is_allowed(subscriber, track);
+        let allowed = wanted && self.is_allowed(subscriber, publisher, &sid);
         match (self.subscriptions.find(subscriber, track), allowed) {
             (None, true) => self.subscribe(subscriber, track),
             (Some(down), false) => self.unsubscribe(down),
@@ -71,24 +79,34 @@ impl Room {
     }
 
     /// Whether the publisher allows it; the subscriber is told when that is new.
-    fn is_allowed(&mut self, subscriber: Key, track: TrackId) -> bool {
-        let Some(track) = self.tracks.get(&track) else { return false };
-        let Some(publisher) = self.people.get(track.publisher) else { return false };
+    pub(crate) fn is_allowed(&mut self, subscriber: Key, publisher: Key, sid: &str) -> bool {
+        let Some(publisher) = self.people.get(publisher) else { return false };
         let Some(participant) = self.people.get(subscriber) else { return false };
-        let sid = track.info.sid.clone();
         let allowed = participant.is_recorder()
-            || publisher.publishing.rules.allow(&participant.identity, &participant.sid, &sid);
+            || publisher.publishing.rules.allow(&participant.identity, sid);
         let publisher_sid = publisher.sid.clone();
         let Some(participant) = self.people.get_mut(subscriber) else { return false };
-        if participant.wants.note_allowed(&sid, allowed) {
+        if participant.wants.note_allowed(sid, allowed) {
             let message = proto::SubscriptionPermissionUpdate {
                 participant_sid: publisher_sid,
-                track_sid: sid,
+                track_sid: sid.to_owned(),
                 allowed,
             };
             self.send(subscriber, Message::SubscriptionPermissionUpdate(message));
         }
         allowed
+    }
+
+    /// A participant with two connections may subscribe, and could not when it joined.
+    pub(crate) fn add_missing_subscriber(&mut self, key: Key) {
+        let peer = self.next_peer();
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let shard = participant.shard;
+        let transports = &mut participant.transports;
+        if participant.permission.can_subscribe && transports.downstream().is_none() {
+            transports.add_subscriber(peer, shard, &mut self.random);
+            self.people.add_peer(key, peer);
+        }
     }
 
     fn subscribe(&mut self, subscriber: Key, id: TrackId) {

@@ -26,19 +26,39 @@ const MAX_EARLY: usize = 64;
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
     pub(crate) local: LocalTransport,
-    /// We made the first offer: control nomination, open the channels.
+    /// We made the first offer: control nomination.
     offers: bool,
+    /// The client reads data from channels of ours on it.
+    opens_channels: bool,
     /// The shard was told of it.
     added: bool,
     /// Our candidates of the current credentials were sent to the client.
     pub(crate) trickled: bool,
     /// It connected at some time.
     pub(crate) connected: bool,
+    /// The shard has forgotten it: neither the client nor a restart can use it any more.
+    pub(crate) closed: bool,
     remote: Option<RemoteParams>,
     early: Vec<String>,
 }
 
 impl Link {
+    /// Nothing is told to anybody yet.
+    fn new(peer: PeerId, local: LocalTransport, offers: bool) -> Self {
+        Self {
+            peer,
+            local,
+            offers,
+            opens_channels: false,
+            added: false,
+            trickled: false,
+            connected: false,
+            closed: false,
+            remote: None,
+            early: Vec::new(),
+        }
+    }
+
     /// The transport begins: tells the shard, if it was not told.
     pub(crate) fn add(&mut self, local_addrs: &[SocketAddr]) -> Option<Command> {
         if self.added {
@@ -51,7 +71,7 @@ impl Link {
             ice_controlling: self.offers,
             local_addrs: local_addrs.to_vec(),
             remote: None,
-            open_channels: self.offers,
+            open_channels: self.opens_channels,
         };
         Some(Command::AddPeer { peer: self.peer, spec: Box::new(spec) })
     }
@@ -146,12 +166,15 @@ pub(crate) struct Transports {
     /// The only one, or the one for publishing.
     pub(crate) publisher: Link,
     pub(crate) answerer: Answerer,
-    /// Only with two connections, and only if subscribing was allowed at the join.
+    /// Only with two connections, and only once subscribing is allowed.
     pub(crate) subscriber: Option<Subscriber>,
+    /// The client was told at the join that the subscriber connection is the primary one.
+    pub(crate) subscriber_primary: bool,
     /// One connection for both directions.
     pub(crate) single: bool,
     /// Of the connection that carries media to the client.
     pub(crate) ssrcs: SsrcAllocator,
+    quirks: ClientQuirks,
 }
 
 /// What a client's transports shall be like.
@@ -167,37 +190,42 @@ pub(crate) struct Shape {
 impl Transports {
     /// Makes up to two transports; nothing is told to anybody yet.
     pub(crate) fn new(shape: &Shape, peers: [PeerId; 2], random: &mut Random) -> Self {
-        let mut link = |peer, offers| Link {
-            peer,
-            local: LocalTransport {
-                ice: credentials(shape.shard, &mut random.ice),
-                fingerprint: shape.fingerprint,
-                ice_lite: shape.ice_lite,
-            },
-            offers,
-            added: false,
-            trickled: false,
-            connected: false,
-            remote: None,
-            early: Vec::new(),
-        };
         let [first, second] = peers;
-        let publisher = link(first, false);
-        let wants_subscriber = !shape.single && shape.can_subscribe;
-        let subscriber = wants_subscriber.then(|| link(second, true));
+        let local = LocalTransport {
+            ice: credentials(shape.shard, &mut random.ice),
+            fingerprint: shape.fingerprint,
+            ice_lite: shape.ice_lite,
+        };
+        let publisher = Link::new(first, local, false);
+        let subscriber_primary = !shape.single && shape.can_subscribe;
         let kind = if shape.single { AnswererKind::Single } else { AnswererKind::Publisher };
-        Self {
+        let mut transports = Self {
             publisher,
             answerer: Answerer::new(kind, shape.quirks.clone()),
-            subscriber: subscriber.map(|link| Subscriber {
-                link,
-                offerer: Offerer::new(shape.quirks.clone()),
-                next_id: 1 + random.sids.below(250),
-                pending: None,
-            }),
+            subscriber: None,
+            subscriber_primary,
             single: shape.single,
             ssrcs: SsrcAllocator::new(&mut random.ssrcs),
+            quirks: shape.quirks.clone(),
+        };
+        if subscriber_primary {
+            transports.add_subscriber(second, shape.shard, random);
         }
+        transports
+    }
+
+    /// Makes the subscriber connection of a client with two.
+    pub(crate) fn add_subscriber(&mut self, peer: PeerId, shard: ShardId, random: &mut Random) {
+        let ice = credentials(shard, &mut random.ice);
+        let local = LocalTransport { ice, ..self.publisher.local.clone() };
+        let mut link = Link::new(peer, local, true);
+        link.opens_channels = self.subscriber_primary;
+        self.subscriber = Some(Subscriber {
+            link,
+            offerer: Offerer::new(self.quirks.clone()),
+            next_id: 1 + random.sids.below(250),
+            pending: None,
+        });
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
@@ -210,7 +238,8 @@ impl Transports {
 
     /// The one whose connection makes the participant active, and that carries data to it.
     pub(crate) fn primary(&self) -> &Link {
-        self.subscriber.as_ref().map_or(&self.publisher, |s| &s.link)
+        let subscriber = self.subscriber.as_ref().filter(|_| self.subscriber_primary);
+        subscriber.map_or(&self.publisher, |s| &s.link)
     }
 
     pub(crate) fn is_primary(&self, peer: PeerId) -> bool {
@@ -251,6 +280,12 @@ impl Transports {
         } else if let Some(subscriber) = &mut self.subscriber {
             subscriber.offerer.remove_sender(down);
         }
+    }
+
+    /// A resume has nothing to come back to: a transport was closed, by the client or because it never
+    /// connected.
+    pub(crate) fn any_closed(&self) -> bool {
+        self.links().any(|link| link.closed)
     }
 
     /// It connected at some time, so that the client may come back to it.

@@ -71,13 +71,14 @@ impl Told {
     }
 }
 
-/// No more of one who left than who it was.
+/// No more of one who left than who it was, and why it left.
 pub(crate) fn as_left(info: &ParticipantInfo) -> ParticipantInfo {
     ParticipantInfo {
         sid: info.sid.clone(),
         identity: info.identity.clone(),
         state: State::Disconnected.into(),
         version: info.version.saturating_add(1),
+        disconnect_reason: info.disconnect_reason,
         ..ParticipantInfo::default()
     }
 }
@@ -85,6 +86,7 @@ pub(crate) fn as_left(info: &ParticipantInfo) -> ParticipantInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hearth_signal::proto::DisconnectReason;
 
     const A: Key = Key(1);
 
@@ -110,10 +112,12 @@ mod tests {
     fn who_left_during_an_absence_is_listed_once_and_only_if_known() {
         let mut told = Told::default();
         assert!(told.note(A, &info(3)));
-        told.miss(A, &info(3));
+        let reason = DisconnectReason::ParticipantRemoved;
+        told.miss(A, &ParticipantInfo { disconnect_reason: reason.into(), ..info(3) });
         told.miss(Key(2), &info(7));
         let left = told.take_missed();
         assert_eq!((left.len(), left[0].identity.as_str(), left[0].version), (1, "a", 4));
+        assert_eq!(left[0].disconnect_reason(), reason);
         assert_eq!((told.take_missed(), told.take_unseen(|_| false)), (vec![], vec![]));
     }
 

@@ -150,28 +150,37 @@ impl Wants {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     /// `None`: everybody may.
-    restricted: Option<Vec<proto::TrackPermission>>,
+    restricted: Option<BTreeMap<String, proto::TrackPermission>>,
 }
 
 impl Rules {
-    /// Replaces all rules.
-    pub(crate) fn set(&mut self, request: proto::SubscriptionPermission) {
-        self.restricted = (!request.all_participants).then_some(request.track_permissions);
+    /// The rules that a publisher sends; `None` if an entry says nothing about whom it is. One about a sid
+    /// that is not here (`identity_of`) has no effect; the last about somebody counts.
+    pub(crate) fn of(
+        request: proto::SubscriptionPermission,
+        identity_of: impl Fn(&str) -> Option<String>,
+    ) -> Option<Self> {
+        if request.all_participants {
+            return Some(Self::default());
+        }
+        let mut entries = BTreeMap::new();
+        for entry in request.track_permissions {
+            if !entry.participant_identity.is_empty() {
+                entries.insert(entry.participant_identity.clone(), entry);
+            } else if entry.participant_sid.is_empty() {
+                return None;
+            } else if let Some(identity) = identity_of(&entry.participant_sid) {
+                entries.insert(identity, entry);
+            }
+        }
+        Some(Self { restricted: Some(entries) })
     }
 
-    pub(crate) fn allow(&self, identity: &str, sid: &str, track_sid: &str) -> bool {
+    pub(crate) fn allow(&self, identity: &str, track_sid: &str) -> bool {
         let Some(entries) = &self.restricted else { return true };
-        let is_about = |entry: &&proto::TrackPermission| {
-            if entry.participant_identity.is_empty() {
-                entry.participant_sid == sid
-            } else {
-                entry.participant_identity == identity
-            }
-        };
         entries
-            .iter()
-            .filter(is_about)
-            .any(|entry| entry.all_tracks || entry.track_sids.iter().any(|t| t == track_sid))
+            .get(identity)
+            .is_some_and(|e| e.all_tracks || e.track_sids.iter().any(|sid| sid == track_sid))
     }
 }
 
@@ -223,20 +232,25 @@ mod tests {
             all_tracks: all,
             track_sids: tracks.iter().map(|&t| t.to_owned()).collect(),
         };
-        let mut rules = Rules::default();
-        assert!(rules.allow("bob", "PA_b", "TR_1"));
-        rules.set(proto::SubscriptionPermission {
-            all_participants: false,
-            track_permissions: vec![
-                entry("bob", "", false, &["TR_1"]),
-                entry("", "PA_c", true, &[]),
-                entry("dan", "PA_b", true, &[]),
-            ],
-        });
-        assert!(rules.allow("bob", "PA_b", "TR_1"));
-        assert!(!rules.allow("bob", "PA_b", "TR_2"));
-        assert!(rules.allow("carol", "PA_c", "TR_2"));
-        assert!(!rules.allow("eve", "PA_e", "TR_1"));
+        let of = |track_permissions| {
+            let request =
+                proto::SubscriptionPermission { all_participants: false, track_permissions };
+            Rules::of(request, |sid| (sid == "PA_c").then(|| "carol".to_owned()))
+        };
+        assert!(Rules::default().allow("bob", "TR_1"));
+        let rules = of(vec![
+            entry("bob", "", true, &[]),
+            entry("bob", "", false, &["TR_1"]),
+            entry("", "PA_c", true, &[]),
+            entry("", "PA_gone", true, &[]),
+            entry("dan", "PA_b", true, &[]),
+        ]);
+        let rules = rules.unwrap();
+        assert!(rules.allow("bob", "TR_1") && !rules.allow("bob", "TR_2"));
+        assert!(rules.allow("carol", "TR_2") && rules.allow("dan", "TR_2"));
+        assert!(!rules.allow("eve", "TR_1"));
+        assert!(of(vec![entry("bob", "", true, &[]), entry("", "", true, &[])]).is_none());
+        assert!(!of(Vec::new()).unwrap().allow("bob", "TR_1"), "nobody");
     }
 
     fn simulcast() -> proto::TrackInfo {

@@ -364,6 +364,7 @@ impl Shard {
                     }
                     Event::PeerConnected { peer }
                 }
+                PeerEvent::IceFailed => Event::IceFailed { peer },
                 PeerEvent::Closed(reason) => {
                     closed = Some(reason);
                     continue;

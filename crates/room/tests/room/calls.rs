@@ -314,17 +314,17 @@ fn a_lost_socket_keeps_the_participant_only_if_it_was_connected() {
     let gone: Vec<String> = updates(&world.take(&bob)).into_iter().map(|info| info.sid).collect();
     assert_eq!(gone, [carol.sid.as_str()]);
 
-    let silence = CloseReason::Silence;
-    world.event(Event::PeerClosed { peer: alice.primary, reason: silence });
+    world.event(Event::IceFailed { peer: alice.primary });
+    world.pass(Duration::from_secs(5));
     let gone: Vec<String> = updates(&world.take(&bob)).into_iter().map(|info| info.sid).collect();
     assert_eq!(gone, [alice.sid.as_str()]);
 }
 
 #[test]
-fn a_lost_transport_has_the_client_start_over_within_five_seconds() {
+fn a_transport_that_is_gone_has_the_client_start_over_within_five_seconds() {
     let mut world = World::new();
     let (alice, bob) = two(&mut world, World::join_dual);
-    let reason = CloseReason::Silence;
+    let reason = CloseReason::Panicked;
     world.event(Event::PeerClosed { peer: alice.primary, reason });
     assert_eq!(kinds(&world.take(&alice)), ["leave"]);
     assert_eq!(world.closed, [alice.session]);
@@ -405,11 +405,20 @@ fn whoever_never_becomes_active_is_sent_away_after_a_minute() {
 }
 
 #[test]
-fn an_unanswered_offer_has_the_client_start_over() {
+fn an_unanswered_offer_has_a_connected_client_start_over() {
     let mut world = World::new();
-    let alice = world.join_dual("alice");
-    world.pass(Duration::from_secs(16));
-    assert_eq!(kinds(&world.take(&alice)).last(), Some(&"leave"));
+    let waiting = world.join_dual("waiting");
+    let (alice, bob) = two(&mut world, World::join_dual);
+    alice.publish(&mut world, 1);
+    world.pass(Duration::from_secs(14));
+    assert!(world.closed.is_empty());
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.closed, [bob.session]);
+    assert_eq!(kinds(&world.take(&bob)).last(), Some(&"leave"));
+    world.pass(Duration::from_secs(43));
+    assert_eq!(world.closed, [bob.session], "who never connected has a minute");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.closed, [bob.session, waiting.session]);
 }
 
 #[test]

@@ -9,6 +9,10 @@ mod calls;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod departures;
+#[cfg(test)]
 mod dynacast;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod visibility;

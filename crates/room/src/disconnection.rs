@@ -1,0 +1,122 @@
+//! Sessions and transports that are lost, and who may come back.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** signal connections that broke; transports that failed or were closed.
+//! * **Out:** `LeaveRequest` RESUME or RECONNECT; participants that wait for their client, or are
+//!   removed.
+//! * **Invariant:** whoever has neither a session nor a transport that can be revived is removed at
+//!   once or within [`GRACE`]. While the client can still say `leave`, it is not cut off: only that says
+//!   why it goes.
+//! * **livekit-server:** `pkg/rtc/participant.go` (`onAnyTransportFailed`, `HandleSignalSourceClose`).
+
+use std::time::{Duration, Instant};
+
+use hearth_plane::{CloseReason, PeerId, ShardId, TrackId};
+use hearth_signal::proto::{DisconnectReason, leave_request::Action};
+
+use crate::Room;
+use crate::participant::{Key, Removal};
+use crate::session::leave;
+
+/// Between the loss of a transport and the removal, in which the client may come back.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a client may stay that has closed a transport: as long as silence would take to be
+/// noticed.
+const CLOSED_TIMEOUT: Duration = Duration::from_secs(15);
+/// Up to this protocol, clients do not know of a `leave` that means a resume; they resume when their
+/// connection closes.
+const LAST_WITHOUT_ACTION: i32 = 12;
+
+impl Room {
+    /// The signal connection broke without a goodbye. If there is a transport to come back to, the
+    /// client may resume until that fails, too.
+    pub(crate) fn session_lost(&mut self, now: Instant, key: Key) {
+        self.people.set_session(key, None);
+        let transports = self.people.get(key).map(|p| &p.transports);
+        if !transports.is_some_and(|t| t.was_connected() && !t.any_closed()) {
+            self.remove(now, key, DisconnectReason::SignalClose);
+        }
+    }
+
+    /// A transport is silent; it is kept, so that a resume with an ICE restart revives it.
+    pub(crate) fn ice_failed(&mut self, now: Instant, peer: PeerId) {
+        let Some(key) = self.people.by_peer(peer) else { return };
+        let Some(participant) = self.people.get_mut(key) else { return };
+        if participant.deadlines.remove.is_some() {
+            return;
+        }
+        tracing::debug!(?peer, "ICE failed");
+        let knows_action = participant.client.protocol > LAST_WITHOUT_ACTION;
+        self.wait_for(now, key, true);
+        if knows_action {
+            self.say_last(key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
+        } else if let Some(session) = self.people.set_session(key, None) {
+            self.close_session(session);
+        }
+    }
+
+    /// A transport is gone for good: the shard has forgotten it.
+    pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
+        let Some(key) = self.people.by_peer(peer) else { return };
+        let Some(participant) = self.people.get_mut(key) else { return };
+        tracing::debug!(?peer, ?reason, "Transport closed");
+        if let Some(link) = participant.transports.by_peer_mut(peer) {
+            link.closed = true;
+        }
+        let active = participant.is_active();
+        match reason {
+            // Clients that leave close their transports before, after or while they say so.
+            CloseReason::PeerClosed if participant.session.is_some() => {
+                let at = *participant.deadlines.start_over.get_or_insert(now + CLOSED_TIMEOUT);
+                self.agenda.watch(key, at);
+            }
+            CloseReason::PeerClosed => self.remove(now, key, DisconnectReason::SignalClose),
+            // The time for becoming active decides.
+            CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => {}
+            CloseReason::IceTimeout
+            | CloseReason::DtlsTimeout
+            | CloseReason::DtlsFailed
+            | CloseReason::Silence
+            | CloseReason::KeysUsedUp
+            | CloseReason::Panicked => self.start_over(now, key),
+        }
+    }
+
+    /// A shard has lost a track: it comes back when its publisher does.
+    pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
+        if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
+            self.start_over(now, publisher);
+        }
+    }
+
+    /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
+    /// there again, and need it anew.
+    pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
+        for key in self.people.keys() {
+            if self.people.get(key).is_some_and(|participant| participant.shard == shard) {
+                self.unsubscribe_all(key);
+                self.start_over(now, key);
+            }
+        }
+    }
+
+    /// Has the client come back with a new session, for which its participant waits a while.
+    pub(crate) fn start_over(&mut self, now: Instant, key: Key) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        participant.deadlines.start_over = None;
+        if let Some(removal) = &mut participant.deadlines.remove {
+            removal.resumable = false;
+        } else if participant.session.is_some() {
+            self.wait_for(now, key, false);
+            self.say_last(key, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+        } else {
+            self.remove(now, key, DisconnectReason::ConnectionTimeout);
+        }
+    }
+
+    fn wait_for(&mut self, now: Instant, key: Key, resumable: bool) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        participant.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
+        self.agenda.watch(key, now + GRACE);
+    }
+}

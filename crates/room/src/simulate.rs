@@ -1,0 +1,96 @@
+//! Test hooks of client SDKs.
+//!
+//! * **Owns:** nothing beyond [`Room`].
+//! * **In:** [`SimulateScenario`](proto::SimulateScenario), resumes, time.
+//! * **Out:** what a client is to be tested with: speakers, departures, lost connections.
+//! * **Invariant:** only the client that asks for a failure has it.
+//! * **livekit-server:** `pkg/rtc/room.go` (`onSimulateScenario`). There a simulated node failure or
+//!   migration closes the connection without a `leave`, which leaves livekit-client hanging.
+
+use std::time::{Duration, Instant};
+
+use hearth_signal::proto::{self, DisconnectReason, SpeakerInfo, leave_request::Action};
+use proto::signal_response::Message;
+use proto::simulate_scenario::Scenario;
+
+use crate::Room;
+use crate::participant::{DroppedResume, Key};
+use crate::session::leave;
+
+/// How long a resume is waited for that is to be dropped.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How loud a simulated speaker is.
+const LEVEL: f32 = 0.9;
+
+impl Room {
+    pub(crate) fn simulate(&mut self, now: Instant, key: Key, request: &proto::SimulateScenario) {
+        match request.scenario {
+            Some(Scenario::SpeakerUpdate(seconds)) => {
+                self.simulate_speaker(now, key, seconds);
+            }
+            Some(Scenario::ServerLeave(_)) => {
+                self.dismiss(now, key, DisconnectReason::ServerShutdown);
+            }
+            Some(Scenario::NodeFailure(_)) => {
+                self.simulate_loss(now, key, DisconnectReason::ServerShutdown);
+            }
+            Some(Scenario::Migration(_)) => {
+                self.simulate_loss(now, key, DisconnectReason::Migration);
+            }
+            Some(Scenario::DisconnectSignalOnResume(_)) => self.drop_resume(now, key, false),
+            Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
+                self.drop_resume(now, key, true);
+            }
+            Some(
+                Scenario::SwitchCandidateProtocol(_)
+                | Scenario::SubscriberBandwidth(_)
+                | Scenario::LeaveRequestFullReconnect(_),
+            )
+            | None => {}
+        }
+    }
+
+    fn simulate_loss(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+        self.part(now, key, leave(Action::Reconnect, reason), reason);
+    }
+
+    fn simulate_speaker(&mut self, now: Instant, key: Key, seconds: i32) {
+        let Some(participant) = self.people.get_mut(key) else { return };
+        let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        participant.deadlines.simulated_speaker = Some(end);
+        self.agenda.watch(key, end);
+        self.tell_simulated_speaker(key, LEVEL);
+    }
+
+    pub(crate) fn end_simulated_speaker(&mut self, key: Key) {
+        if let Some(participant) = self.people.get_mut(key) {
+            participant.deadlines.simulated_speaker = None;
+            self.tell_simulated_speaker(key, 0.0);
+        }
+    }
+
+    /// Tells those who hear it, and itself.
+    fn tell_simulated_speaker(&mut self, key: Key, level: f32) {
+        let Some(sid) = self.people.get(key).map(|p| p.sid.clone()) else { return };
+        let speaker = SpeakerInfo { sid, level, active: level > 0.0 };
+        for recipient in self.people.keys() {
+            if recipient == key || self.subscriptions.hears(recipient, key) {
+                let message = proto::SpeakersChanged { speakers: vec![speaker.clone()] };
+                self.send(recipient, Message::SpeakersChanged(message));
+            }
+        }
+    }
+
+    fn drop_resume(&mut self, now: Instant, key: Key, unanswered: bool) {
+        if let Some(participant) = self.people.get_mut(key) {
+            let until = now + DROP_TIMEOUT;
+            participant.dropped_resume = Some(DroppedResume { until, unanswered });
+        }
+    }
+
+    /// Whether this resume is to be dropped.
+    pub(crate) fn take_dropped_resume(&mut self, now: Instant, key: Key) -> Option<DroppedResume> {
+        let dropped = self.people.get_mut(key)?.dropped_resume.take();
+        dropped.filter(|dropped| now < dropped.until)
+    }
+}
