@@ -168,6 +168,8 @@ fn client_address(headers: &HeaderMap) -> Option<&str> {
 /// What a client is told that resumes a session nobody knows: join anew.
 fn reconnect() -> SignalResponse {
     let leave = LeaveRequest {
+        // All that clients of protocol 12 and older look at.
+        can_reconnect: true,
         reason: DisconnectReason::StateMismatch.into(),
         action: leave_request::Action::Reconnect.into(),
         ..LeaveRequest::default()

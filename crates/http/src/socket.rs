@@ -32,6 +32,8 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 enum End {
     /// The client closed it or it broke.
     Gone,
+    /// Nothing can be written to it any more. What the client sent before may still wait to be read.
+    Unwritable,
     /// The room said so, all it had to say has been sent.
     Room,
     /// The server stops.
@@ -68,6 +70,9 @@ impl Connection {
             Err(end) => end,
         };
         debug!(?end, left = self.left, "Signal connection ends");
+        if end == End::Unwritable {
+            self.take_rest().await;
+        }
         let Self { socket, session, left, .. } = self;
         // The room learns of the end before the client has answered the close frame.
         drop(session);
@@ -128,6 +133,16 @@ impl Connection {
         End::Stopping
     }
 
+    /// Hands on what the client had to say before it closed its end: mostly why it leaves.
+    async fn take_rest(&mut self) {
+        let until = Instant::now() + CLOSE_WAIT;
+        while let Ok(Some(Ok(message))) = timeout_at(until, self.socket.recv()).await {
+            if self.receive(message).is_err() {
+                return;
+            }
+        }
+    }
+
     fn receive(&mut self, message: Message) -> Result<(), End> {
         let request = match message {
             Message::Binary(bytes) => {
@@ -164,7 +179,7 @@ impl Connection {
     async fn write(&mut self, message: Message) -> Result<(), End> {
         match timeout(WRITE_DEADLINE, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
+            Ok(Err(_)) | Err(_) => Err(End::Unwritable),
         }
     }
 }
@@ -186,7 +201,7 @@ fn refused(error: &axum::Error) -> End {
 /// Says goodbye and waits a little for the answer, so that what was sent before is not lost.
 async fn close(mut socket: WebSocket, end: End, left: bool) {
     let code = match end {
-        End::Gone => return drain(socket).await,
+        End::Gone | End::Unwritable => return drain(socket).await,
         End::Room | End::Stopping | End::Dropped if left => close_code::NORMAL,
         End::Stopping => close_code::AWAY,
         End::Room | End::Dropped => close_code::ERROR,

@@ -50,6 +50,7 @@ async fn a_resume_of_an_unknown_session_is_told_to_reconnect() {
     let mismatch = i32::from(DisconnectReason::StateMismatch);
     let reconnect = i32::from(leave_request::Action::Reconnect);
     assert_eq!((leave.reason, leave.action), (mismatch, reconnect));
+    assert!(leave.can_reconnect, "all that old clients look at");
     assert_eq!(client.close_code().await, Some(1000));
 }
 
