@@ -10,6 +10,7 @@ use hearth_plane::{
     Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
     SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
+use hearth_random::Seed;
 use hearth_room::RoomConfig;
 use hearth_rtp::ExtensionIds;
 use hearth_testkit::{Client, Received, audio_codecs};
@@ -59,7 +60,7 @@ impl Site {
             advertise_loopback: true,
             auto_create: true,
             room: RoomConfig::default(),
-            seed: 1,
+            seed: Seed::fixed(1),
         };
         let started = start::start(config).unwrap();
         let server = SocketAddr::from(([127, 0, 0, 1], started.udp_port));
@@ -161,7 +162,6 @@ impl Den {
                 rtx_ssrc: None,
                 codecs: vec![SendCodec { codec: Codec::Opus, pt: 111, rtx_pt: None }],
                 extensions: ExtensionIds::default(),
-                mid: "0".to_owned(),
                 cname: "publisher".to_owned(),
             };
             Command::SetDownTrack { spec: Box::new(spec) }

@@ -72,6 +72,13 @@ impl ShardLink {
         sent
     }
 
+    /// For a test that is no task.
+    #[cfg(test)]
+    pub(crate) fn blocking_send(&self, input: ShardInput) {
+        assert!(self.inputs.blocking_send(input).is_ok(), "the thread is gone");
+        self.waker.wake();
+    }
+
     /// With no thread at its end, and what one would read.
     #[cfg(test)]
     pub(crate) fn to_nobody() -> (Self, ShardInputs) {

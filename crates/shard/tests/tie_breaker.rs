@@ -3,10 +3,10 @@
 
 mod support;
 
+use hearth_datagram::SendSlab;
 use hearth_plane::{
     Command, DtlsRole, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams,
 };
-use hearth_shard::SendSlab;
 use support::{CLEAN, ROOM, World, client_addr};
 
 /// STUN attributes ICE-CONTROLLED and ICE-CONTROLLING (RFC 8445 §16.1).
@@ -48,7 +48,10 @@ fn tie_breaker(world: &mut World, n: u32) -> u64 {
         let now = world.now + std::time::Duration::from_millis(ms);
         world.shards[0].handle_timeout(now);
         while world.shards[0].poll_transmit(now, &mut slab) {
-            let shown = slab.iter().filter(|(to, _)| *to == addr).find_map(|(_, stun)| parse(stun));
+            let shown = slab
+                .iter()
+                .filter(|(path, _)| path.remote == addr)
+                .find_map(|(_, stun)| parse(stun));
             if let Some(shown) = shown {
                 world.command(0, Command::RemovePeer { peer });
                 return shown;

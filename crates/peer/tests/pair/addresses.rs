@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hearth_datagram::Endpoint;
 use hearth_peer::{Context, Peer, Transmit};
 use hearth_plane::{DtlsRole, PeerSpec, RemoteParams};
+use hearth_random::Seed;
 
 use crate::roles::{certificate, client_credentials, client_remote};
 use crate::support::{client_addr, context, epoch, server_credentials, spec};
@@ -85,7 +86,7 @@ impl Network {
         let (server_context, fingerprint) = context();
         let remote = Some(client_remote(DtlsRole::Server));
         let server = PeerSpec { local_addrs: told.to_vec(), ..spec(lite, false, remote) };
-        let server = Peer::new(now, &server, &server_context, 1).unwrap();
+        let server = Peer::new(now, &server, &server_context, &Seed::fixed(1)).unwrap();
         let ice = server_credentials(0);
         let client = PeerSpec {
             local: client_credentials(),
@@ -96,7 +97,7 @@ impl Network {
             open_channels: true,
         };
         let client_context = Context::new(certificate()).unwrap();
-        let mut client = Peer::new(now, &client, &client_context, 2).unwrap();
+        let mut client = Peer::new(now, &client, &client_context, &Seed::fixed(2)).unwrap();
         for (n, addr) in told.iter().enumerate() {
             let (ip, port) = (addr.ip(), addr.port());
             let priority = 2_130_706_431 - n;

@@ -6,6 +6,7 @@ use hearth_peer::Certificate;
 use hearth_plane::{
     EncodingSpec, IceCredentials, PeerId, PeerSpec, RoomId, Source, TrackId, UpTrackSpec,
 };
+use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 use hearth_testkit::{Client, Publisher, audio_codecs, extensions, video_codecs};
 use hearth_units::MediaKind;
@@ -57,7 +58,6 @@ fn every_answer_leaves_from_the_address_that_the_client_asked_also_if_one_is_adv
 struct OneShard {
     link: ShardLink,
     port: u16,
-    _events: mpsc::Receiver<Event>,
 }
 
 impl OneShard {
@@ -68,20 +68,18 @@ impl OneShard {
         let mut poller = Poller::new().unwrap();
         poller.add(&sockets[0], 0).unwrap();
         let certificate = Arc::new(Certificate::generate().unwrap());
-        let config = ShardConfig { id: ShardId(0), shards: 1, certificate, seed: 1 };
+        let config = ShardConfig { id: ShardId(0), shards: 1, certificate, seed: Seed::fixed(1) };
         let (_, incoming) = sync_channel(1);
         let (_, checks) = sync_channel(1);
         let lanes = Lanes { incoming, checks, outgoing: Vec::new() };
-        let (events, _events) = mpsc::channel(1_024);
         let held = Held::new(&Arc::default());
         let paths = Paths::new(bound);
-        let link = spawn(Parts { config, sockets, poller, paths, lanes, events, held }).unwrap();
-        Self { link, port, _events }
+        let link = spawn(Parts { config, sockets, poller, paths, lanes, held }).unwrap();
+        Self { link, port }
     }
 
     fn command(&self, command: Command) {
-        self.link.commands.blocking_send(command).unwrap();
-        self.link.waker.wake();
+        self.link.blocking_send(ShardInput::Command { command, permit: None });
     }
 
     /// A peer that `client` is to connect to at `server`, the one advertised address, and its tracks.
