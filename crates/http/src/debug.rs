@@ -46,9 +46,16 @@ fn describe(counters: &Counters, memory: &Memory) -> Value {
             "bytes_per_participant": grown.checked_div(counters.participants),
         },
         "received": { "datagrams": counters.datagrams_in, "bytes": counters.bytes_in },
-        "sent": { "datagrams": counters.datagrams_out, "bytes": counters.bytes_out },
+        "sent": {
+            "datagrams": counters.datagrams_out,
+            "bytes": counters.bytes_out,
+            "late_for_a_full_buffer": counters.datagrams_delayed,
+        },
         "dropped": {
             "send_buffer_full": drops.send_full,
+            "send_unreachable": drops.send_unreachable,
+            "send_denied": drops.send_denied,
+            "send_too_long": drops.send_too_long,
             "send_refused": drops.send_refused,
             "received_too_long": drops.receive_truncated,
             "received_of_nobody_known": drops.receive_unknown,

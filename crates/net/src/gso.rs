@@ -1,17 +1,54 @@
 //! Which datagrams may leave together as one (generic segmentation offload).
 //!
-//! * **Owns:** nothing; a pure rule.
+//! * **Owns:** which paths do not take runs ([`PlainPaths`]).
 //! * **In:** entries of a slab, in order. **Out:** how many of the first ones make one run.
 //! * **Invariant:** a run goes by one path, from one address to one, its bytes lie back to back, all but its last
 //!   datagram are of one size and the last is not longer.
 //! * **Spec:** Linux `UDP_SEGMENT` (udp(7)): at most 64 segments, at most one IP packet's bytes.
 
-use hearth_datagram::Entry;
+use std::collections::BTreeSet;
+
+use hearth_datagram::{Endpoint, Entry};
 
 /// `UDP_MAX_SEGMENTS` of older kernels.
 pub(crate) const MAX_SEGMENTS: usize = 64;
 /// Bytes of one run; an IP packet of 65,535 less headers, with a margin for options.
 pub(crate) const MAX_BYTES: usize = 65_000;
+
+/// Paths without GSO that are remembered.
+const MAX_PLAIN: usize = 256;
+
+/// Paths by which a run failed, as the network behind them takes shorter datagrams only. If all fail, the
+/// interface cannot do it, and nobody is sent runs any more.
+#[derive(Debug, Default)]
+pub(crate) struct PlainPaths {
+    paths: BTreeSet<Endpoint>,
+    /// A run has left since `paths` was empty.
+    has_worked: bool,
+    is_off: bool,
+}
+
+impl PlainPaths {
+    /// Whether a run may go by `path`.
+    pub(crate) fn may_join(&self, path: Endpoint) -> bool {
+        !self.is_off && !self.paths.contains(&path)
+    }
+
+    /// A run left.
+    pub(crate) fn handle_sent(&mut self, run: &[Entry]) {
+        self.has_worked |= run.len() > 1;
+    }
+
+    /// A run failed.
+    pub(crate) fn handle_failed(&mut self, path: Endpoint) {
+        if self.paths.len() >= MAX_PLAIN {
+            // Those who come again fail once more.
+            self.paths.clear();
+            self.is_off = !std::mem::take(&mut self.has_worked);
+        }
+        self.paths.insert(path);
+    }
+}
 
 /// How many entries from the first on make one run: at least 1, if there is any.
 pub(crate) fn run_length(entries: &[Entry]) -> usize {
@@ -37,8 +74,6 @@ pub(crate) fn run_length(entries: &[Entry]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use hearth_datagram::Endpoint;
-
     use super::*;
 
     /// `port:len` each; back to back. With `@` it leaves from another address of ours.
@@ -81,6 +116,22 @@ mod tests {
         let path = path(1, 1);
         let entries = [Entry { path, start: 0, len: 5 }, Entry { path, start: 6, len: 5 }];
         assert_eq!(run_length(&entries), 1);
+    }
+
+    #[test]
+    fn paths_that_take_no_runs_cost_the_others_theirs_only_if_none_does() {
+        for works in [true, false] {
+            let mut plain = PlainPaths::default();
+            for n in 0..1_000 {
+                assert_eq!(plain.may_join(path(1, n)), works || n < 257, "{n}");
+                plain.handle_failed(path(1, n));
+                assert!(!plain.may_join(path(1, n)));
+                let entry = Entry { path: path(2, n), start: 0, len: 1 };
+                let run = [entry; 2];
+                plain.handle_sent(if works { &run } else { &[] });
+            }
+            assert!(plain.paths.len() <= MAX_PLAIN);
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //!
 //! Both platforms offer the same names, so no other crate asks which one it is.
 
+#[cfg(target_os = "linux")]
+mod backlog;
 mod batch;
 mod clock;
 mod entropy;
@@ -37,10 +39,32 @@ pub struct Sent {
     pub datagrams: u64,
     /// Their bytes, without headers.
     pub bytes: u64,
-    /// Dropped: the send buffer is full.
+    /// Kept for the next call, as the send buffer is full.
+    pub delayed: u64,
+    /// Dropped: the send buffer is full, and so is what may be kept.
     pub full: u64,
-    /// Dropped: the kernel refused the destination or the datagram.
-    pub refused: u64,
+    /// Dropped: the kernel refused them.
+    pub refused: Refused,
     /// System calls made.
     pub calls: u64,
+}
+
+/// Datagrams that the kernel refused to send, by reason.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Refused {
+    /// No route to the destination, or no such address of ours.
+    pub unreachable: u64,
+    /// A firewall of this machine.
+    pub denied: u64,
+    /// Longer than the path takes.
+    pub too_long: u64,
+    /// Anything else: a destination of the wrong family, say.
+    pub other: u64,
+}
+
+impl Refused {
+    /// For whatever reason.
+    pub const fn total(self) -> u64 {
+        self.unreachable + self.denied + self.too_long + self.other
+    }
 }

@@ -119,10 +119,23 @@ impl UdpSocket {
                     sent.bytes += data.len() as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.full += 1,
-                Err(_) => sent.refused += 1,
+                Err(_) => sent.refused.other += 1,
             }
         }
         sent
+    }
+
+    /// Nothing is kept here.
+    pub fn keep_unsent(&mut self, _datagrams: usize) {}
+
+    /// Nothing is kept here.
+    pub fn has_unsent(&self) -> bool {
+        false
+    }
+
+    /// Nothing is kept here.
+    pub fn flush(&mut self) -> Sent {
+        Sent::default()
     }
 
     /// Sends all of a slab.

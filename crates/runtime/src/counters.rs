@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hearth_net::Sent;
+
 /// A copy of a node's numbers. The first six are what exists, the rest only grow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
@@ -25,6 +27,8 @@ pub struct Counters {
     pub datagrams_in: u64,
     /// Datagrams sent.
     pub datagrams_out: u64,
+    /// Datagrams sent later than they should, as the kernel had no room for them at first.
+    pub datagrams_delayed: u64,
     /// Bytes received, without UDP and IP headers.
     pub bytes_in: u64,
     /// Bytes sent, without UDP and IP headers.
@@ -40,9 +44,15 @@ pub struct Counters {
 /// What was lost on purpose.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Drops {
-    /// Datagrams to send that the kernel had no room for.
+    /// Datagrams to send that the kernel had no room for, for longer than they could wait.
     pub send_full: u64,
-    /// Datagrams to send that the kernel refused.
+    /// Datagrams to send to where there is no route.
+    pub send_unreachable: u64,
+    /// Datagrams to send that a firewall of this machine holds back.
+    pub send_denied: u64,
+    /// Datagrams to send that are longer than the way takes.
+    pub send_too_long: u64,
+    /// Datagrams to send that the kernel refused for another reason.
     pub send_refused: u64,
     /// Datagrams received that are longer than any we read.
     pub receive_truncated: u64,
@@ -88,7 +98,11 @@ pub(crate) struct ShardGauges {
     pub(crate) datagrams_out: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
+    pub(crate) datagrams_delayed: AtomicU64,
     pub(crate) send_full: AtomicU64,
+    pub(crate) send_unreachable: AtomicU64,
+    pub(crate) send_denied: AtomicU64,
+    pub(crate) send_too_long: AtomicU64,
     pub(crate) send_refused: AtomicU64,
     pub(crate) receive_truncated: AtomicU64,
     pub(crate) receive_unknown: AtomicU64,
@@ -104,6 +118,24 @@ pub(crate) struct ShardGauges {
 }
 
 impl ShardGauges {
+    /// What became of datagrams to send.
+    pub(crate) fn count_sent(&self, sent: Sent) {
+        for (gauge, number) in [
+            (&self.datagrams_out, sent.datagrams),
+            (&self.bytes_out, sent.bytes),
+            (&self.datagrams_delayed, sent.delayed),
+            (&self.send_full, sent.full),
+            (&self.send_unreachable, sent.refused.unreachable),
+            (&self.send_denied, sent.refused.denied),
+            (&self.send_too_long, sent.refused.too_long),
+            (&self.send_refused, sent.refused.other),
+        ] {
+            if number > 0 {
+                add(gauge, number);
+            }
+        }
+    }
+
     /// Adds this shard's numbers.
     pub(crate) fn add_to(&self, sum: &mut Counters) {
         sum.peers += read(&self.peers);
@@ -111,7 +143,11 @@ impl ShardGauges {
         sum.datagrams_out += read(&self.datagrams_out);
         sum.bytes_in += read(&self.bytes_in);
         sum.bytes_out += read(&self.bytes_out);
+        sum.datagrams_delayed += read(&self.datagrams_delayed);
         sum.drops.send_full += read(&self.send_full);
+        sum.drops.send_unreachable += read(&self.send_unreachable);
+        sum.drops.send_denied += read(&self.send_denied);
+        sum.drops.send_too_long += read(&self.send_too_long);
         sum.drops.send_refused += read(&self.send_refused);
         sum.drops.receive_truncated += read(&self.receive_truncated);
         sum.drops.receive_unknown += read(&self.receive_unknown);

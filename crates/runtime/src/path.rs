@@ -24,11 +24,11 @@ impl Paths {
     pub(crate) fn socket(&self, local: SocketAddr) -> Option<usize> {
         let of_family = |bound: &SocketAddr| bound.is_ipv4() == local.is_ipv4();
         let any = |bound: &SocketAddr| of_family(bound) && bound.ip().is_unspecified();
-        let find = |wanted: &dyn Fn(&SocketAddr) -> bool| self.bound.iter().position(wanted);
-        find(&|bound| *bound == local)
-            .or_else(|| find(&|bound| any(bound) && bound.port() == local.port()))
-            .or_else(|| find(&any))
-            .or_else(|| find(&of_family))
+        let bound = || self.bound.iter();
+        let same = bound().position(|bound| *bound == local);
+        same.or_else(|| bound().position(|b| any(b) && b.port() == local.port()))
+            .or_else(|| bound().position(any))
+            .or_else(|| bound().position(of_family))
     }
 }
 

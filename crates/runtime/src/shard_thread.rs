@@ -41,6 +41,11 @@ const DATAGRAMS_A_TURN: usize = 512;
 /// Datagrams in the send slab: 64 runs of four. More cuts fewer runs in two, fewer stay in the L2
 /// cache.
 const SLAB_DATAGRAMS: usize = 256;
+/// Datagrams that wait while the kernel's buffer is full, for each socket: one slab of them.
+const MAX_UNSENT: usize = SLAB_DATAGRAMS;
+/// How soon the kernel is asked again. At 1 Gbit/s its buffer of 4 MiB drains in 34 ms, and a smaller one
+/// that the system gives by default in less than 2.
+const RETRY: Duration = Duration::from_millis(1);
 /// The longest wait, so that a lost wake-up is a delay and not the end.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
@@ -165,6 +170,9 @@ struct ShardThread {
 impl ShardThread {
     /// Runs until it is stopped, or fails too often.
     fn supervise(mut self) {
+        for socket in &mut self.sockets {
+            socket.keep_unsent(MAX_UNSENT);
+        }
         let mut failures = 0;
         loop {
             let began = WallClock::now();
@@ -248,8 +256,9 @@ impl ShardThread {
         if more {
             return Duration::ZERO;
         }
+        let max = if self.sockets.iter().any(UdpSocket::has_unsent) { RETRY } else { MAX_WAIT };
         let due = self.shard.poll_timeout();
-        due.map_or(MAX_WAIT, |due| due.saturating_duration_since(WallClock::now()).min(MAX_WAIT))
+        due.map_or(max, |due| due.saturating_duration_since(WallClock::now()).min(max))
     }
 
     /// True if there may be more.
@@ -335,6 +344,9 @@ impl ShardThread {
     }
 
     fn transmit(&mut self, now: Instant, slab: &mut SendSlab) {
+        for socket in self.sockets.iter_mut().filter(|socket| socket.has_unsent()) {
+            self.gauges.count_sent(socket.flush());
+        }
         loop {
             let more = self.shard.poll_transmit(now, slab);
             if slab.is_empty() {
@@ -367,11 +379,7 @@ impl ShardThread {
                 add(&self.gauges.send_refused, run.len() as u64);
                 continue;
             };
-            let sent = socket.send(slab.bytes(), run);
-            add(&self.gauges.datagrams_out, sent.datagrams);
-            add(&self.gauges.bytes_out, sent.bytes);
-            add(&self.gauges.send_full, sent.full);
-            add(&self.gauges.send_refused, sent.refused);
+            self.gauges.count_sent(socket.send(slab.bytes(), run));
         }
     }
 

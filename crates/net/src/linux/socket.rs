@@ -118,6 +118,22 @@ impl UdpSocket {
         self.sender.send(self.fd.as_raw_fd(), bytes, entries, &self.sources)
     }
 
+    /// Keeps up to so many datagrams that find no room in the kernel, for the next
+    /// [`send`](Self::send) or [`flush`](Self::flush). Without this they are lost. Allocates once.
+    pub fn keep_unsent(&mut self, datagrams: usize) {
+        self.sender.keep_unsent(datagrams);
+    }
+
+    /// Something waits for room: call [`flush`](Self::flush) soon.
+    pub fn has_unsent(&self) -> bool {
+        self.sender.has_backlog()
+    }
+
+    /// Tries again to send what waits for room.
+    pub fn flush(&mut self) -> Sent {
+        self.send(&[], &[])
+    }
+
     /// Sends all of a slab.
     pub fn send_slab(&mut self, slab: &SendSlab) -> Sent {
         self.send(slab.bytes(), slab.entries())
