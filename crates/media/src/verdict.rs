@@ -21,7 +21,7 @@ pub struct Written {
     pub index: u64,
 }
 
-/// Why a packet was not forwarded.
+/// Why a packet was not forwarded; each is counted by a number of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum DropReason {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hearth_metrics::Metric;
 use hearth_plane::RoomId;
 use hearth_random::{Purpose, Seed};
 use hearth_room::{Room, RoomConfig};
@@ -56,7 +57,7 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(seed: Seed, around: Surroundings) -> (Self, mpsc::Sender<Ask>) {
         let (to_self, asks) = mpsc::channel(MAX_ASKS);
-        let held = Held::new(&around.counters.tasks);
+        let held = Held::new(&around.counts, Metric::Tasks);
         let directory = Self {
             by_name: BTreeMap::new(),
             names: BTreeMap::new(),

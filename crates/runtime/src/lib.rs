@@ -32,7 +32,7 @@ mod shard_thread;
 mod start;
 
 pub use config::{NodeConfig, StartError};
-pub use counters::{Counters, Drops};
+pub use hearth_metrics::{Counts, Metric};
 pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
 pub use hearth_net::{NoRandomness, seed_from_system};

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hearth_access::Claims;
+use hearth_metrics::{Counts, Metric, SharedCounts};
 use hearth_room::{Call, CallError, JoinError, Reply, RoomConfig, SessionId, authorize};
 use hearth_signal::JoinParams;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,6 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::config::{NodeConfig, StartError};
-use crate::counters::{ControlCounters, Counters};
 use crate::directory::Ask;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
@@ -43,7 +43,7 @@ struct Inner {
     room_config: Arc<RoomConfig>,
     auto_create: bool,
     next_session: AtomicU64,
-    counters: Arc<ControlCounters>,
+    counts: Arc<SharedCounts>,
     udp_port: u16,
     /// Bytes of memory when nobody was here.
     resident_at_start: u64,
@@ -66,14 +66,14 @@ impl Node {
     /// A port cannot be had, or the machine has no address to tell to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counters, udp_port } = start::start(config)?;
+        let Started { directory, shards, room_config, counts, udp_port } = start::start(config)?;
         let inner = Inner {
             directory,
             shards,
             room_config,
             auto_create,
             next_session: AtomicU64::new(1),
-            counters,
+            counts,
             udp_port,
             resident_at_start: hearth_net::resident_bytes(),
         };
@@ -130,7 +130,7 @@ impl Node {
         let (responses, receiver) = mpsc::channel(MAX_RESPONSES);
         let (reply, answer) = oneshot::channel();
         // Made before the join is sent: if the caller gives up halfway, its drop ends the session.
-        let link = SessionLink::new(session, mailbox.clone(), Arc::clone(&self.inner.counters));
+        let link = SessionLink::new(session, mailbox.clone(), Arc::clone(&self.inner.counts));
         let join = Box::new(JoinInput { session, claims, request, responses });
         mailbox.send(Input::Join { join, reply }).await.ok()?;
         let answer = answer.await.ok()?;
@@ -206,11 +206,12 @@ impl Node {
     }
 
     /// What the node holds and what it dropped.
-    pub fn counters(&self) -> Counters {
-        let mut sum = self.inner.counters.snapshot();
+    pub fn counts(&self) -> Counts {
+        let mut sum = self.inner.counts.snapshot();
         for shard in self.inner.shards.iter() {
-            shard.gauges().add_to(&mut sum);
+            sum.add_all(&shard.gauges().counts.snapshot());
         }
+        sum[Metric::Bugs] = hearth_metrics::bugs();
         sum
     }
 
@@ -233,7 +234,7 @@ impl Node {
         }
         self.inner.stop_shards();
         let ended = async {
-            while self.counters().shards > 0 {
+            while self.counts()[Metric::Shards] > 0 {
                 sleep(Duration::from_millis(1)).await;
             }
         };

@@ -9,10 +9,12 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use hearth_metrics::Metric;
 use hearth_plane::{RoomId, ShardId};
 
-use crate::counters::{Held, read};
+use crate::counters::Expected;
 use crate::shard_link::ShardLink;
 
 /// Connections that a new room is expected to bring, until it has some: they appear only some time after
@@ -34,7 +36,7 @@ pub(crate) struct Placement {
 struct Home {
     index: usize,
     /// Counts the room there until its connections do.
-    expected: Option<Held>,
+    expected: Option<Expected>,
 }
 
 /// What a shard carries.
@@ -67,16 +69,16 @@ impl Placement {
             // The room does not count against its own home.
             let ours = home.map_or(0, |(at, expected)| if at == index { expected } else { 0 });
             let gauges = shard.gauges();
-            let homes = read(&gauges.homes).saturating_sub(ours);
-            let subscriptions = read(&gauges.subscriptions) / SUBSCRIPTIONS;
-            let all = read(&gauges.peers) + subscriptions + EXPECTED * homes;
+            let homes = gauges.homes.load(Ordering::Relaxed).saturating_sub(ours);
+            let subscriptions = gauges.counts.get(Metric::Subscriptions) / SUBSCRIPTIONS;
+            let all = gauges.counts.get(Metric::Transports) + subscriptions + EXPECTED * homes;
             Load { here: here(index), all, alive: shard.is_alive() }
         };
         let loads: Vec<Load> = self.shards.iter().enumerate().map(load).collect();
         let index = best(&loads, home.map(|(at, _)| at), self.share, self.room.0 as usize);
         if home.is_none_or(|(at, _)| at != index) {
-            let held = |shard: &ShardLink| Held::new(&shard.gauges().homes);
-            let expected = self.shards.get(index).filter(|_| here(index) == 0).map(held);
+            let expect = |shard: &ShardLink| Expected::new(&shard.gauges().homes);
+            let expected = self.shards.get(index).filter(|_| here(index) == 0).map(expect);
             self.home = Some(Home { index, expected });
         }
         ShardId(u16::try_from(index).unwrap_or_default())
@@ -111,8 +113,6 @@ fn best(loads: &[Load], home: Option<usize>, share: u64, turn: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::*;
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         let (third, _) = place(2, &[0, 0]);
         assert_eq!(third, ShardId(0), "its connections count themselves now");
         drop(room);
-        assert!(shards.iter().all(|shard| read(&shard.gauges().homes) == 0));
+        assert!(shards.iter().all(|shard| shard.gauges().homes.load(Ordering::Relaxed) == 0));
     }
 
     #[test]
@@ -160,8 +160,9 @@ mod tests {
         let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
         let mut placement = Placement::new(Arc::clone(&shards), 64, RoomId(0));
         for (connections, subscriptions, shard) in [(14, 98, 0), (18, 368, 0), (20, 760, 1)] {
-            shards[0].gauges().peers.store(connections, Ordering::Relaxed);
-            shards[0].gauges().subscriptions.store(subscriptions, Ordering::Relaxed);
+            let counts = &shards[0].gauges().counts;
+            counts.set(Metric::Transports, connections);
+            counts.set(Metric::Subscriptions, subscriptions);
             assert_eq!(placement.choose(&[connections, 0]), ShardId(shard), "{connections}");
         }
     }

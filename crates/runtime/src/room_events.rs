@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hearth_metrics::Metric;
 use hearth_plane::{Event, RoomId, ShardId};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// Events of a room that may be lost. Higher forgives a room that is busy for longer, lower keeps
 /// what it gets fresh.
@@ -50,24 +51,25 @@ pub(crate) fn channel() -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// False if the event was lost: it may be, and the room has enough of its kind.
-    pub(crate) fn send(&self, event: Event) -> bool {
+    /// An error, which counts it, if the event was lost: it may be, and the room has enough of its kind.
+    pub(crate) fn send(&self, event: Event) -> Result<(), Metric> {
         if !event.may_be_lost() {
             // A room that is over needs not to know.
             let _ = self.lossless.send(event);
-            return true;
+            return Ok(());
         }
+        let is_data = matches!(event, Event::Data { .. });
+        let lost = if is_data { Metric::DropEventData } else { Metric::DropEventReport };
         let bytes = payload_len(&event);
         if self.lossy_bytes.load(Ordering::Relaxed).saturating_add(bytes) > MAX_LOSSY_BYTES {
-            return false;
+            return Err(lost);
         }
         self.lossy_bytes.fetch_add(bytes, Ordering::Relaxed);
-        match self.lossy.try_send(event) {
-            Ok(()) => true,
-            Err(error) => {
-                self.lossy_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                matches!(error, mpsc::error::TrySendError::Closed(_))
-            }
+        let Err(error) = self.lossy.try_send(event) else { return Ok(()) };
+        self.lossy_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        match error {
+            TrySendError::Closed(_) => Ok(()),
+            TrySendError::Full(_) => Err(lost),
         }
     }
 }
@@ -116,7 +118,8 @@ impl RoomQueues {
     /// The shard has lost all it had: every room is told.
     pub(crate) fn fail(&self) {
         for events in self.rooms.values() {
-            events.send(Event::ShardFailed { shard: self.shard });
+            // It must arrive, so it is not lost.
+            let _ = events.send(Event::ShardFailed { shard: self.shard });
         }
     }
 
@@ -135,11 +138,11 @@ impl RoomQueues {
         self.rooms.remove(&room);
     }
 
-    /// Puts an event where its room finds it; false if it was lost. Events of rooms that are over
-    /// concern nobody.
-    pub(crate) fn deliver(&self, event: Event) -> bool {
+    /// Puts an event where its room finds it; an error, which counts it, if it was lost. Events of rooms that
+    /// are over concern nobody.
+    pub(crate) fn deliver(&self, event: Event) -> Result<(), Metric> {
         let events = event.room().and_then(|room| self.rooms.get(&room));
-        events.is_none_or(|events| events.send(event))
+        events.map_or(Ok(()), |events| events.send(event))
     }
 }
 
@@ -185,11 +188,11 @@ mod tests {
         queues.open(OTHER, other);
         let mut lost = 0;
         for n in 0..10_000 {
-            lost += u32::from(!queues.deliver(data(FULL, Channel::Lossy, n)));
-            assert!(queues.deliver(data(FULL, Channel::Reliable, n)), "{n}");
+            lost += u32::from(queues.deliver(data(FULL, Channel::Lossy, n)).is_err());
+            assert_eq!(queues.deliver(data(FULL, Channel::Reliable, n)), Ok(()), "{n}");
             if n % 100 == 0 {
                 for channel in [Channel::Lossy, Channel::Reliable] {
-                    assert!(queues.deliver(data(OTHER, channel, n)), "{n}");
+                    assert_eq!(queues.deliver(data(OTHER, channel, n)), Ok(()), "{n}");
                 }
                 let (lossless, lossy) = take(&mut other_events);
                 assert_eq!(lossless, [data(OTHER, Channel::Reliable, n)]);
@@ -198,7 +201,7 @@ mod tests {
         }
         let peer = PeerId { room: FULL, n: 1 };
         let closed = Event::PeerClosed { peer, reason: CloseReason::Silence };
-        assert!(queues.deliver(closed.clone()));
+        assert_eq!(queues.deliver(closed.clone()), Ok(()));
         assert_eq!(lost as usize, 10_000 - MAX_LOSSY, "the flood was more than the room takes");
 
         let (lossless, lossy) = take(&mut full_events);
@@ -213,12 +216,12 @@ mod tests {
         let peer = PeerId { room: FULL, n: 1 };
         let payload = Bytes::from(vec![0; 65_535]);
         let big = Event::Data { peer, channel: Channel::DataTrack, payload };
-        let fit = (0..1_000).filter(|_| sender.send(big.clone())).count();
+        let fit = (0..1_000).filter(|_| sender.send(big.clone()).is_ok()).count();
         assert_eq!(fit, MAX_LOSSY_BYTES / 65_535);
         for _ in 0..fit {
             assert_eq!(events.recv().await, big);
         }
-        assert_eq!((0..1_000).filter(|_| sender.send(big.clone())).count(), fit);
+        assert_eq!((0..1_000).filter(|_| sender.send(big.clone()).is_ok()).count(), fit);
     }
 
     #[test]
@@ -243,11 +246,9 @@ mod tests {
         queues.open(FULL, sender);
         drop(events);
         for channel in [Channel::Lossy, Channel::Reliable] {
-            assert!(
-                queues.deliver(data(FULL, channel, 1)),
-                "nothing is lost to a room that is over"
-            );
-            assert!(queues.deliver(data(OTHER, channel, 1)));
+            let lost = queues.deliver(data(FULL, channel, 1));
+            assert_eq!(lost, Ok(()), "nothing is lost to a room that is over");
+            assert_eq!(queues.deliver(data(OTHER, channel, 1)), Ok(()));
         }
         queues.close(FULL);
         assert!(queues.rooms.is_empty());

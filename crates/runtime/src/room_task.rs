@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hearth_access::Claims;
+use hearth_metrics::{Metric, SharedCounts};
 use hearth_plane::{Command, Event, RoomId, ShardId};
 use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, SessionId};
 use hearth_signal::JoinParams;
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
 
 use crate::WallClock;
-use crate::counters::{ControlCounters, Held, add};
+use crate::counters::Held;
 use crate::directory::Ask;
 use crate::placement::Placement;
 use crate::room_events::{self, EventReceiver};
@@ -65,7 +65,7 @@ pub(crate) struct Surroundings {
     pub(crate) shards: Arc<[ShardLink]>,
     /// [`NodeConfig::room_share`](crate::NodeConfig::room_share).
     pub(crate) room_share: u32,
-    pub(crate) counters: Arc<ControlCounters>,
+    pub(crate) counts: Arc<SharedCounts>,
 }
 
 /// See the module documentation.
@@ -110,7 +110,7 @@ impl RoomTask {
         directory: mpsc::Sender<Ask>,
     ) -> Self {
         let (event_sender, events) = room_events::channel();
-        let held = [Held::new(&around.counters.tasks), Held::new(&around.counters.rooms)];
+        let held = [Metric::Tasks, Metric::Rooms].map(|what| Held::new(&around.counts, what));
         Self {
             id,
             room,
@@ -224,7 +224,7 @@ impl RoomTask {
             }
         }));
         if done.is_err() {
-            add(&self.around.counters.panics, 1);
+            self.around.counts.add(Metric::Panics, 1);
             error!(room = self.id.0, "A room panicked and is discarded");
             self.state = State::Over;
         }
@@ -251,7 +251,7 @@ impl RoomTask {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 debug!(room = self.id.0, session = session.0, "Session reads too slowly: closed");
-                add(&self.around.counters.dropped_sessions, 1);
+                self.around.counts.add(Metric::DropSessions, 1);
                 self.sessions.remove(&session);
                 self.overflowed.push_back(session);
             }
@@ -276,8 +276,8 @@ impl RoomTask {
     }
 
     fn count_participants(&mut self, participants: u64) {
-        let gauge = &self.around.counters.participants;
-        gauge.fetch_add(participants.wrapping_sub(self.participants), Ordering::Relaxed);
+        let counts = &self.around.counts;
+        counts.add(Metric::Participants, participants.wrapping_sub(self.participants));
         self.participants = participants;
     }
 
@@ -310,9 +310,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
-        let counters = Arc::new(ControlCounters::default());
+        let counts = Arc::new(SharedCounts::default());
         let around =
-            Surroundings { shards: Arc::new([]), room_share: 1, counters: Arc::clone(&counters) };
+            Surroundings { shards: Arc::new([]), room_share: 1, counts: Arc::clone(&counts) };
         let (directory, mut asks) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());
@@ -326,7 +326,7 @@ mod tests {
         task.run().await;
         assert!(matches!(session.recv().await, Some(SessionOutput::Close)));
         assert!(matches!(asks.recv().await, Some(Ask::Closed { id: RoomId(7) })));
-        let after = counters.snapshot();
-        assert_eq!((after.panics, after.rooms, after.tasks), (1, 0, 0));
+        let after = [Metric::Panics, Metric::Rooms, Metric::Tasks].map(|what| counts.get(what));
+        assert_eq!(after, [1, 0, 0]);
     }
 }

@@ -9,13 +9,14 @@
 
 use std::sync::Arc;
 
+use hearth_metrics::{Metric, SharedCounts};
 use hearth_room::SessionId;
 use hearth_signal::proto::{SignalRequest, SignalResponse};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::counters::{ControlCounters, Held, add};
+use crate::counters::Held;
 use crate::room_task::{Input, Mailbox};
 
 /// Requests of one session that its room has not looked at yet. A client sends a few dozen when
@@ -80,7 +81,7 @@ pub(crate) struct SessionLink {
     mailbox: Mailbox,
     budget: Arc<Semaphore>,
     runtime: Handle,
-    counters: Arc<ControlCounters>,
+    counts: Arc<SharedCounts>,
     _held: Held,
 }
 
@@ -88,27 +89,27 @@ pub(crate) struct SessionLink {
 pub(crate) type RequestPermit = OwnedSemaphorePermit;
 
 impl SessionLink {
-    pub(crate) fn new(id: SessionId, mailbox: Mailbox, counters: Arc<ControlCounters>) -> Self {
-        let held = Held::new(&counters.sessions);
+    pub(crate) fn new(id: SessionId, mailbox: Mailbox, counts: Arc<SharedCounts>) -> Self {
+        let held = Held::new(&counts, Metric::Sessions);
         Self {
             id,
             mailbox,
             budget: Arc::new(Semaphore::new(MAX_REQUESTS)),
             runtime: Handle::current(),
-            counters,
+            counts,
             _held: held,
         }
     }
 
     fn send(&self, request: SignalRequest) -> Result<(), SendError> {
         let Ok(permit) = Arc::clone(&self.budget).try_acquire_owned() else {
-            add(&self.counters.dropped_sessions, 1);
+            self.counts.add(Metric::DropSessions, 1);
             return Err(SendError::Flood);
         };
         let input = Input::Signal { session: self.id, request: Box::new(request), permit };
         self.mailbox.try_send(input).map_err(|error| match error {
             TrySendError::Full(_) => {
-                add(&self.counters.dropped_sessions, 1);
+                self.counts.add(Metric::DropSessions, 1);
                 SendError::Flood
             }
             TrySendError::Closed(_) => SendError::RoomClosed,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
+use hearth_metrics::Metric;
 use hearth_plane::{
     Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
     SendCodec, ShardId, Source, TrackId, UpTrackSpec,
@@ -16,7 +17,6 @@ use hearth_rtp::ExtensionIds;
 use hearth_testkit::{Client, Received, audio_codecs};
 use hearth_units::MediaKind;
 
-use crate::counters::{Counters, read};
 use crate::room_events::{EventReceiver, channel};
 use crate::shard_link::{RoomShards, ShardInput, ShardLink};
 use crate::shard_thread::{Fault, MAX_FAILURES};
@@ -80,7 +80,8 @@ impl Site {
 
     /// A socket whose datagrams the kernel gives to `shard`. Nobody else may send meanwhile.
     fn socket_to(&self, shard: ShardId) -> UdpSocket {
-        let received = || self.shards.iter().map(|link| read(&link.gauges().datagrams_in));
+        let received =
+            || self.shards.iter().map(|link| link.gauges().counts.get(Metric::DatagramsReceived));
         loop {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             let before: Vec<u64> = received().collect();
@@ -99,7 +100,7 @@ impl Site {
     }
 
     fn failures(&self) -> u64 {
-        read(&self.link().gauges().failures)
+        self.link().gauges().counts.get(Metric::ShardFailures)
     }
 }
 
@@ -277,9 +278,8 @@ async fn a_media_thread_that_fails_costs_its_own_and_a_call_of_eight_beside_it_l
         let first = phone.heard[0];
         assert!(phone.heard.iter().copied().eq((0..800).map(|n| first.wrapping_add(n))));
     }
-    let mut sum = Counters::default();
-    site.link().gauges().add_to(&mut sum);
-    assert_eq!((sum.peers, sum.shard_failures), (0, 5));
+    let counts = site.link().gauges().counts.snapshot();
+    assert_eq!((counts[Metric::Transports], counts[Metric::ShardFailures]), (0, 5));
 
     // Who comes back is served.
     let mut back = site.den(3);

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use hearth_datagram::{Entry, SendSlab};
+use hearth_metrics::{Counts, Metric};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId};
 use hearth_random::Purpose;
@@ -24,7 +25,7 @@ use tracing::{debug, error, info};
 
 use crate::WallClock;
 use crate::config::StartError;
-use crate::counters::{Held, ShardGauges, add};
+use crate::counters::{Held, ShardGauges, count_sent};
 use crate::path::Paths;
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
@@ -131,6 +132,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
                 inputs,
                 lanes,
                 rooms: RoomQueues::new(id),
+                counts: Counts::default(),
                 gauges,
                 stop,
                 #[cfg(test)]
@@ -159,6 +161,8 @@ struct ShardThread {
     inputs: mpsc::Receiver<ShardInput>,
     lanes: Lanes,
     rooms: RoomQueues,
+    /// This thread's own numbers, and those of shards that failed.
+    counts: Counts,
     gauges: Arc<ShardGauges>,
     stop: Arc<AtomicBool>,
     #[cfg(test)]
@@ -198,15 +202,18 @@ impl ShardThread {
     /// Puts a new shard in the place of one that failed; false if none can be made. Whoever was on it comes
     /// back when the rooms say so.
     fn begin_anew(&mut self) -> bool {
-        add(&self.gauges.failures, 1);
+        self.counts.add(Metric::ShardFailures, 1);
         // What it had for others is finished. What it had for its own may be broken.
         let _ = catch_unwind(AssertUnwindSafe(|| self.hand_over()));
         // Another sequence of everything random than before.
         self.config.seed = self.config.seed.derive(Purpose::Shard, self.id.0.into());
         let Ok(shard) = Shard::new(WallClock::now(), self.config.clone()) else { return false };
         let mut failed = std::mem::replace(&mut self.shard, shard);
+        self.counts.add_all(&failed.counts());
+        self.counts.clear_gauges();
         self.shard.inherit(&mut failed);
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.report();
         self.rooms.fail();
         true
     }
@@ -295,8 +302,8 @@ impl ShardThread {
                     break;
                 }
                 self.handled = 0;
-                add(&self.gauges.datagrams_in, self.batch.len() as u64);
-                add(&self.gauges.receive_truncated, self.batch.truncated());
+                self.counts.add(Metric::DatagramsReceived, self.batch.len() as u64);
+                self.counts.add(Metric::DropReceiveTooLong, self.batch.truncated());
                 self.handle_batch(now);
                 taken += self.batch.len();
                 if !self.batch.is_full() {
@@ -313,10 +320,9 @@ impl ShardThread {
 
     /// Gives the shard what it has not had of the last read.
     fn handle_batch(&mut self, now: Instant) {
-        let mut bytes = 0;
         for datagram in self.batch.datagrams_mut().skip(self.handled) {
             self.handled += 1;
-            bytes += datagram.bytes.len() as u64;
+            self.counts.add(Metric::BytesReceived, datagram.bytes.len() as u64);
             self.shard.handle_datagram(now, datagram.path, datagram.bytes);
             #[cfg(test)]
             if self.fault == Some(Fault::InBatch) {
@@ -324,7 +330,6 @@ impl ShardThread {
                 panic!("a test wants a media thread to fail between two datagrams");
             }
         }
-        add(&self.gauges.bytes_in, bytes);
     }
 
     /// True if there may be more.
@@ -345,7 +350,7 @@ impl ShardThread {
 
     fn transmit(&mut self, now: Instant, slab: &mut SendSlab) {
         for socket in self.sockets.iter_mut().filter(|socket| socket.has_unsent()) {
-            self.gauges.count_sent(socket.flush());
+            count_sent(&mut self.counts, socket.flush());
         }
         loop {
             let more = self.shard.poll_transmit(now, slab);
@@ -376,10 +381,10 @@ impl ShardThread {
             let (run, later) = rest.split_at(rest.iter().take_while(same).count().max(1));
             rest = later;
             let Some(socket) = socket.and_then(|socket| self.sockets.get_mut(socket)) else {
-                add(&self.gauges.send_refused, run.len() as u64);
+                self.counts.add(Metric::DropSendRefused, run.len() as u64);
                 continue;
             };
-            self.gauges.count_sent(socket.send(slab.bytes(), run));
+            count_sent(&mut self.counts, socket.send(slab.bytes(), run));
         }
     }
 
@@ -389,11 +394,11 @@ impl ShardThread {
         while let Some((to, parcel)) = self.shard.poll_parcel() {
             let Some(ends) = self.lanes.outgoing.get(usize::from(to.0)) else { continue };
             let (lane, dropped) = match parcel.lane() {
-                Lane::Media => (&ends.media, &self.gauges.parcels),
-                Lane::Checks => (&ends.checks, &self.gauges.checks),
+                Lane::Media => (&ends.media, Metric::DropParcelsFull),
+                Lane::Checks => (&ends.checks, Metric::DropChecksFull),
             };
             if lane.try_send((self.id, parcel)).is_err() {
-                add(dropped, 1);
+                self.counts.add(dropped, 1);
                 continue;
             }
             let bit = 1_u128.checked_shl(u32::from(to.0)).unwrap_or_default();
@@ -403,27 +408,17 @@ impl ShardThread {
             }
         }
         while let Some(event) = self.shard.poll_event() {
-            if !self.rooms.deliver(event) {
-                add(&self.gauges.events, 1);
+            if let Err(lost) = self.rooms.deliver(event) {
+                self.counts.add(lost, 1);
             }
         }
     }
 
+    /// Shows the others this thread's numbers.
     fn report(&self) {
-        let counters = self.shard.counters();
-        let gauges = &self.gauges;
-        for (gauge, value) in [
-            (&gauges.peers, counters.peers),
-            (&gauges.subscriptions, counters.subscriptions),
-            (&gauges.receive_unknown, counters.dropped_unknown),
-            (&gauges.receive_invalid, counters.dropped_invalid),
-            (&gauges.shard_full, counters.dropped_full),
-            (&gauges.shard_checks, counters.dropped_checks),
-            (&gauges.data, counters.dropped_data),
-            (&gauges.panics, counters.panics),
-        ] {
-            gauge.store(value, Ordering::Relaxed);
-        }
+        let mut counts = self.shard.counts();
+        counts.add_all(&self.counts);
+        self.gauges.counts.publish(&counts);
     }
 }
 

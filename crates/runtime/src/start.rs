@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use hearth_metrics::{Metric, SharedCounts};
 use hearth_net::{Poller, UdpSocket, host_addresses};
 use hearth_peer::Certificate;
 use hearth_plane::ShardId;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::{NodeConfig, StartError};
-use crate::counters::{ControlCounters, Held};
+use crate::counters::Held;
 use crate::directory::{Ask, Directory};
 use crate::path::Paths;
 use crate::room_task::Surroundings;
@@ -29,7 +30,7 @@ pub(crate) struct Started {
     pub(crate) directory: mpsc::Sender<Ask>,
     pub(crate) shards: Arc<[ShardLink]>,
     pub(crate) room_config: Arc<RoomConfig>,
-    pub(crate) counters: Arc<ControlCounters>,
+    pub(crate) counts: Arc<SharedCounts>,
     pub(crate) udp_port: u16,
 }
 
@@ -45,20 +46,20 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
     config.room.local_addrs.clone_from(&advertised);
     config.room.fingerprint = certificate.fingerprint();
-    let counters = Arc::new(ControlCounters::default());
+    let counts = Arc::new(SharedCounts::default());
     let seed = config.seed.clone();
     let shards = Shards { certificate, seed };
-    let shards: Arc<[ShardLink]> = shards.start(sockets, &counters)?.into();
+    let shards: Arc<[ShardLink]> = shards.start(sockets, &counts)?.into();
 
     let around = Surroundings {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
-        counters: Arc::clone(&counters),
+        counts: Arc::clone(&counts),
     };
     let (directory, asks) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
     info!(shards = shards.len(), udp_port, ?advertised, "Node started");
-    Ok(Started { directory: asks, shards, room_config: Arc::new(config.room), counters, udp_port })
+    Ok(Started { directory: asks, shards, room_config: Arc::new(config.room), counts, udp_port })
 }
 
 /// The sockets of each shard, in the order of `addrs`, all of one port.
@@ -137,7 +138,7 @@ impl Shards {
     fn start(
         self,
         sockets: Vec<Vec<UdpSocket>>,
-        counters: &ControlCounters,
+        counts: &Arc<SharedCounts>,
     ) -> Result<Vec<ShardLink>, StartError> {
         let count = u16::try_from(sockets.len()).map_err(|_| StartError::Nothing)?;
         let mut pollers = Vec::new();
@@ -172,7 +173,7 @@ impl Shards {
                 poller,
                 paths: Paths::new(bound),
                 lanes: Lanes { incoming, checks, outgoing: outgoing.clone() },
-                held: Held::new(&counters.shards),
+                held: Held::new(counts, Metric::Shards),
             };
             links.0.push(shard_thread::spawn(parts)?);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hearth_access::{Claims, VideoGrant};
 use hearth_random::Seed;
 use hearth_room::{JoinError, RoomConfig};
-use hearth_runtime::{Counters, Node, NodeConfig, Session, SessionOutput};
+use hearth_runtime::{Counts, Metric, Node, NodeConfig, Session, SessionOutput};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     DisconnectReason, JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
@@ -20,25 +20,38 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
     let node = Node::start(config()).await.unwrap();
-    let idle = node.counters();
-    assert_eq!((idle.shards, idle.tasks, idle.rooms, idle.sessions), (2, 1, 0, 0));
+    let idle = node.counts();
+    assert_eq!(
+        (idle[Metric::Shards], idle[Metric::Tasks], idle[Metric::Rooms], idle[Metric::Sessions]),
+        (2, 1, 0, 0)
+    );
 
     let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
     let answer = first_response(&mut alice).await;
     assert_eq!(answer.room.unwrap().name, "den");
     assert_eq!(answer.participant.unwrap().identity, "alice");
-    let counters = node.counters();
-    assert_eq!((counters.rooms, counters.sessions, counters.tasks), (1, 1, 2));
+    let counters = node.counts();
+    assert_eq!(
+        (counters[Metric::Rooms], counters[Metric::Sessions], counters[Metric::Tasks]),
+        (1, 1, 2)
+    );
 
     let leave = signal_request::Message::Leave(LeaveRequest::default());
     alice.send(SignalRequest { message: Some(leave) }).unwrap();
     drop(alice);
-    settle(&node, |now| now.peers + now.rooms + now.sessions + now.participants == 0).await;
-    assert_eq!(node.counters().tasks, 1);
+    settle(&node, |now| {
+        now[Metric::Transports]
+            + now[Metric::Rooms]
+            + now[Metric::Sessions]
+            + now[Metric::Participants]
+            == 0
+    })
+    .await;
+    assert_eq!(node.counts()[Metric::Tasks], 1);
 
     node.shutdown().await;
-    settle(&node, |now| now.tasks + now.shards == 0).await;
-    assert_eq!(node.counters().panics, 0);
+    settle(&node, |now| now[Metric::Tasks] + now[Metric::Shards] == 0).await;
+    assert_eq!(node.counts()[Metric::Panics], 0);
 }
 
 #[tokio::test]
@@ -52,7 +65,14 @@ async fn a_dropped_session_and_a_given_up_join_leave_nothing_behind() {
         // Too short to be sure of an answer, long enough to be sure of a request.
         drop(timeout(Duration::from_micros(50), join).await);
     }
-    settle(&node, |now| now.rooms + now.sessions + now.participants + now.peers == 0).await;
+    settle(&node, |now| {
+        now[Metric::Rooms]
+            + now[Metric::Sessions]
+            + now[Metric::Participants]
+            + now[Metric::Transports]
+            == 0
+    })
+    .await;
     node.shutdown().await;
 }
 
@@ -70,7 +90,7 @@ async fn joins_while_the_room_ends_get_a_new_room() {
         }
     }
     node.shutdown().await;
-    settle(&node, |now| now.rooms + now.tasks == 0).await;
+    settle(&node, |now| now[Metric::Rooms] + now[Metric::Tasks] == 0).await;
 }
 
 #[tokio::test]
@@ -105,7 +125,7 @@ async fn a_room_that_does_not_exist_is_not_made_if_the_config_or_a_resume_says_s
     let node = Node::start(config()).await.unwrap();
     let resume = JoinParams { reconnect: true, ..JoinParams::default() };
     assert_eq!(node.join(claims("erin"), resume).await.unwrap_err(), JoinError::RoomNotFound);
-    assert_eq!(node.counters().rooms, 0);
+    assert_eq!(node.counts()[Metric::Rooms], 0);
 }
 
 #[tokio::test]
@@ -115,8 +135,9 @@ async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
     for _ in 0..10 {
         stranger.send_to(&[0; 40], ("127.0.0.1", node.udp_port())).unwrap();
     }
-    settle(&node, |now| now.datagrams_in == 10 && now.bytes_in == 400).await;
-    assert_eq!(node.counters().datagrams_out, 0);
+    settle(&node, |now| now[Metric::DatagramsReceived] == 10 && now[Metric::BytesReceived] == 400)
+        .await;
+    assert_eq!(node.counts()[Metric::DatagramsSent], 0);
     drop(node);
 }
 
@@ -168,14 +189,14 @@ async fn first_response(session: &mut Session) -> JoinResponse {
 }
 
 /// Waits until the counters are as they should be.
-async fn settle(node: &Node, done: impl Fn(&Counters) -> bool) {
+async fn settle(node: &Node, done: impl Fn(&Counts) -> bool) {
     let wait = async {
         let mut beat = interval(Duration::from_millis(2));
-        while !done(&node.counters()) {
+        while !done(&node.counts()) {
             beat.tick().await;
         }
     };
     if timeout(PATIENCE, wait).await.is_err() {
-        panic!("did not settle: {:?}", node.counters());
+        panic!("did not settle: {:?}", node.counts());
     }
 }

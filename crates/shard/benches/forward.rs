@@ -13,6 +13,7 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hearth_datagram::SendSlab;
+use hearth_metrics::Metric;
 use support::{World, path};
 
 /// Packets that enter between two measurements of the clock.
@@ -55,7 +56,7 @@ fn forward_and_seal(bencher: Bencher<'_, '_>, subscribers: u32) {
         })
         .bench_local_values(|mut inputs| {
             let world = &mut *world.borrow_mut();
-            let before = world.shards[0].counters().packets_out;
+            let before = world.shards[0].counts()[Metric::PacketsSent];
             for datagram in &mut inputs {
                 world.shards[0].handle_datagram(world.now, path(from), datagram);
             }
@@ -64,7 +65,7 @@ fn forward_and_seal(bencher: Bencher<'_, '_>, subscribers: u32) {
                 written += slab.entries().len() as u64;
                 slab.clear();
             }
-            let sent = world.shards[0].counters().packets_out - before;
+            let sent = world.shards[0].counts()[Metric::PacketsSent] - before;
             assert_eq!(sent, BATCH * u64::from(subscribers));
             assert!(written >= sent);
             inputs

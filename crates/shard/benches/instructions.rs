@@ -9,6 +9,7 @@ mod one_track;
 mod support;
 
 use hearth_datagram::SendSlab;
+use hearth_metrics::Metric;
 use hearth_shard::Shard;
 use support::path;
 
@@ -30,11 +31,11 @@ fn main() {
             slab.clear();
         }
     }
-    let before = world.shards[0].counters().packets_out;
+    let before = world.shards[0].counts()[Metric::PacketsSent];
     for datagram in &mut rest {
         measured_packets(&mut world.shards[0], now, from, datagram, &mut slab);
     }
-    let forwarded = world.shards[0].counters().packets_out - before;
+    let forwarded = world.shards[0].counts()[Metric::PacketsSent] - before;
     assert_eq!(forwarded, PACKETS * u64::from(SUBSCRIBERS), "not all were forwarded");
     use std::io::Write as _;
     // Read by the gate.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hearth_datagram::SendSlab;
+use hearth_metrics::Metric;
 use support::path;
 use support::voices::{room, round};
 
@@ -57,7 +58,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
         })
         .bench_local_values(|mut inputs| {
             let world = &mut *world.borrow_mut();
-            let before = world.shards[0].counters().packets_out;
+            let before = world.shards[0].counts()[Metric::PacketsSent];
             for datagram in &mut inputs {
                 world.shards[0].handle_datagram(world.now, path(from), datagram);
             }
@@ -66,7 +67,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
             while world.shards[0].poll_transmit(due, &mut slab) {
                 slab.clear();
             }
-            let sent = world.shards[0].counters().packets_out - before;
+            let sent = world.shards[0].counts()[Metric::PacketsSent] - before;
             assert_eq!(sent, u64::from(VOICES * listeners));
             inputs
         });

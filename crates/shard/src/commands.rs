@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
+use hearth_metrics::Metric;
 use hearth_peer::{Peer, RoundTrip, TwccRecorder};
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, RoomId, Source,
@@ -12,12 +13,12 @@ use hearth_plane::{
 use hearth_rtp::ExtensionIds;
 use tracing::error;
 
-use crate::Shard;
 use crate::batching::Queued;
 use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry};
 use crate::guard::Turn;
 use crate::random::rtcp_ssrc;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
+use crate::{Shard, drops};
 
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
@@ -310,7 +311,7 @@ impl Shard {
         };
         for ssrc in ssrcs.into_iter().flatten() {
             if ssrc == entry.rtcp_ssrc || !entry.peer.claim_ssrc(ssrc) {
-                self.counters.refused_ssrcs += 1;
+                self.counts.add(Metric::RefusedSsrcs, 1);
                 error!(peer = ?entry.id, ssrc, "The SSRC of a subscription was used before");
                 debug_assert!(false, "SSRC {ssrc:#x} is used twice on {:?}", entry.id);
                 return false;
@@ -346,8 +347,8 @@ impl Shard {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
-        if entry.peer.send_data(now, channel, payload).is_err() {
-            self.counters.dropped_data += 1;
+        if let Err(error) = entry.peer.send_data(now, channel, payload) {
+            self.counts.add(drops::send_data(channel, error), 1);
         }
         self.drain_peer(key);
     }

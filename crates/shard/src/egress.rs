@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use hearth_datagram::SendSlab;
 use hearth_media::Verdict;
+use hearth_metrics::{Counts, Metric};
 use hearth_units::ExtSeq;
 
 use crate::Shard;
 use crate::batching::Batch;
+use crate::drops;
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
 use crate::run::Run;
 
@@ -59,7 +61,7 @@ impl Shard {
             }
             self.batching.give_back(batch);
         }
-        self.batching.handle_sent(now, self.counters.packets_out);
+        self.batching.handle_sent(now, self.counts[Metric::PacketsSent]);
         slab.entries().len() > before
     }
 
@@ -81,7 +83,7 @@ impl Shard {
         // The longest leaves first, as a run may end with a shorter one.
         self.served.sort_unstable_by_key(|queued| Reverse(queued.size));
         let run = self.batching.is_collecting().then(Run::default);
-        let mut out = Outlet { slab, run, is_last: false };
+        let mut out = Outlet { slab, counts: &mut self.counts, run, is_last: false };
         for (i, queued) in self.served.iter().enumerate() {
             // It may be gone, or its key another subscription's.
             if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
@@ -89,7 +91,7 @@ impl Shard {
             {
                 out.is_last = i + 1 == self.served.len();
                 self.guard.serve(track.id);
-                self.counters.packets_out += flush_down(now, peer, down, track, &mut out);
+                flush_down(now, peer, down, track, &mut out);
                 if down.is_behind(track) {
                     return false;
                 }
@@ -102,32 +104,32 @@ impl Shard {
 /// Where the packets of one subscriber go.
 struct Outlet<'a> {
     slab: &'a mut SendSlab,
+    counts: &'a mut Counts,
     /// What they join, in a shard that collects.
     run: Option<Run>,
     /// No other subscription follows.
     is_last: bool,
 }
 
-/// Sends one subscription's packets until it has all, or the slab is full. Returns how many.
+/// Sends one subscription's packets until it has all, or the slab is full.
 fn flush_down(
     now: Instant,
     peer: &mut PeerEntry,
     down: &mut DownEntry,
     track: &TrackEntry,
     out: &mut Outlet<'_>,
-) -> u64 {
+) {
     let clocks = track.track.clocks();
     down.cursor = down.cursor.max(track.flushed);
     let Some(path) = peer.peer.path().filter(|_| peer.connected) else {
         down.cursor = track.flushed + track.pending.len() as u64;
         down.catch_up = None;
-        return 0;
+        return;
     };
-    let Outlet { slab, run, is_last } = out;
-    let mut sent = 0;
+    let Outlet { slab, counts, run, is_last } = out;
     while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
-            return sent;
+            return;
         };
         let Some((encoding, seq)) = next_packet(down, track) else {
             continue;
@@ -146,8 +148,12 @@ fn flush_down(
             }
             run.padding(len, usize::from(longest.unwrap_or(0)).saturating_sub(pkt.size()))
         };
-        let Verdict::Forward(written) = down.down.forward(now, &pkt, &clocks, room, padding) else {
-            continue;
+        let written = match down.down.forward(now, &pkt, &clocks, room, padding) {
+            Verdict::Forward(written) => written,
+            Verdict::Drop(reason) => {
+                counts.add(drops::forward(reason), 1);
+                continue;
+            }
         };
         if before != down.down.current() {
             let newest = track.track.newest(encoding);
@@ -156,10 +162,9 @@ fn flush_down(
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
             slab.commit(path, len);
-            sent += 1;
+            counts.add(Metric::PacketsSent, 1);
         }
     }
-    sent
 }
 
 /// The packet to look at next: those that overtook a key frame, then the others as they came.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use hearth_metrics::Metric;
 use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, XrBlock, XrBlocks};
 
 use crate::Shard;
@@ -139,7 +140,7 @@ impl Shard {
             return;
         };
         let Some(room) = self.answers.reserve() else {
-            self.counters.dropped_full += 1;
+            self.counts.add(Metric::DropAnswersFull, 1);
             return;
         };
         if let Some(written) = entry.down.retransmit(&resend, &pkt, room)
@@ -147,7 +148,7 @@ impl Shard {
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
             self.answers.commit(path, len);
-            self.counters.retransmitted += 1;
+            self.counts.add(Metric::Retransmissions, 1);
         }
     }
 

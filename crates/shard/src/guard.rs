@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use hearth_metrics::Metric;
 use hearth_plane::{CloseReason, Event, PeerId, TrackId};
 use tracing::error;
 
@@ -75,7 +76,7 @@ impl Shard {
         }));
         let serving = self.guard.serving.take();
         if outcome.is_err() {
-            self.counters.panics += 1;
+            self.counts.add(Metric::Panics, 1);
             // Not guarded itself: if it fails, nothing here can be trusted.
             self.discard(turn);
             if let Some(track) = serving {
@@ -212,8 +213,9 @@ mod tests {
 
     /// Peers, tracks and subscriptions that are left, and panics.
     fn left(shard: &Shard) -> (u64, u64, u64, u64) {
-        let counters = shard.counters();
-        (counters.peers, counters.tracks, counters.subscriptions, counters.panics)
+        let counts = shard.counts();
+        let [peers, tracks] = [Metric::Transports, Metric::Tracks].map(|metric| counts[metric]);
+        (peers, tracks, counts[Metric::Subscriptions], counts[Metric::Panics])
     }
 
     fn a_packet_waits(now: Instant, shard: &mut Shard) {
@@ -309,7 +311,7 @@ mod tests {
             shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(of))));
             shard.handle_command(now, command.clone());
             assert_eq!(discarded(&mut shard), [Turn::Peer(peer(of))], "{command:?}");
-            assert_eq!(shard.counters().peers, 3, "{command:?}");
+            assert_eq!(shard.counts()[Metric::Transports], 3, "{command:?}");
         }
     }
 
@@ -332,7 +334,7 @@ mod tests {
         shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(2))));
         shard.handle_command(now, Command::CloseRoom { room: ROOM });
         assert_eq!(left(&shard), (1, 0, 0, 1));
-        assert_eq!(shard.counters().routes, 1, "the other room's");
+        assert_eq!(shard.counts()[Metric::Routes], 1, "the other room's");
     }
 
     #[test]
@@ -344,7 +346,7 @@ mod tests {
         let command = Command::AddRemoteCandidate { peer: peer(2), candidate };
         let act = AssertUnwindSafe(|| shard.handle_command(now, command));
         assert!(catch_unwind(act).is_err(), "its owner must know");
-        assert_eq!(shard.counters().panics, 1);
+        assert_eq!(shard.counts()[Metric::Panics], 1);
     }
 
     #[test]
@@ -356,7 +358,7 @@ mod tests {
         shard.handle_datagram(now, Endpoint::udp(local, remote), &mut [0; 20]);
         assert_eq!(discarded(&mut shard), []);
         assert_eq!(left(&shard), (4, 2, 6, 1));
-        assert_eq!(shard.counters().dropped_unknown, 1);
+        assert_eq!(shard.counts()[Metric::DropReceiveNobody], 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use hearth_media::{Ingest, SourceClock};
+use hearth_metrics::Metric;
 use hearth_peer::{NackTracker, Reception, RoundTrip};
 use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
@@ -24,7 +25,7 @@ impl Shard {
             return;
         };
         let Ok(view) = RtpView::parse(packet) else {
-            self.counters.dropped_invalid += 1;
+            self.counts.add(Metric::DropReceiveMalformed, 1);
             return;
         };
         let extensions = ReadExtensions::read(&view, &entry.extensions);
@@ -42,7 +43,7 @@ impl Shard {
                 let (Some((track, encoding, role)), true) =
                     (found, entry.streams.len() < MAX_STREAMS)
                 else {
-                    self.counters.dropped_invalid += 1;
+                    self.counts.add(Metric::DropReceiveStream, 1);
                     return;
                 };
                 entry.streams.insert(at, new_stream(view.ssrc, track, encoding, role));
@@ -104,7 +105,7 @@ impl Shard {
         else {
             return false;
         };
-        self.counters.packets_in += 1;
+        self.counts.add(Metric::PacketsReceived, 1);
         entry.quality.packets += 1;
         if first {
             let (track, ssrc) = (entry.id, view.ssrc);
@@ -149,7 +150,7 @@ impl Shard {
         if entry.pending.len() < MAX_PENDING {
             entry.pending.push(Pending { encoding, seq, size });
         } else {
-            self.counters.dropped_full += 1;
+            self.counts.add(Metric::DropBatchFull, 1);
         }
         if begins {
             self.batching.queue_track(place, track);

@@ -10,6 +10,7 @@
 
 mod batching;
 mod commands;
+mod drops;
 mod egress;
 mod entry;
 mod feedback;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_datagram::{Endpoint, SendSlab};
+use hearth_metrics::{Counts, Metric};
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_random::Seed;
@@ -63,39 +65,6 @@ pub struct ShardConfig {
     pub seed: Seed,
 }
 
-/// Counters of one shard; the first four say what there is, the others only grow.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ShardCounters {
-    /// Transports that exist now.
-    pub peers: u64,
-    /// Published tracks that exist now, those of other shards included.
-    pub tracks: u64,
-    /// Subscriptions that exist now.
-    pub subscriptions: u64,
-    /// Addresses and ICE user fragments that lead to a peer now.
-    pub routes: u64,
-    /// RTP packets received and accepted.
-    pub packets_in: u64,
-    /// RTP packets written to subscribers.
-    pub packets_out: u64,
-    /// Packets sent again because a subscriber asked.
-    pub retransmitted: u64,
-    /// Datagrams of nobody we know.
-    pub dropped_unknown: u64,
-    /// Datagrams of a known address that were malformed, replayed or not authentic.
-    pub dropped_invalid: u64,
-    /// Parcels and answers for which there was no room.
-    pub dropped_full: u64,
-    /// Connectivity checks for another shard for which there was no room: a flood.
-    pub dropped_checks: u64,
-    /// Messages that a slow data channel did not take.
-    pub dropped_data: u64,
-    /// Subscriptions refused because of a bug in control: their SSRC had been used on the transport.
-    pub refused_ssrcs: u64,
-    /// Peers and tracks discarded because of a bug here.
-    pub panics: u64,
-}
-
 /// See the module documentation.
 pub struct Shard {
     context: Context,
@@ -120,7 +89,7 @@ pub struct Shard {
     checks: VecDeque<(ShardId, Parcel)>,
     next_tick: Instant,
     next_levels: Instant,
-    counters: ShardCounters,
+    counts: Counts,
     guard: Guard,
 }
 
@@ -150,7 +119,7 @@ impl Shard {
             checks: VecDeque::with_capacity(MAX_CHECKS),
             next_tick: now + TICK,
             next_levels: now,
-            counters: ShardCounters::default(),
+            counts: Counts::default(),
             guard: Guard::default(),
         })
     }
@@ -169,7 +138,7 @@ impl Shard {
             }
             Route::Shard(shard) => self.pass_on(shard, ParcelKind::Datagram { from }, buf),
             Route::Stranger(shard) => self.pass_on(shard, ParcelKind::Check { from }, buf),
-            Route::Nobody => self.counters.dropped_unknown += 1,
+            Route::Nobody => self.counts.add(Metric::DropReceiveNobody, 1),
         }
     }
 
@@ -241,15 +210,14 @@ impl Shard {
         self.parcels.pop_front().or_else(|| self.checks.pop_front())
     }
 
-    /// A copy of the counters.
-    pub fn counters(&self) -> ShardCounters {
-        ShardCounters {
-            peers: self.peers.len() as u64,
-            tracks: self.tracks.len() as u64,
-            subscriptions: self.downs.len() as u64,
-            routes: self.steering.len() as u64,
-            ..self.counters
-        }
+    /// A copy of the shard's numbers.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts.clone();
+        counts[Metric::Transports] = self.peers.len() as u64;
+        counts[Metric::Tracks] = self.tracks.len() as u64;
+        counts[Metric::Subscriptions] = self.downs.len() as u64;
+        counts[Metric::Routes] = self.steering.len() as u64;
+        counts
     }
 
     /// Does what is due for one peer, and notes when it is to be visited next.
@@ -310,7 +278,7 @@ impl Shard {
     /// Takes a datagram that another shard got; true if it was an authentic message of ICE.
     fn receive_passed_on(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) -> bool {
         let Route::Peer(key) = self.route(from, buf) else {
-            self.counters.dropped_unknown += 1;
+            self.counts.add(Metric::DropReceiveNobody, 1);
             return false;
         };
         self.for_peer(key, |shard| shard.deliver(now, key, from, buf)).unwrap_or(false)
@@ -326,7 +294,7 @@ impl Shard {
         match entry.peer.handle_datagram(now, from, buf) {
             hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
             hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
-            hearth_peer::Incoming::Dropped(_) => self.counters.dropped_invalid += 1,
+            hearth_peer::Incoming::Dropped(reason) => self.counts.add(drops::receive(reason), 1),
             hearth_peer::Incoming::Consumed => {
                 let nominated = entry.peer.nominated_path() == Some(from);
                 if kind == PacketKind::Stun {
@@ -348,7 +316,7 @@ impl Shard {
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.steering.expect(transmit.path, key, &mut entry.paths);
             if !self.answers.push(transmit.path, &transmit.payload) {
-                self.counters.dropped_full += 1;
+                self.counts.add(Metric::DropAnswersFull, 1);
             }
         }
         let peer = entry.id;
@@ -388,13 +356,13 @@ impl Shard {
 
     fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
         let (max, queue, dropped) = match parcel.lane() {
-            Lane::Media => (MAX_PARCELS, &mut self.parcels, &mut self.counters.dropped_full),
-            Lane::Checks => (MAX_CHECKS, &mut self.checks, &mut self.counters.dropped_checks),
+            Lane::Media => (MAX_PARCELS, &mut self.parcels, Metric::DropParcelsOwn),
+            Lane::Checks => (MAX_CHECKS, &mut self.checks, Metric::DropChecksOwn),
         };
         if queue.len() < max {
             queue.push_back((to, parcel));
         } else {
-            *dropped += 1;
+            self.counts.add(dropped, 1);
         }
     }
 }

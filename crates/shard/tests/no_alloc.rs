@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use hearth_datagram::SendSlab;
+use hearth_metrics::Metric;
 use hearth_rtp::{PacketKind, classify};
 use support::{CLEAN, World, path};
 
@@ -47,7 +48,7 @@ fn forwarding_to_two_subscribers_does_not_allocate() {
     world.run_for(Duration::from_secs(3));
     let mut slab = SendSlab::new(64);
     let (mut forwarded, mut allocations) = (0, 0);
-    let before = world.shards[0].counters().packets_out;
+    let before = world.shards[0].counts()[Metric::PacketsSent];
     while forwarded < 10_000 {
         world.now += Duration::from_millis(5);
         let now = world.now;
@@ -66,7 +67,7 @@ fn forwarding_to_two_subscribers_does_not_allocate() {
             slab.clear();
         }
         allocations += ALLOCATIONS.get() - start;
-        forwarded = world.shards[0].counters().packets_out - before;
+        forwarded = world.shards[0].counts()[Metric::PacketsSent] - before;
         world.run_for(Duration::from_millis(5));
     }
     assert_eq!(allocations, 0, "in {forwarded} packets forwarded");

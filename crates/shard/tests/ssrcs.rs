@@ -3,6 +3,7 @@
 
 mod support;
 
+use hearth_metrics::Metric;
 use hearth_plane::{CloseReason, Command, DownTrackSpec, Event};
 use support::World;
 use support::voices::{room, subscription};
@@ -30,15 +31,15 @@ fn retransmissions_have_an_ssrc_of_their_own() {
 #[track_caller]
 fn assert_refused(world: &mut World, spec: &DownTrackSpec) {
     let shard = &mut world.shards[0];
-    let before = shard.counters();
+    let before = shard.counts();
     shard.handle_command(world.now, Command::SetDownTrack { spec: Box::new(spec.clone()) });
-    let after = shard.counters();
-    assert_eq!(after.refused_ssrcs - before.refused_ssrcs, 1);
+    let after = shard.counts();
+    assert_eq!(after[Metric::RefusedSsrcs] - before[Metric::RefusedSsrcs], 1);
     if cfg!(debug_assertions) {
         let mut events = std::iter::from_fn(|| shard.poll_event());
         let closed = Event::PeerClosed { peer: spec.peer, reason: CloseReason::Panicked };
         assert!(events.any(|event| event == closed));
     } else {
-        assert_eq!(after.subscriptions, before.subscriptions);
+        assert_eq!(after[Metric::Subscriptions], before[Metric::Subscriptions]);
     }
 }

@@ -6,8 +6,8 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hearth_metrics::{Counts, Metric};
 use hearth_plane::{CloseReason, Command, Event, PeerId};
-use hearth_shard::ShardCounters;
 use hearth_testkit::{ViewerReport, forged_check};
 use support::{CLEAN, PUBLISHER, World};
 
@@ -46,9 +46,10 @@ fn a_client_that_vanishes_is_closed_in_time_at_every_step() {
             let closed: Vec<_> = closed.collect();
             assert_eq!(closed.len(), 1, "{step:?}, {who}: {closed:?}");
             assert_eq!((closed[0].1, closed[0].2), (peer, reason), "{step:?}, {who}");
-            let counters = world.shards[0].counters();
+            let counts = world.shards[0].counts();
             let expect = if who == 0 { (2, 0, 0) } else { (2, 2, 2) };
-            let left = (counters.peers, counters.tracks, counters.subscriptions);
+            let left =
+                (counts[Metric::Transports], counts[Metric::Tracks], counts[Metric::Subscriptions]);
             assert_eq!(left, expect, "{step:?}, {who}");
         }
     }
@@ -63,7 +64,7 @@ fn when_all_are_gone_nothing_is_left() {
             world.client(who).vanish();
         }
         world.run_for(61 * SECOND);
-        assert_empty(world.shards[0].counters());
+        assert_empty(world.shards[0].counts());
         assert_eq!(world.shards[0].poll_timeout(), None, "{step:?}");
     }
     let mut world = World::call(1, &[0, 0], CLEAN);
@@ -71,7 +72,7 @@ fn when_all_are_gone_nothing_is_left() {
     for n in [1, 0, 2] {
         world.command(0, Command::RemovePeer { peer: PeerId { n, ..PUBLISHER } });
     }
-    assert_empty(world.shards[0].counters());
+    assert_empty(world.shards[0].counts());
 }
 
 #[test]
@@ -79,8 +80,8 @@ fn a_flood_of_garbage_leaves_a_call_alone() {
     let mut world = World::call(1, &[0], CLEAN);
     world.run_for(2 * SECOND);
     let (peers, routes) = {
-        let counters = world.shards[0].counters();
-        (counters.peers, counters.routes)
+        let counts = world.shards[0].counts();
+        (counts[Metric::Transports], counts[Metric::Routes])
     };
     let mut noise = Noise(99);
     let kinds: [fn(&mut Noise) -> Vec<u8>; 6] =
@@ -99,10 +100,22 @@ fn a_flood_of_garbage_leaves_a_call_alone() {
             world.run_for(SECOND / 50);
         }
     }
-    let counters = world.shards[0].counters();
-    assert_eq!((counters.peers, counters.routes, counters.panics), (peers, routes, 0));
-    assert!(counters.dropped_unknown >= 4 * u64::from(FLOOD), "{counters:?}");
-    assert!(counters.dropped_invalid >= u64::from(FLOOD) / 2, "{counters:?}");
+    let counts = world.shards[0].counts();
+    assert_eq!(
+        (counts[Metric::Transports], counts[Metric::Routes], counts[Metric::Panics]),
+        (peers, routes, 0)
+    );
+    assert!(counts[Metric::DropReceiveNobody] >= 4 * u64::from(FLOOD), "{counts:?}");
+    let invalid = [
+        Metric::DropReceiveStun,
+        Metric::DropReceiveUnproven,
+        Metric::DropReceiveForged,
+        Metric::DropReceiveMalformed,
+        Metric::DropReceiveProtocol,
+    ];
+    assert!(counts.sum(&invalid) >= u64::from(FLOOD) / 2, "{counts:?}");
+    let each = invalid.iter().filter(|metric| counts[**metric] > 0).count();
+    assert!(each >= 3, "by reason: {counts:?}");
     world.run_for(2 * SECOND);
     let report = world.report(1);
     assert!(report.longest_freeze < SECOND / 10, "{report:?}");
@@ -115,15 +128,15 @@ fn garbage_for_other_shards_is_bounded() {
     let mut world = World::call(1, &[0, 1], CLEAN);
     world.run_for(SECOND);
     let mut noise = Noise(5);
-    let before = world.shards[0].counters().dropped_checks;
+    let before = world.shards[0].counts()[Metric::DropChecksOwn];
     for n in 0..FLOOD {
         let mut datagram = stun(&mut noise, "01nobodyknowsit:x");
         let from = SocketAddr::from(([192, 0, (n >> 8) as u8, n as u8], 1));
         world.inject(0, from, &mut datagram);
     }
-    assert!(world.shards[0].counters().dropped_checks - before > u64::from(FLOOD) / 2);
+    assert!(world.shards[0].counts()[Metric::DropChecksOwn] - before > u64::from(FLOOD) / 2);
     world.run_for(3 * SECOND);
-    assert_eq!(world.shards[1].counters().peers, 1);
+    assert_eq!(world.shards[1].counts()[Metric::Transports], 1);
     let report = world.report(2);
     assert!(report.longest_freeze < SECOND / 5, "{report:?}");
 }
@@ -163,10 +176,11 @@ fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet(
         assert_eq!(lost(after), lost(before));
         assert!(after.longest_freeze < SECOND / 10, "{after:?}");
     }
-    let counters = [0, 1].map(|at: usize| world.shards[at].counters());
-    for counters in &counters {
-        assert_eq!((counters.dropped_full, counters.panics), (0, 0), "{counters:?}");
-        assert!(counters.dropped_checks > u64::from(FLOOD), "{counters:?}");
+    let counts = [0, 1].map(|at: usize| world.shards[at].counts());
+    for counts in &counts {
+        let harm = [Metric::DropParcelsOwn, Metric::DropAnswersFull, Metric::Panics];
+        assert_eq!(counts.sum(&harm), 0, "{counts:?}");
+        assert!(counts[Metric::DropChecksOwn] > u64::from(FLOOD), "{counts:?}");
     }
     assert!(world.parcels > relayed + 1_000, "the call goes over both shards");
     assert!(world.events.iter().all(|(.., e)| !matches!(e, Event::PeerClosed { .. })));
@@ -211,8 +225,13 @@ fn vanish(world: &mut World, who: usize, step: Step) {
 }
 
 #[track_caller]
-fn assert_empty(counters: ShardCounters) {
-    let left = (counters.peers, counters.tracks, counters.subscriptions, counters.routes);
+fn assert_empty(counts: Counts) {
+    let left = (
+        counts[Metric::Transports],
+        counts[Metric::Tracks],
+        counts[Metric::Subscriptions],
+        counts[Metric::Routes],
+    );
     assert_eq!(left, (0, 0, 0, 0));
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use hearth_metrics::Metric;
 use hearth_netem::LinkConfig;
 use hearth_plane::Event;
 use support::{CLEAN, World};
@@ -336,8 +337,8 @@ fn datagrams_at_the_wrong_shard_are_handed_over() {
     for at in [1, 2] {
         assert_seamless(&mut world, at, 280);
     }
-    assert_eq!(world.shards[0].counters().dropped_unknown, 0);
-    assert_eq!(world.shards[1].counters().dropped_unknown, 0);
+    assert_eq!(world.shards[0].counts()[Metric::DropReceiveNobody], 0);
+    assert_eq!(world.shards[1].counts()[Metric::DropReceiveNobody], 0);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl OneShard {
         let (_, incoming) = sync_channel(1);
         let (_, checks) = sync_channel(1);
         let lanes = Lanes { incoming, checks, outgoing: Vec::new() };
-        let held = Held::new(&Arc::default());
+        let held = Held::new(&Arc::default(), Metric::Shards);
         let paths = Paths::new(bound);
         let link = spawn(Parts { config, sockets, poller, paths, lanes, held }).unwrap();
         Self { link, port }

@@ -1,0 +1,186 @@
+//! The table of all numbers.
+
+/// Whether a number goes up and down, or only up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// What there is now.
+    Gauge,
+    /// What happened since the start.
+    Counter,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])+ $metric:ident = $kind:ident, $group:literal, $name:literal;)+) => {
+        /// One number of the server. The place to add one is the table in this file: it is counted where
+        /// it happens, and shown everywhere.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum Metric {
+            $($(#[doc = $doc])+ $metric,)+
+        }
+
+        impl Metric {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$metric),+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Whether it goes down, too.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$metric => Kind::$kind,)+ }
+            }
+
+            /// What it belongs to; empty for what stands alone.
+            pub const fn group(self) -> &'static str {
+                match self { $(Self::$metric => $group,)+ }
+            }
+
+            /// Its name within the group.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$metric => $name,)+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Rooms with a task.
+    Rooms = Gauge, "", "rooms";
+    /// Participants in all rooms.
+    Participants = Gauge, "", "participants";
+    /// Signal connections.
+    Sessions = Gauge, "", "sessions";
+    /// Control tasks: the directory, and one per room.
+    Tasks = Gauge, "", "control_tasks";
+    /// Shard threads that run.
+    Shards = Gauge, "", "shards";
+    /// Transports that exist.
+    Transports = Gauge, "", "transports";
+    /// Published tracks, counted on each shard that has them.
+    Tracks = Gauge, "", "tracks";
+    /// Subscriptions.
+    Subscriptions = Gauge, "", "subscriptions";
+    /// Addresses and ICE user fragments that lead to a transport.
+    Routes = Gauge, "", "routes";
+
+    /// Datagrams.
+    DatagramsReceived = Counter, "received", "datagrams";
+    /// Bytes, without UDP and IP headers.
+    BytesReceived = Counter, "received", "bytes";
+    /// RTP packets that were accepted.
+    PacketsReceived = Counter, "received", "packets";
+
+    /// Datagrams.
+    DatagramsSent = Counter, "sent", "datagrams";
+    /// Bytes, without UDP and IP headers.
+    BytesSent = Counter, "sent", "bytes";
+    /// Datagrams sent late, as the kernel had no room for them at first.
+    DatagramsDelayed = Counter, "sent", "late_for_a_full_buffer";
+    /// RTP packets to subscribers.
+    PacketsSent = Counter, "sent", "packets";
+    /// Packets sent again because a subscriber asked.
+    Retransmissions = Counter, "sent", "retransmissions";
+
+    /// Datagrams to send that the kernel had no room for, for longer than they could wait.
+    DropSendFull = Counter, "dropped", "send_buffer_full";
+    /// Datagrams to send to where there is no route.
+    DropSendUnreachable = Counter, "dropped", "send_unreachable";
+    /// Datagrams to send that a firewall of this machine holds back.
+    DropSendDenied = Counter, "dropped", "send_denied";
+    /// Datagrams to send that are longer than the path takes.
+    DropSendTooLong = Counter, "dropped", "send_too_long";
+    /// Datagrams to send that the kernel refused for another reason.
+    DropSendRefused = Counter, "dropped", "send_refused";
+    /// Datagrams received that are longer than any we read.
+    DropReceiveTooLong = Counter, "dropped", "received_too_long";
+    /// Datagrams received of nobody we know.
+    DropReceiveNobody = Counter, "dropped", "received_of_nobody_known";
+    /// Datagrams of a client that are neither STUN, DTLS, RTP nor RTCP.
+    DropReceiveProtocol = Counter, "dropped", "received_unknown_protocol";
+    /// STUN of another session, or not well-formed.
+    DropReceiveStun = Counter, "dropped", "received_stun";
+    /// DTLS from an address that has not passed a connectivity check.
+    DropReceiveUnproven = Counter, "dropped", "received_unproven_address";
+    /// Media before there are keys.
+    DropReceiveNoKeys = Counter, "dropped", "received_without_keys";
+    /// Media whose authentication tag does not match.
+    DropReceiveForged = Counter, "dropped", "received_forged";
+    /// Media that was there before, or is too old to tell.
+    DropReceiveReplayed = Counter, "dropped", "received_replayed";
+    /// Media that is too short, or whose lengths contradict each other.
+    DropReceiveMalformed = Counter, "dropped", "received_malformed";
+    /// Datagrams for a transport that is closed.
+    DropReceiveClosed = Counter, "dropped", "received_closed";
+    /// RTP packets of no track.
+    DropReceiveStream = Counter, "dropped", "received_unknown_stream";
+
+    /// Packets not forwarded: the subscriber disabled the track, or it is paused.
+    DropForwardPaused = Counter, "dropped", "forward_paused";
+    /// Packets not forwarded: of an encoding that the subscriber is not on.
+    DropForwardEncoding = Counter, "dropped", "forward_other_encoding";
+    /// Packets not forwarded: of a temporal layer above the target.
+    DropForwardTemporal = Counter, "dropped", "forward_temporal_layer";
+    /// Packets not forwarded: a key frame is awaited.
+    DropForwardKeyframe = Counter, "dropped", "forward_await_keyframe";
+    /// Packets not forwarded: older than the last switch.
+    DropForwardOld = Counter, "dropped", "forward_too_old";
+    /// Packets not forwarded: too long for a datagram.
+    DropForwardBig = Counter, "dropped", "forward_too_big";
+    /// Packets not forwarded: of a codec that the subscriber cannot decode.
+    DropForwardCodec = Counter, "dropped", "forward_other_codec";
+    /// Packets not forwarded: the subscriber had it before.
+    DropForwardDuplicate = Counter, "dropped", "forward_duplicate";
+    /// Packets of a track for which its batch had no room.
+    DropBatchFull = Counter, "dropped", "batch_full";
+
+    /// Datagrams that answer others, and retransmissions, for which there was no room.
+    DropAnswersFull = Counter, "dropped", "answers_without_room";
+    /// Parcels for which the sending shard had no room.
+    DropParcelsOwn = Counter, "dropped", "parcels_unsent";
+    /// Parcels for a shard whose queue was full.
+    DropParcelsFull = Counter, "dropped", "parcels_between_shards";
+    /// Connectivity checks for another shard for which the sending one had no room: a flood of strangers.
+    DropChecksOwn = Counter, "dropped", "checks_unsent";
+    /// Connectivity checks for a shard whose queue of them was full: a flood of strangers.
+    DropChecksFull = Counter, "dropped", "checks_between_shards";
+    /// Reliable messages that a slow reader did not take.
+    DropDataReliable = Counter, "dropped", "data_reliable_to_slow_readers";
+    /// Lossy messages, and packets of data tracks, that a slow reader did not take.
+    DropDataLossy = Counter, "dropped", "data_lossy_to_slow_readers";
+    /// Messages for a channel that is not open.
+    DropDataNotOpen = Counter, "dropped", "data_to_closed_channels";
+    /// Lossy messages for which their room had no time.
+    DropEventData = Counter, "dropped", "data_lossy_to_busy_rooms";
+    /// Levels and reports for which their room had no time.
+    DropEventReport = Counter, "dropped", "reports_to_busy_rooms";
+    /// Sessions closed because they did not read or wrote too fast.
+    DropSessions = Counter, "dropped", "sessions_too_slow";
+
+    /// Subscriptions refused because of a bug in control: their SSRC had been used on the transport.
+    RefusedSsrcs = Counter, "", "refused_ssrcs";
+    /// Rooms, peers and tracks discarded after a panic.
+    Panics = Counter, "", "panics";
+    /// Times that a media thread began anew after it failed.
+    ShardFailures = Counter, "", "shard_failures";
+    /// Invariants of ours that did not hold.
+    Bugs = Counter, "", "bugs";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_stands_once_and_says_what_a_dashboard_can_take() {
+        let names: BTreeSet<_> = Metric::ALL.iter().map(|m| (m.group(), m.name())).collect();
+        assert_eq!(names.len(), Metric::COUNT);
+        for (group, name) in names {
+            let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(group.chars().chain(name.chars()).all(plain) && !name.is_empty(), "{name}");
+        }
+        let places = Metric::ALL.iter().map(|metric| *metric as usize);
+        assert!(places.eq(0..Metric::COUNT), "each has its own place");
+    }
+}
