@@ -50,6 +50,12 @@ export class NativePeer {
     return within(answered, 40_000, `${this.identity}: ${command}`);
   }
 
+  /** Why the SDK said that somebody left. */
+  async whyLeft(identity) {
+    const events = await this.call('events');
+    return events.findLast((entry) => entry.event === 'left' && entry.identity === identity)?.reason;
+  }
+
   async evidence() {
     const events = await this.call('events').catch((error) => [String(error)]);
     return { 'events.json': JSON.stringify(events, null, 1), 'log.txt': this.log };

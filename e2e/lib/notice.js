@@ -1,5 +1,7 @@
 // What a person would notice, as assertions. They work for every kind of person: page or native.
 
+import assert from 'node:assert/strict';
+
 import { eventually } from './eventually.js';
 
 /** A tone is right within the width of two bins of the analyser. */
@@ -96,6 +98,25 @@ export function noticed(watcher, event, wanted = {}, { timeout = 10_000 } = {}) 
     if (found) return found;
     throw new Error(events.map((entry) => `${entry.event} ${entry.identity ?? ''} ${entry.kind ?? ''}`).join(', '));
   }, { timeout, what: `${watcher.identity} notices: ${event} ${JSON.stringify(wanted)}` });
+}
+
+/**
+ * `watcher` is told that `identity` has left, for `reason`, at most `within` ms after `since` (milliseconds since 1970).
+ * A timeout of the server would come 5 s later and with a reason of its own.
+ */
+export async function seesLeave(watcher, identity, since, { reason = 'CLIENT_INITIATED', within = 1_000 } = {}) {
+  const left = await noticed(watcher, 'left', { identity });
+  const after = Math.round(left.wall - since);
+  const what = `${watcher.identity} saw ${identity} leave`;
+  assert.equal(await watcher.whyLeft(identity), reason, `${what}: why`);
+  assert.ok(after <= within, `${what} after ${after} ms, more than ${within}`);
+  return after;
+}
+
+/** `person` leaves, and `watchers` see that at once. */
+export async function leaves(person, watchers, wanted) {
+  const since = await person.call('leave');
+  await Promise.all(watchers.map((watcher) => seesLeave(watcher, person.identity, since, wanted)));
 }
 
 /** `watcher` sees exactly these others in the room. */

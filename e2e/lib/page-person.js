@@ -27,6 +27,14 @@ export class PagePerson {
     }
   }
 
+  /** Why the server said that somebody left; livekit-client does not hand it on. */
+  async whyLeft(identity) {
+    const { messages } = await this.call('tap');
+    const infos = messages.map(readable).flatMap(({ message }) => message?.update?.participants ?? []);
+    const left = infos.findLast((info) => info.identity === identity && info.state === 'DISCONNECTED');
+    return left?.disconnectReason ?? 'UNKNOWN_REASON';
+  }
+
   async evidence() {
     const tap = await this.call('tap').catch((error) => ({ messages: [], connections: [String(error)] }));
     const events = await this.call('events').catch((error) => [String(error)]);

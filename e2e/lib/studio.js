@@ -3,9 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 
 import { Chromium, Firefox } from './browsers.js';
 import { nodePeer, pythonPeer } from './native.js';
@@ -69,6 +71,7 @@ class Studio {
 
 class Scene {
   #people = [];
+  #busy = [];
   #logStart;
 
   constructor(studio, name) {
@@ -90,8 +93,8 @@ class Scene {
   }
 
   /** A person with the Python SDK who has joined. */
-  python(identity, environment) {
-    return this.#joined(pythonPeer(identity, environment), {});
+  python(identity, environment, settings = {}) {
+    return this.#joined(pythonPeer(identity, environment), settings);
   }
 
   /** A person with the Node SDK who has joined. */
@@ -112,6 +115,12 @@ class Scene {
     return person;
   }
 
+  /** Keeps every core of this machine busy until the scene ends. */
+  busy() {
+    const cores = Array.from({ length: availableParallelism() });
+    this.#busy.push(...cores.map(() => new Worker('for (;;);', { eval: true })));
+  }
+
   /** Writes what everybody saw, and says where. */
   async keepEvidence() {
     const folder = join(OUT, this.slug);
@@ -127,6 +136,7 @@ class Scene {
   }
 
   async close() {
+    await Promise.allSettled(this.#busy.map((worker) => worker.terminate()));
     await Promise.allSettled(this.#people.map((person) => person.close()));
   }
 }

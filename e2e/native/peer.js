@@ -26,11 +26,14 @@ let open = true;
 
 const kindName = (kind) => (kind === TrackKind.KIND_VIDEO ? 'video' : 'audio');
 const note = (event, details) => events.push({ event, ...details });
+const reasonName = (reason) => sdk.DisconnectReason?.[reason ?? 0] ?? String(reason);
 const about = (publication, who) => ({ identity: who?.identity ?? '', kind: kindName(publication.kind), sid: publication.sid });
 
 function watch() {
   room.on(RoomEvent.ParticipantConnected, (who) => note('joined', { identity: who.identity }));
-  room.on(RoomEvent.ParticipantDisconnected, (who) => note('left', { identity: who.identity }));
+  room.on(RoomEvent.ParticipantDisconnected, (who) => {
+    note('left', { identity: who.identity, wall: Date.now(), reason: reasonName(who.disconnectReason) });
+  });
   room.on(RoomEvent.TrackPublished, (publication, who) => note('published', about(publication, who)));
   room.on(RoomEvent.TrackUnpublished, (publication, who) => note('unpublished', about(publication, who)));
   room.on(RoomEvent.TrackMuted, (publication, who) => note('muted', about(publication, who)));
@@ -112,7 +115,9 @@ const commands = {
   async leave() {
     open = false;
     clocks.forEach(clearInterval);
+    const said = Date.now();
     await room.disconnect();
+    return said;
   },
 };
 

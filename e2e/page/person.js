@@ -30,7 +30,7 @@ window.person = (() => {
   function watch() {
     const on = (event, handler) => event && room.on(event, handler);
     on(RoomEvent.ParticipantConnected, (who) => note('joined', { identity: name(who) }));
-    on(RoomEvent.ParticipantDisconnected, (who) => note('left', { identity: name(who) }));
+    on(RoomEvent.ParticipantDisconnected, (who) => note('left', { identity: name(who), wall: Date.now() }));
     on(RoomEvent.TrackPublished, (pub, who) => note('published', about(pub, who)));
     on(RoomEvent.TrackUnpublished, (pub, who) => note('unpublished', about(pub, who)));
     on(RoomEvent.TrackMuted, (pub, who) => note('muted', about(pub, who)));
@@ -184,7 +184,11 @@ window.person = (() => {
     },
 
     simulate: (scenario) => room.simulateScenario(scenario),
-    leave: () => room.disconnect(),
+    async leave() {
+      const said = Date.now();
+      await room.disconnect();
+      return said;
+    },
     tap: () => window.tap,
 
     /** What the browser counted on each peer connection. */

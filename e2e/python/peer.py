@@ -16,10 +16,17 @@ from livekit import rtc
 SAMPLE_RATE = 48_000
 FRAME_SAMPLES = SAMPLE_RATE // 100
 FRAME_INTERVAL = 0.04
+# Who has this much to send is heard.
+AUDIBLE_SAMPLES = SAMPLE_RATE // 5
 
 
 def kind_name(kind):
     return "video" if kind == rtc.TrackKind.KIND_VIDEO else "audio"
+
+
+def now():
+    """Milliseconds since 1970, which all people of a test share."""
+    return time.time() * 1000
 
 
 def about(publication, who):
@@ -47,6 +54,7 @@ class Person:
         self.sources = []
         self.tasks = set()
         self.open = True
+        self.audible = asyncio.Event()
         self.watch()
 
     def spawn(self, work):
@@ -60,7 +68,7 @@ class Person:
     def watch(self):
         on = self.room.on
         on("participant_connected", lambda who: self.note("joined", identity=who.identity))
-        on("participant_disconnected", lambda who: self.note("left", identity=who.identity))
+        on("participant_disconnected", self.on_left)
         on("track_published", lambda publication, who: self.note("published", **about(publication, who)))
         on("track_unpublished", lambda publication, who: self.note("unpublished", **about(publication, who)))
         on("track_muted", lambda who, publication: self.note("muted", **about(publication, who)))
@@ -70,6 +78,10 @@ class Person:
         on("reconnected", lambda: self.note("reconnected"))
         on("data_received", self.on_data)
         on("track_subscribed", self.on_track)
+
+    def on_left(self, who):
+        reason = rtc.DisconnectReason.Name(who.disconnect_reason or 0)
+        self.note("left", identity=who.identity, wall=now(), reason=reason)
 
     def on_data(self, packet):
         identity = packet.participant.identity if packet.participant else ""
@@ -107,7 +119,8 @@ class Person:
 
     async def do_join(self, options):
         started = time.monotonic()
-        await self.room.connect(options["url"], options["token"], rtc.RoomOptions(auto_subscribe=True))
+        auto_subscribe = (options.get("connect") or {}).get("autoSubscribe", True)
+        await self.room.connect(options["url"], options["token"], rtc.RoomOptions(auto_subscribe=auto_subscribe))
         return {"ms": round((time.monotonic() - started) * 1000), "sid": self.room.local_participant.sid}
 
     async def do_tone(self, hz):
@@ -127,6 +140,8 @@ class Person:
             samples = (9_000 * np.sin(2 * np.pi * hz * time_line)).astype(np.int16)
             at += FRAME_SAMPLES
             await source.capture_frame(rtc.AudioFrame(samples.tobytes(), SAMPLE_RATE, 1, FRAME_SAMPLES))
+            if at > AUDIBLE_SAMPLES:
+                self.audible.set()
 
     async def do_camera(self, options=None):
         options = options or {}
@@ -199,7 +214,18 @@ class Person:
         self.open = False
         for source in self.sources:
             await source.aclose()
+        said = now()
         await self.room.disconnect()
+        return said
+
+    async def do_visit(self, options):
+        """Another person joins, publishes for a moment and leaves; returns when it said so."""
+        visitor = Person()
+        await visitor.do_join(options)
+        await visitor.do_tone(440)
+        await visitor.do_camera()
+        await visitor.audible.wait()
+        return await visitor.do_leave()
 
 
 async def answer(person, request, answers):

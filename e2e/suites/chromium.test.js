@@ -5,7 +5,7 @@ import { describe } from 'node:test';
 
 import { exchanges, presents } from '../lib/conversation.js';
 import { eventually } from '../lib/eventually.js';
-import { hearsSilence, hearsTone, isWith, noticed, seesPicture, signalPath } from '../lib/notice.js';
+import { hearsSilence, hearsTone, isWith, leaves, noticed, seesPicture, signalPath } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
 
 const WAYS = [
@@ -35,8 +35,7 @@ for (const { way, path, options } of WAYS) {
       const bob = await room.chromium('bob', { options });
       await Promise.all([seesPicture(bob, alice), hearsTone(bob, alice, 440)]);
       await noticed(alice, 'joined', { identity: 'bob' });
-      await alice.call('leave');
-      await noticed(bob, 'left', { identity: 'alice' });
+      await leaves(alice, [bob]);
       await isWith(bob, []);
     });
 

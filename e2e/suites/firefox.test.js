@@ -3,7 +3,7 @@
 import { describe } from 'node:test';
 
 import { exchanges, presents } from '../lib/conversation.js';
-import { hearsSilence, noticed, seesPicture } from '../lib/notice.js';
+import { hearsSilence, leaves, noticed, seesPicture } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
 
 const place = studio({ roomShare: null });
@@ -31,8 +31,7 @@ for (const { way, options } of WAYS) {
       await fiona.call('mute', 'audio');
       await noticed(carl, 'muted', { identity: 'fiona', kind: 'audio' });
       await hearsSilence(carl, fiona);
-      await fiona.call('leave');
-      await noticed(carl, 'left', { identity: 'fiona' });
+      await leaves(fiona, [carl]);
     });
 
     place.scene(`two people in Firefox see and hear each other, ${way}`, async (room) => {

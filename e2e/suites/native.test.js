@@ -1,10 +1,18 @@
 // The native SDKs: Python and Node, with each other and with a browser.
 
+import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 
 import { exchanges, presents } from '../lib/conversation.js';
-import { hearsTone, isWith, noticed, seesPicture } from '../lib/notice.js';
+import { hearsTone, isWith, leaves, noticed, seesLeave, seesPicture } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
+import { token } from '../lib/tokens.js';
+
+const VISITS = 50;
+/** Milliseconds; livekit-server needs about 5, and a timeout 5,000. */
+const AT_ONCE = 100;
+/** The clients, too, wait for a core that is taken. None may take longer than a second. */
+const MAY_BE_LATE = VISITS / 10;
 
 const place = studio();
 
@@ -18,8 +26,7 @@ describe('Native SDKs', () => {
     await exchanges(chrome, python, []);
     await python.call('mute', 'audio');
     await noticed(chrome, 'muted', { identity: 'python', kind: 'audio' });
-    await python.call('leave');
-    await noticed(chrome, 'left', { identity: 'python' });
+    await leaves(python, [chrome]);
   });
 
   place.scene('Node and Python see and hear each other, and exchange data', async (room) => {
@@ -31,8 +38,22 @@ describe('Native SDKs', () => {
     await presents(node, [python], 660);
     await exchanges(python, node, []);
     await exchanges(node, python, []);
-    await python.call('leave');
-    await noticed(node, 'left', { identity: 'python' });
+    await leaves(python, [node]);
+  });
+
+  place.scene('fifty Python participants publish and leave, each is seen to go at once, also on a busy machine', async (room) => {
+    const connect = { autoSubscribe: false };
+    const watcher = await room.python('watcher', undefined, { connect });
+    const host = await room.python('host', undefined, { connect });
+    const late = [];
+    for (let n = 0; n < VISITS; n += 1) {
+      if (n === VISITS / 2) room.busy();
+      const identity = `visitor-${n}`;
+      const since = await host.call('visit', { url: room.server.ws, token: await token(identity, room.room) });
+      const after = await seesLeave(watcher, identity, since);
+      if (after > AT_ONCE) late.push(`${identity} after ${after} ms`);
+    }
+    assert.ok(late.length <= MAY_BE_LATE, late.join(', '));
   });
 
   place.scene('Chromium, Node and Python in one room', async (room) => {

@@ -7,7 +7,7 @@ import { DataPacket_Kind } from 'livekit-server-sdk';
 
 import { presents } from '../lib/conversation.js';
 import { eventually } from '../lib/eventually.js';
-import { hearsSilence, noticed } from '../lib/notice.js';
+import { hearsSilence, noticed, seesLeave } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
 import { roomService } from '../lib/tokens.js';
 
@@ -72,9 +72,10 @@ describe('RoomService', () => {
   place.scene('who is removed is told, and the others see it', async (scene) => {
     const alice = await scene.chromium('alice');
     const bob = await scene.chromium('bob');
+    const since = Date.now();
     await roomService(scene.server).removeParticipant(scene.room, 'alice');
     await noticed(alice, 'disconnected');
-    await noticed(bob, 'left', { identity: 'alice' });
+    await seesLeave(bob, 'alice', since, { reason: 'PARTICIPANT_REMOVED' });
   });
 
   place.scene('a deleted room ends for everybody', async (scene) => {

@@ -3,7 +3,7 @@
 import { describe } from 'node:test';
 
 import { exchanges, presents } from '../lib/conversation.js';
-import { noticed } from '../lib/notice.js';
+import { leaves } from '../lib/notice.js';
 import { studio } from '../lib/studio.js';
 
 const place = studio();
@@ -33,6 +33,5 @@ async function understand(other, current) {
   await presents(other, [current], 440);
   await presents(current, [other], 660);
   await exchanges(current, other, []);
-  await other.call('leave');
-  await noticed(current, 'left', { identity: other.identity });
+  await leaves(other, [current]);
 }
