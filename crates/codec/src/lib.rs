@@ -47,6 +47,19 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Vp8,
+        Self::Vp9,
+        Self::Av1,
+        Self::H264,
+        Self::H265,
+        Self::Opus,
+        Self::Red,
+        Self::Pcmu,
+        Self::Pcma,
+    ];
+
     /// Whether it carries sound or pictures.
     pub const fn kind(self) -> MediaKind {
         match self {
@@ -94,20 +107,29 @@ impl Codec {
         }
     }
 
-    /// Finds the codec by an `a=rtpmap` name or a MIME type, in any case.
+    /// Finds the codec by an `a=rtpmap` name or a MIME type, in any case. `video/opus` is none.
     pub fn from_name(name: &str) -> Option<Self> {
-        const ALL: [Codec; 9] = [
-            Codec::Vp8,
-            Codec::Vp9,
-            Codec::Av1,
-            Codec::H264,
-            Codec::H265,
-            Codec::Opus,
-            Codec::Red,
-            Codec::Pcmu,
-            Codec::Pcma,
-        ];
-        let bare = name.rsplit('/').next().unwrap_or(name);
-        ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(bare))
+        let is = |codec: &Self| {
+            codec.name().eq_ignore_ascii_case(name) || codec.mime().eq_ignore_ascii_case(name)
+        };
+        Self::ALL.into_iter().find(is)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codecs_are_found_by_name_and_by_mime_type() {
+        for codec in Codec::ALL {
+            for name in [codec.name(), codec.mime()] {
+                assert_eq!(Codec::from_name(&name.to_ascii_uppercase()), Some(codec));
+                assert_eq!(Codec::from_name(&name.to_ascii_lowercase()), Some(codec));
+            }
+        }
+        for name in ["", "video/", "video/opus", "audio/VP8", "x/y/VP8", "H263", "video/rtx"] {
+            assert_eq!(Codec::from_name(name), None, "{name}");
+        }
     }
 }
