@@ -109,7 +109,7 @@ fn spec(role: DtlsRole) -> PeerSpec {
         ice_lite: false,
         ice_controlling: false,
         local_addrs: vec![SERVER],
-        remote: Some(RemoteParams { ice: ice("client"), fingerprint, role }),
+        remote: Some(RemoteParams { ice: ice("client"), fingerprints: fingerprint.into(), role }),
         open_channels: true,
     }
 }

@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(candidate) = parse_candidate(text)
         && candidate.line.len() <= 512
     {
-        let json = write_candidate(&candidate.line, "0");
+        let json = write_candidate(&candidate.line, "0", 0);
         assert_eq!(parse_candidate(&json), Ok(candidate));
     }
 });

@@ -158,7 +158,9 @@ impl Description {
         let (ufrag, pwd) =
             places().find_map(Attributes::ice).ok_or_else(|| lacks("ICE credentials"))?;
         let digest = places()
-            .find_map(|attributes| attributes.fingerprints().next())
+            .flat_map(Attributes::fingerprints)
+            .find(|fingerprint| fingerprint.hash.eq_ignore_ascii_case("sha-256"))
+            .and_then(|fingerprint| fingerprint.digest.try_into().ok())
             .ok_or_else(|| lacks("a sha-256 fingerprint"))?;
         let role = match places().find_map(Attributes::setup) {
             Some(Setup::Active) => DtlsRole::Server,
@@ -166,7 +168,7 @@ impl Description {
         };
         let ice = IceCredentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() };
         let mut answer = Answer {
-            remote: RemoteParams { ice, fingerprint: Fingerprint(digest), role },
+            remote: RemoteParams { ice, fingerprints: Fingerprint(digest).into(), role },
             candidates: places().flat_map(Attributes::candidates).collect(),
             sends: Vec::new(),
             receives: Vec::new(),

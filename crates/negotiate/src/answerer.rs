@@ -1,25 +1,26 @@
 //! Answers the client's offers: its publishing connection, or its only one.
 //!
 //! * **Owns:** which section carries which track, in both directions.
-//! * **In:** [`handle_offer`](Answerer::handle_offer), [`add_sender`](Answerer::add_sender),
+//! * **In:** [`read_offer`](Answerer::read_offer) and [`answer`](Answerer::answer),
+//!   [`add_sender`](Answerer::add_sender),
 //!   [`remove_sender`](Answerer::remove_sender), [`match_pending`](Answerer::match_pending).
 //! * **Out:** [`Answer`], and [`sections_needed`](Answerer::sections_needed) when the client has
 //!   to offer again.
 //! * **Invariant:** an answer has the offer's sections in the offer's order. A section is refused
-//!   only if the client stopped it, or has nothing in it that we know.
-//! * **Spec:** JSEP (RFC 9429 §5.3), with `setup:passive` always.
+//!   only if the client stopped it, has nothing in it that we know, or lies outside the bundle.
+//! * **Spec:** JSEP (RFC 9429 §5.3), with `setup:passive` where the client leaves us the choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_codec::Codec;
-use hearth_plane::{DownId, RemoteParams};
+use hearth_plane::{DownId, DtlsRole, RemoteParams};
 use hearth_rtp::ExtensionIds;
-use hearth_sdp::{Direction, Media, MediaType};
+use hearth_sdp::{Attributes, Direction, Media};
 use hearth_units::MediaKind;
 
 use crate::{
     AnswererKind, Bound, ClientQuirks, LocalTransport, NegotiateError, PendingTrack, Published,
-    Sender,
+    Sender, TaggedSection,
     codecs::{Format, OpusWish, answer_opus, formats_of, prefer, receive_codecs, send_codecs},
     downlinks::{Downlinks, Offered},
     extensions::{add_ids, agree},
@@ -33,8 +34,10 @@ use crate::{
 pub struct Answer {
     /// To be sent to the client.
     pub sdp: String,
-    /// The client's end of the transport.
-    pub remote: RemoteParams,
+    /// The client's end of the transport; `None` if no section is accepted.
+    pub remote: Option<RemoteParams>,
+    /// The section whose transport all accepted ones share; where candidates of ours belong.
+    pub tagged: Option<TaggedSection>,
     /// Candidates in the offer, each `candidate:…`.
     pub remote_candidates: Vec<String>,
     /// Every section that carries an announced track, also those of earlier offers.
@@ -51,9 +54,27 @@ pub struct Answer {
     pub has_data: bool,
 }
 
+/// An offer that can be answered.
+#[derive(Debug)]
+pub struct ClientOffer {
+    description: RemoteDescription,
+    /// By position, what the sections for sound and pictures offer that we can use.
+    formats: BTreeMap<usize, Vec<Format>>,
+    remote: Option<RemoteParams>,
+}
+
+impl ClientOffer {
+    /// The client's end of the transport; `None` if no section can be accepted.
+    pub const fn remote(&self) -> Option<&RemoteParams> {
+        self.remote.as_ref()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Answerer {
+    /// Our end of the DTLS handshake, once it was answered.
+    role: Option<DtlsRole>,
     kind: AnswererKind,
     quirks: ClientQuirks,
     origin: OriginCounter,
@@ -66,6 +87,9 @@ struct Usable<'a> {
     mid: &'a str,
     kind: MediaKind,
     media: &'a Media,
+    /// Attributes for all sections.
+    session: &'a Attributes,
+    direction: Direction,
     publishes: bool,
     formats: Vec<Format>,
 }
@@ -84,6 +108,7 @@ impl Answerer {
     /// Nothing offered yet.
     pub fn new(kind: AnswererKind, quirks: ClientQuirks) -> Self {
         Self {
+            role: None,
             kind,
             quirks,
             origin: OriginCounter::default(),
@@ -112,41 +137,84 @@ impl Answerer {
         self.origin.begun().then(|| self.down.sections_needed(&self.quirks))?
     }
 
-    /// Answers an offer. `tracks` are those that no offer was matched with, oldest first.
+    /// Reads an offer. What can be said against it is said here, and nothing changes.
+    pub fn read_offer(&self, sdp: &str) -> Result<ClientOffer, NegotiateError> {
+        let mut description = RemoteDescription::parse_offer(sdp)?;
+        let (mut accepted, mut formats) = (BTreeSet::new(), BTreeMap::new());
+        for (position, media) in description.open() {
+            if let Some(usable) = self.formats(&description, media) {
+                formats.insert(position, usable);
+                accepted.insert(position);
+            } else if section::is_data(media) {
+                accepted.insert(position);
+            }
+        }
+        description.accept(&accepted);
+        let role = match (description.role(), self.role) {
+            (Some(theirs), Some(agreed)) if theirs != agreed => return Err(NegotiateError::Setup),
+            (theirs, agreed) => theirs.or(agreed).unwrap_or_default(),
+        };
+        let remote = description.params(role)?;
+        Ok(ClientOffer { description, formats, remote })
+    }
+
+    /// Reads an offer and answers it.
     pub fn handle_offer(
         &mut self,
         sdp: &str,
         tracks: &[PendingTrack],
         local: &LocalTransport,
     ) -> Result<Answer, NegotiateError> {
-        let offer = RemoteDescription::parse_offer(sdp)?;
-        // From here on nothing fails.
-        let usable: Vec<Usable<'_>> =
-            offer.live().filter_map(|(mid, m)| Usable::new(mid, m)).collect();
-        let changes = self.up.update(&sending(&usable), tracks);
-        let unbound = self.assign_senders(&usable);
+        let offer = self.read_offer(sdp)?;
+        Ok(self.answer(offer, tracks, local))
+    }
+
+    /// Answers an offer. `tracks` are those that no offer was matched with, oldest first.
+    pub fn answer(
+        &mut self,
+        offer: ClientOffer,
+        tracks: &[PendingTrack],
+        local: &LocalTransport,
+    ) -> Answer {
+        let ClientOffer { description: offer, formats, remote } = offer;
+        if let Some(remote) = &remote {
+            self.role = Some(remote.role);
+        }
+        let mids = offer.live_mids();
+        let usable = self.usable(&offer, &mids, formats);
+        let sections: Vec<&Usable<'_>> = usable.values().collect();
+        let changes = self.up.update(&sending(&sections), tracks);
+        let unbound = self.assign_senders(&sections);
 
         let mixed = offer.session.attributes.has("extmap-allow-mixed");
         let mut session = section::session(self.origin.next(local), local, mixed);
         let mut outcome = Outcome::default();
-        let mut usable = usable.into_iter().peekable();
-        for media in &offer.session.media {
-            let answer = if let Some(usable) = usable.next_if(|u| Some(u.mid) == media.mid()) {
+        for (position, media) in offer.session.media.iter().enumerate() {
+            let answer = if let Some(usable) = usable.get(&position) {
                 self.answer_rtp(usable, local, &mut outcome)
-            } else if offer.is_live(media) && is_data(media) && !outcome.has_data {
+            } else if mids.contains_key(&position) && !outcome.has_data {
                 outcome.has_data = true;
-                section::data(media.mid().unwrap_or_default(), local, "passive")
+                section::data_answer(media, local, self.setup())
             } else {
                 section::rejected(media)
             };
             session.media.push(answer);
         }
-        section::push_bundle(&mut session);
+        let is_accepted = |at: &&usize| session.media.get(**at).is_some_and(|m| m.port != 0);
+        let accepted: Vec<usize> = offer.live().iter().filter(is_accepted).copied().collect();
+        if offer.is_bundled() {
+            let mids: Vec<&str> = accepted.iter().filter_map(|at| offer.said_mid(*at)).collect();
+            section::push_bundle(&mut session, &mids);
+        }
 
         let received = outcome.received;
         outcome.published.iter_mut().for_each(|published| published.extensions = received);
         self.up.set_answered(outcome.published);
-        Ok(Answer {
+        let tagged = accepted.first().and_then(|position| {
+            let mid = (*mids.get(position)?).to_owned();
+            Some(TaggedSection { mid, index: u32::try_from(*position).ok()? })
+        });
+        Answer {
             sdp: session.to_string(),
             published: self.up.published(&changes.matched).collect(),
             ended_mids: changes.ended,
@@ -154,9 +222,58 @@ impl Answerer {
             unbound,
             mid_to_track_id: outcome.mid_to_track_id,
             has_data: outcome.has_data,
-            remote: offer.params,
-            remote_candidates: offer.candidates,
-        })
+            remote_candidates: offer.candidates(),
+            remote,
+            tagged,
+        }
+    }
+
+    /// What we say about the DTLS handshake.
+    fn setup(&self) -> &'static str {
+        match self.role {
+            Some(DtlsRole::Client) => "active",
+            Some(DtlsRole::Server) | None => "passive",
+        }
+    }
+
+    /// The formats of a section for sound or pictures, if it can be accepted. One that the client only
+    /// sends in needs a codec that it may publish.
+    fn formats(&self, offer: &RemoteDescription, media: &Media) -> Option<Vec<Format>> {
+        if !section::is_rtp(&offer.session.attributes, media) {
+            return None;
+        }
+        let formats = formats_of(media, &self.quirks.not_enabled);
+        let sends_only = offer.session.direction(media) == Direction::SendOnly;
+        let usable = if sends_only { self.may_publish(&formats) } else { !formats.is_empty() };
+        usable.then_some(formats)
+    }
+
+    fn may_publish(&self, formats: &[Format]) -> bool {
+        formats.iter().any(|format| !self.quirks.disabled_publish.contains(&format.codec))
+    }
+
+    /// The live sections for sound and pictures, by position.
+    fn usable<'a>(
+        &self,
+        offer: &'a RemoteDescription,
+        mids: &BTreeMap<usize, &'a str>,
+        formats: BTreeMap<usize, Vec<Format>>,
+    ) -> BTreeMap<usize, Usable<'a>> {
+        let usable = |(position, formats): (usize, Vec<Format>)| {
+            let media = offer.session.media.get(position)?;
+            let direction = offer.session.direction(media);
+            let usable = Usable {
+                mid: mids.get(&position)?,
+                kind: formats.first()?.codec.kind(),
+                media,
+                session: &offer.session.attributes,
+                direction,
+                publishes: is_sending(media, direction, self.kind) && self.may_publish(&formats),
+                formats,
+            };
+            Some((position, usable))
+        };
+        formats.into_iter().filter_map(usable).collect()
     }
 
     /// Matches tracks that were announced after their section was offered. The codec order of the
@@ -165,7 +282,7 @@ impl Answerer {
         self.up.match_late(tracks)
     }
 
-    fn assign_senders(&mut self, usable: &[Usable<'_>]) -> Vec<DownId> {
+    fn assign_senders(&mut self, usable: &[&Usable<'_>]) -> Vec<DownId> {
         let mut sections = Vec::new();
         for section in usable {
             let mut formats = section.formats.clone();
@@ -177,7 +294,7 @@ impl Answerer {
             .map(|(section, formats)| Offered {
                 mid: section.mid,
                 kind: section.kind,
-                takes: section.media.direction().receives(),
+                takes: section.direction.receives(),
                 publishes: section.publishes,
                 formats,
             })
@@ -187,21 +304,22 @@ impl Answerer {
 
     fn answer_rtp(
         &self,
-        usable: Usable<'_>,
+        usable: &Usable<'_>,
         local: &LocalTransport,
         outcome: &mut Outcome,
     ) -> Media {
-        let Usable { mid, kind, media, publishes, .. } = usable;
+        let Usable { mid, kind, media, session, publishes, .. } = *usable;
         let sender = self.down.at(mid);
-        let formats = self.choose(&usable, sender);
+        let formats = self.choose(usable, sender);
         if formats.is_empty() {
             return section::rejected(media);
         }
-        let mut answer = section::rtp(kind, mid, local, "passive", &formats);
-        if section::has_round_trips(&media.attributes) {
+        let mut answer = section::rtp(kind, media.mid(), local, self.setup(), &formats);
+        answer.proto.clone_from(&media.proto);
+        if [session, &media.attributes].into_iter().any(section::has_round_trips) {
             section::push_round_trips(&mut answer.attributes);
         }
-        let agreed = agree(media);
+        let agreed = agree(session, media);
         for ext in &agreed {
             let direction = ext.direction.map_or("", Direction::as_str);
             let slash = if direction.is_empty() { "" } else { "/" };
@@ -292,33 +410,13 @@ impl Answerer {
     }
 }
 
-impl<'a> Usable<'a> {
-    fn new(mid: &'a str, media: &'a Media) -> Option<Self> {
-        let kind = match media.kind {
-            MediaType::Audio => MediaKind::Audio,
-            MediaType::Video => MediaKind::Video,
-            MediaType::Application | MediaType::Other(_) => return None,
-        };
-        let formats = formats_of(media, &[]);
-        let publishes = is_sending(media);
-        (!formats.is_empty()).then_some(Self { mid, kind, media, publishes, formats })
-    }
-}
-
-fn sending<'a>(usable: &[Usable<'a>]) -> Vec<Sending<'a>> {
+fn sending<'a>(usable: &[&Usable<'a>]) -> Vec<Sending<'a>> {
     let cid = |media: &'a Media| media.attributes.msid().map_or("", |(_, track)| track);
     usable
         .iter()
         .filter(|section| section.publishes)
         .map(|section| Sending { mid: section.mid, kind: section.kind, cid: cid(section.media) })
         .collect()
-}
-
-fn is_data(media: &Media) -> bool {
-    let formats: BTreeSet<&str> = media.formats.iter().map(String::as_str).collect();
-    media.kind == MediaType::Application
-        && media.proto.ends_with("DTLS/SCTP")
-        && formats.contains("webrtc-datachannel")
 }
 
 /// A paused encoding stays paused: Chromium starts every encoding that the answer does not mark.

@@ -6,7 +6,7 @@ use hearth_codec::Codec;
 use hearth_plane::{ReceiveCodec, SendCodec};
 use hearth_sdp::{Fmtp, Media};
 
-use crate::Sender;
+use crate::{ClientQuirks, Sender};
 
 /// Feedback (`a=rtcp-fb`) of one payload type, as far as we take part in it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -226,14 +226,16 @@ pub(crate) fn send_codecs(formats: &[Format], sender: &Sender) -> Vec<SendCodec>
 }
 
 /// What we offer a sender: its codec for pictures, every codec for sound (protocol.md §3.2).
-pub(crate) fn offered(sender: &Sender, disabled: &[Codec]) -> Vec<Format> {
+pub(crate) fn offered(sender: &Sender, quirks: &ClientQuirks) -> Vec<Format> {
     let codecs = match sender.kind {
         hearth_units::MediaKind::Video => vec![sender.codec],
         hearth_units::MediaKind::Audio => {
             vec![Codec::Opus, Codec::Red, Codec::Pcmu, Codec::Pcma]
         }
     };
-    let enabled = codecs.iter().copied().filter(|codec| !disabled.contains(codec));
+    let enabled = codecs.iter().copied().filter(|codec| {
+        !quirks.not_enabled.contains(codec) && !quirks.disabled_subscribe.contains(codec)
+    });
     let mut formats: Vec<Format> = enabled.map(|codec| table(codec, sender)).collect();
     if formats.is_empty() {
         // A section needs a format; what the client cannot take it will refuse by itself.

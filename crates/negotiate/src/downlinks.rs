@@ -108,7 +108,9 @@ impl Downlinks {
             }
         }
         let mut progress = !draining.is_empty();
-        let reusable = |used: &BTreeSet<String>, mid: &str| !(quirks.safari && used.contains(mid));
+        let reusable = |used: &BTreeSet<String>, mid: &str| {
+            !(quirks.single_use_sections && used.contains(mid))
+        };
         for slot in self.slots.iter_mut().filter(|slot| slot.mid.is_none()) {
             let mut candidates: Vec<&Offered<'_>> = taking()
                 .filter(|section| section.kind == slot.sender.kind)
@@ -147,7 +149,8 @@ impl Downlinks {
     /// counts as there: it can be used after one more round.
     fn missing(&self, kind: MediaKind, quirks: &ClientQuirks) -> u32 {
         let waiting = self.slots.iter().filter(|s| s.mid.is_none() && s.sender.kind == kind);
-        let draining = self.draining.values().filter(|k| !quirks.safari && **k == kind);
+        let draining =
+            self.draining.values().filter(|k| !quirks.single_use_sections && **k == kind);
         let free = self.free.values().filter(|k| **k == kind);
         let missing = waiting.count().saturating_sub(free.chain(draining).count());
         u32::try_from(missing).unwrap_or(u32::MAX)

@@ -1,7 +1,7 @@
 //! Header extensions: which are agreed on for a section, under which ids.
 
 use hearth_rtp::ExtensionIds;
-use hearth_sdp::{Direction, ExtMap, Media};
+use hearth_sdp::{Attributes, Direction, ExtMap, Media};
 
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
@@ -52,10 +52,10 @@ pub(crate) struct Agreed {
 
 /// What of a section's offer we answer, in its order, whichever way the section is used: Chromium
 /// leaves an extension that one section of the bundle refuses out of the sections it adds later,
-/// and then cannot send simulcast in them.
-pub(crate) fn agree(media: &Media) -> Vec<Agreed> {
+/// and then cannot send simulcast in them. `session` are the attributes for all sections.
+pub(crate) fn agree(session: &Attributes, media: &Media) -> Vec<Agreed> {
     let mut agreed: Vec<Agreed> = Vec::new();
-    for ext in media.attributes.extmaps() {
+    for ext in media.attributes.extmaps().chain(session.extmaps()) {
         let theirs = ext.direction.unwrap_or_default();
         let up = RECEIVED.iter().find(|uri| theirs.sends() && **uri == ext.uri);
         let down = SENT.iter().find(|uri| theirs.receives() && **uri == ext.uri);

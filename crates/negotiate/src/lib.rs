@@ -17,9 +17,9 @@ mod remote;
 mod section;
 mod types;
 
-pub use answerer::{Answer, Answerer};
+pub use answerer::{Answer, Answerer, ClientOffer};
 pub use offerer::{Accepted, Offer, Offerer};
 pub use types::{
-    AnswererKind, Bound, ClientQuirks, LocalTransport, NegotiateError, PendingTrack, Published,
-    Sender, SimulcastCid,
+    AnswererKind, Bound, ClientQuirks, ClientTraits, LocalTransport, NegotiateError, PendingTrack,
+    Published, Sender, SimulcastCid, TaggedSection,
 };

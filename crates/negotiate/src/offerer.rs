@@ -1,6 +1,6 @@
 //! Offers tracks to the client: the subscriber connection beside a publishing one.
 //!
-//! * **Owns:** the sections of the connection: section 0 for data, one for each track after it.
+//! * **Owns:** the sections of the connection: one for data, if it carries any, then one for each track.
 //! * **In:** [`add_sender`](Offerer::add_sender), [`remove_sender`](Offerer::remove_sender),
 //!   [`handle_answer`](Offerer::handle_answer).
 //! * **Out:** [`create_offer`](Offerer::create_offer), when [`needs_offer`](Offerer::needs_offer).
@@ -14,7 +14,7 @@ use hearth_sdp::{Direction, MAX_MEDIA, Media};
 use hearth_units::MediaKind;
 
 use crate::{
-    Bound, ClientQuirks, LocalTransport, NegotiateError, Sender,
+    Bound, ClientQuirks, LocalTransport, NegotiateError, Sender, TaggedSection,
     codecs::{Format, formats_of, offered, send_codecs},
     extensions::{OFFERED_AUDIO, OFFERED_VIDEO, answered},
     remote::RemoteDescription,
@@ -28,13 +28,15 @@ pub struct Offer {
     pub sdp: String,
     /// Complete: section to track SID.
     pub mid_to_track_id: BTreeMap<String, String>,
+    /// Where candidates of ours belong; `None` if every section is rejected.
+    pub tagged: Option<TaggedSection>,
 }
 
 /// What an answer means.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Accepted {
-    /// The client's end of the transport.
-    pub remote: RemoteParams,
+    /// The client's end of the transport; `None` if it rejects every section.
+    pub remote: Option<RemoteParams>,
     /// Candidates in the answer, each `candidate:…`.
     pub remote_candidates: Vec<String>,
     /// Every sender that has a section, also those of earlier answers.
@@ -46,6 +48,8 @@ pub struct Accepted {
 /// See the module.
 #[derive(Debug)]
 pub struct Offerer {
+    /// The first section is for data.
+    data: bool,
     quirks: ClientQuirks,
     origin: OriginCounter,
     sections: Vec<Section>,
@@ -58,7 +62,7 @@ pub struct Offerer {
     outstanding: bool,
 }
 
-/// A section after the first; its mid is its position.
+/// A section for a track.
 #[derive(Debug)]
 struct Section {
     kind: MediaKind,
@@ -77,9 +81,19 @@ enum State {
 }
 
 impl Offerer {
-    /// Nothing offered yet.
+    /// A connection for data and tracks; nothing offered yet.
     pub fn new(quirks: ClientQuirks) -> Self {
+        Self::with_data(quirks, true)
+    }
+
+    /// A connection for tracks, which is not offered before there is one.
+    pub fn without_data(quirks: ClientQuirks) -> Self {
+        Self::with_data(quirks, false)
+    }
+
+    fn with_data(quirks: ClientQuirks, data: bool) -> Self {
         Self {
+            data,
             quirks,
             origin: OriginCounter::default(),
             sections: Vec::new(),
@@ -106,7 +120,12 @@ impl Offerer {
     /// There is something to offer and no offer is outstanding.
     pub fn needs_offer(&self) -> bool {
         let changed = !self.waiting.is_empty() || !self.leaving.is_empty();
-        !self.outstanding && (changed || !self.origin.begun())
+        !self.outstanding && (changed || (self.data && !self.origin.begun()))
+    }
+
+    /// There was an offer.
+    pub const fn begun(&self) -> bool {
+        self.origin.begun()
     }
 
     /// Describes what is wanted; while an offer is outstanding, describes that one again.
@@ -117,16 +136,30 @@ impl Offerer {
         self.outstanding = true;
         let mut session = section::session(self.origin.next(local), local, true);
         let mut mid_to_track_id = BTreeMap::new();
-        session.media.push(section::data("0", local, "actpass"));
+        if self.data {
+            session.media.push(section::data("0", local));
+        }
         for (index, section) in self.sections.iter().enumerate() {
-            let mid = mid_at(index);
+            let mid = self.mid_at(index);
             session.media.push(section.describe(&mid, local));
             if let Some(sender) = section.sender() {
                 mid_to_track_id.insert(mid, sender.track_id.clone());
             }
         }
-        section::push_bundle(&mut session);
-        Offer { sdp: session.to_string(), mid_to_track_id }
+        let is_live = |(_, media): &(u32, &Media)| media.port != 0;
+        let live: Vec<TaggedSection> = (0..)
+            .zip(&session.media)
+            .filter(is_live)
+            .filter_map(|(index, media)| {
+                Some(TaggedSection { mid: media.mid()?.to_owned(), index })
+            })
+            .collect();
+        section::push_bundle(
+            &mut session,
+            &live.iter().map(|section| section.mid.as_str()).collect::<Vec<_>>(),
+        );
+        let tagged = live.into_iter().next();
+        Offer { sdp: session.to_string(), mid_to_track_id, tagged }
     }
 
     /// The client's answer to the outstanding offer.
@@ -135,21 +168,29 @@ impl Offerer {
             return Err(NegotiateError::NoOfferOutstanding);
         }
         let answer = RemoteDescription::parse_answer(sdp)?;
+        let data = usize::from(self.data);
         let media = &answer.session.media;
-        let expected: Vec<String> = (0..=self.sections.len()).map(|mid| mid.to_string()).collect();
-        if !media.iter().map(Media::mid).eq(expected.iter().map(|mid| Some(mid.as_str()))) {
+        // The place says which section it is; the mid may be left out (RFC 5888 §9.1).
+        let fits = |(place, media): (usize, &Media)| {
+            media.mid().is_none_or(|mid| mid == place.to_string())
+        };
+        if media.len() != self.sections.len().saturating_add(data)
+            || !media.iter().enumerate().all(fits)
+        {
             return Err(NegotiateError::AnswerMismatch);
         }
+        let remote = answer.params(answer.role().unwrap_or_default())?;
         self.outstanding = false;
         let mut bound = Vec::new();
         let mut unbound = std::mem::take(&mut self.unplaced);
-        for (index, (section, media)) in
-            self.sections.iter_mut().zip(media.iter().skip(1)).enumerate()
+        for (place, (section, media)) in
+            self.sections.iter_mut().zip(media.iter().skip(data)).enumerate()
         {
-            let agreed = section.agreed(&mid_at(index), media, &self.quirks);
+            let mid = place.saturating_add(data).to_string();
+            let agreed = section.agreed(&mid, &answer, media, &self.quirks);
             let sender = section.sender().map(|sender| sender.id);
             if agreed.is_none() {
-                section.state = if answer.is_live(media) { State::Free } else { State::Rejected };
+                section.state = if media.port != 0 { State::Free } else { State::Rejected };
             }
             let Some(id) = sender else { continue };
             if self.leaving.contains(&id) {
@@ -163,8 +204,13 @@ impl Offerer {
                 None => unbound.push(id),
             }
         }
-        let (remote, remote_candidates) = (answer.params, answer.candidates);
+        let remote_candidates = answer.candidates();
         Ok(Accepted { remote, remote_candidates, bound, unbound })
+    }
+
+    /// The mid of a section for a track: its place in the description.
+    fn mid_at(&self, index: usize) -> String {
+        index.saturating_add(usize::from(self.data)).to_string()
     }
 
     /// Takes leaving senders out of their sections, and gives waiting ones a section each.
@@ -172,8 +218,7 @@ impl Offerer {
         let mut usable = BTreeSet::new();
         for (index, section) in self.sections.iter_mut().enumerate() {
             match &section.state {
-                // Safari does not take a second track in a section.
-                State::Free if !self.quirks.safari => {
+                State::Free if !self.quirks.single_use_sections => {
                     usable.insert(index);
                 }
                 State::Taken(sender) if self.leaving.contains(&sender.id) => {
@@ -184,7 +229,7 @@ impl Offerer {
         }
         self.leaving.clear();
         for sender in std::mem::take(&mut self.waiting) {
-            let formats = offered(&sender, &self.quirks.disabled_subscribe);
+            let formats = offered(&sender, &self.quirks);
             let (id, kind) = (sender.id, sender.kind);
             let state = State::Taken(Box::new(sender));
             let free = self
@@ -195,7 +240,7 @@ impl Offerer {
             if let Some((index, section)) = free {
                 usable.remove(&index);
                 *section = Section { kind, formats, state };
-            } else if self.sections.len().saturating_add(1) < MAX_MEDIA {
+            } else if self.sections.len().saturating_add(usize::from(self.data)) < MAX_MEDIA {
                 self.sections.push(Section { kind, formats, state });
             } else {
                 self.unplaced.push(id);
@@ -213,7 +258,7 @@ impl Section {
     }
 
     fn describe(&self, mid: &str, local: &LocalTransport) -> Media {
-        let mut media = section::rtp(self.kind, mid, local, "actpass", &self.formats);
+        let mut media = section::rtp(self.kind, Some(mid), local, "actpass", &self.formats);
         section::push_round_trips(&mut media.attributes);
         for (id, uri) in self.extensions() {
             media.attributes.push("extmap", format_args!("{id} {uri}"));
@@ -239,19 +284,22 @@ impl Section {
     }
 
     /// What the answer says about the section's sender; `None` if it has none, or is refused.
-    fn agreed(&self, mid: &str, answer: &Media, quirks: &ClientQuirks) -> Option<Bound> {
+    fn agreed(
+        &self,
+        mid: &str,
+        answer: &RemoteDescription,
+        media: &Media,
+        quirks: &ClientQuirks,
+    ) -> Option<Bound> {
         let sender = self.sender()?;
-        if !answer.is_live() || !answer.direction().receives() {
+        if media.port == 0 || !answer.session.direction(media).receives() {
             return None;
         }
-        let codecs = send_codecs(&formats_of(answer, &quirks.disabled_subscribe), sender);
-        let extensions = answered(answer, self.extensions());
+        let mut formats = formats_of(media, &quirks.not_enabled);
+        formats.retain(|format| !quirks.disabled_subscribe.contains(&format.codec));
+        let codecs = send_codecs(&formats, sender);
+        let extensions = answered(media, self.extensions());
         let mid = mid.to_owned();
         (!codecs.is_empty()).then_some(Bound { sender: sender.id, mid, codecs, extensions })
     }
-}
-
-/// The first section after the data section has index 0 and mid 1.
-fn mid_at(index: usize) -> String {
-    index.saturating_add(1).to_string()
 }

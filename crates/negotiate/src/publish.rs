@@ -15,7 +15,7 @@ use hearth_plane::EncodingSpec;
 use hearth_sdp::{Direction, Media};
 use hearth_units::MediaKind;
 
-use crate::{PendingTrack, Published};
+use crate::{AnswererKind, PendingTrack, Published};
 
 /// Most encodings of a track.
 const MAX_ENCODINGS: usize = 3;
@@ -48,6 +48,8 @@ pub(crate) struct Changes {
 
 #[derive(Debug)]
 struct Up {
+    /// Among the sections that send, in the order of the last offer.
+    position: usize,
     kind: MediaKind,
     cid: String,
     matched: Option<Match>,
@@ -79,14 +81,16 @@ impl Uplinks {
             }
             stays
         });
-        for section in sending {
+        for (position, section) in (0..).zip(sending) {
             let fresh = || Up {
+                position,
                 kind: section.kind,
                 cid: section.cid.to_owned(),
                 matched: None,
                 published: None,
             };
             let up = self.by_mid.entry(section.mid.to_owned()).or_insert_with(fresh);
+            up.position = position;
             if up.cid == section.cid {
                 continue;
             }
@@ -149,8 +153,11 @@ impl Uplinks {
             .values()
             .filter_map(|up| Some(up.matched.as_ref()?.pending_cid.clone()))
             .collect();
+        let mut unmatched: Vec<(&String, &mut Up)> =
+            self.by_mid.iter_mut().filter(|(_, up)| up.matched.is_none()).collect();
+        unmatched.sort_by_key(|(_, up)| up.position);
         for by_name in [true, false] {
-            for (mid, up) in self.by_mid.iter_mut().filter(|(_, up)| up.matched.is_none()) {
+            for (mid, up) in unmatched.iter_mut().filter(|(_, up)| up.matched.is_none()) {
                 let found = if by_name {
                     exact(up.kind, &up.cid, tracks)
                 } else {
@@ -159,7 +166,7 @@ impl Uplinks {
                 if let Some((index, matched)) = found {
                     taken.insert(matched.pending_cid.clone());
                     up.matched = Some(matched);
-                    new.insert(mid.clone(), index);
+                    new.insert((*mid).clone(), index);
                 }
             }
         }
@@ -205,13 +212,20 @@ fn matched(track: &PendingTrack, codec: Option<Codec>) -> Match {
     Match { pending_cid: track.cid.clone(), plan }
 }
 
-/// Whether the client sends a track in the section. A `sendrecv` section may be there only to
-/// receive; then it names no track.
-pub(crate) fn is_sending(media: &Media) -> bool {
-    let direction = media.direction();
-    let names_a_track =
-        || media.attributes.msid().is_some() || media.attributes.rids().next().is_some();
-    direction.sends() && (direction == Direction::SendOnly || names_a_track())
+/// Whether the client sends a track in the section, whose direction this is. On a connection for both
+/// ways a `sendrecv` section may be there only to receive; then it names neither track nor stream.
+pub(crate) fn is_sending(media: &Media, direction: Direction, kind: AnswererKind) -> bool {
+    let attributes = &media.attributes;
+    let names_a_stream = || {
+        attributes.msid().is_some()
+            || attributes.rids().any(|rid| rid.sends)
+            || attributes.ssrcs().next().is_some()
+    };
+    match (kind, direction) {
+        (_, Direction::SendOnly) | (AnswererKind::Publisher, Direction::SendRecv) => true,
+        (AnswererKind::Single, Direction::SendRecv) => names_a_stream(),
+        (_, Direction::RecvOnly | Direction::Inactive) => false,
+    }
 }
 
 /// The RIDs that the client sends, in its order; empty without simulcast by RID.
@@ -234,7 +248,7 @@ pub(crate) fn encodings_of(media: &Media) -> Vec<EncodingSpec> {
         let spec = |rid: &str| EncodingSpec { rid: Some(rid.to_owned()), ..Default::default() };
         return lowest_first(rids).into_iter().map(spec).collect();
     }
-    let groups: Vec<_> = media.attributes.ssrc_groups().take(16).collect();
+    let groups: Vec<_> = media.attributes.ssrc_groups().take(64).collect();
     let rtx_of = |ssrc: u32| {
         let pairs = groups.iter().filter(|group| group.semantics == "FID");
         pairs

@@ -8,8 +8,13 @@ use hearth_units::MediaKind;
 
 use crate::{LocalTransport, Sender, codecs::Format};
 
+/// The format of a section for data channels.
+const DATA_CHANNELS: &str = "webrtc-datachannel";
 const ROUND_TRIPS: &str = "rcvr-rtt=all";
 const RTP_PROTO: &str = "UDP/TLS/RTP/SAVPF";
+
+/// Both ends' port on a data channel (RFC 8841 §5).
+const SCTP_PORT: u16 = 5_000;
 
 /// Largest message on a data channel that we take, in bytes; livekit-server's number.
 const MAX_MESSAGE_SIZE: u32 = 65_535;
@@ -50,36 +55,90 @@ pub(crate) fn session(origin: Origin, local: &LocalTransport, mixed: bool) -> Se
     Session { origin, attributes, media: Vec::new() }
 }
 
-/// States the bundle, once all sections are there.
-pub(crate) fn push_bundle(session: &mut Session) {
-    let live: Vec<&str> =
-        session.media.iter().filter(|media| media.is_live()).filter_map(Media::mid).collect();
-    let bundle = format!("BUNDLE {}", live.join(" "));
-    if !live.is_empty() {
-        session.attributes.push("group", bundle);
+/// States the bundle.
+pub(crate) fn push_bundle(session: &mut Session, mids: &[&str]) {
+    if !mids.is_empty() {
+        session.attributes.push("group", format_args!("BUNDLE {}", mids.join(" ")));
     }
 }
 
+/// The transport of a section for RTP under DTLS: what RFC 9429 §5.1.2 has implementations accept.
+/// Those that do not name DTLS mean it only if there is a fingerprint.
+pub(crate) fn is_rtp(session: &Attributes, media: &Media) -> bool {
+    let prefixes = ["UDP/TLS/", "UDP/DTLS/", "TCP/TLS/", "TCP/DTLS/"];
+    let profile = prefixes.iter().find_map(|prefix| media.proto.strip_prefix(prefix));
+    match profile {
+        Some(profile) => matches!(profile, "RTP/SAVPF" | "RTP/SAVP"),
+        None => {
+            let known = ["RTP/SAVPF", "RTP/SAVP", "RTP/AVPF", "RTP/AVP"];
+            let has = |attributes: &Attributes| attributes.has("fingerprint");
+            known.contains(&media.proto.as_str()) && (has(session) || has(&media.attributes))
+        }
+    }
+}
+
+/// A section for data channels, in the form of RFC 8841 or of draft-ietf-mmusic-sctp-sdp before 21.
+pub(crate) fn is_data(media: &Media) -> bool {
+    media.kind == MediaType::Application
+        && matches!(media.proto.as_str(), "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP" | "DTLS/SCTP")
+        && (has_data_channels(media) || old_sctp_port(media).is_some())
+}
+
+fn has_data_channels(media: &Media) -> bool {
+    media.formats.iter().any(|format| format == DATA_CHANNELS)
+}
+
+/// The old form has the SCTP port as its format.
+fn old_sctp_port(media: &Media) -> Option<u16> {
+    media.formats.first()?.parse().ok()
+}
+
 /// A section for data channels.
-pub(crate) fn data(mid: &str, local: &LocalTransport, setup: &str) -> Media {
+pub(crate) fn data(mid: &str, local: &LocalTransport) -> Media {
     let mut media = Media {
         kind: MediaType::Application,
         port: 9,
         proto: "UDP/DTLS/SCTP".to_owned(),
-        formats: vec!["webrtc-datachannel".to_owned()],
+        formats: vec![DATA_CHANNELS.to_owned()],
         attributes: Attributes::default(),
     };
-    push_transport(&mut media.attributes, mid, local, setup);
-    media.attributes.push_flag(Direction::SendRecv.as_str());
-    media.attributes.push("sctp-port", 5000);
-    media.attributes.push("max-message-size", MAX_MESSAGE_SIZE);
+    push_transport(&mut media.attributes, Some(mid), local, "actpass");
+    push_data(&mut media);
     media
+}
+
+/// The answer to a section for data channels, in the form of the offer.
+pub(crate) fn data_answer(offered: &Media, local: &LocalTransport, setup: &str) -> Media {
+    let mut media = Media {
+        kind: MediaType::Application,
+        port: 9,
+        proto: offered.proto.clone(),
+        formats: vec![DATA_CHANNELS.to_owned()],
+        attributes: Attributes::default(),
+    };
+    push_transport(&mut media.attributes, offered.mid(), local, setup);
+    match old_sctp_port(offered).filter(|_| !has_data_channels(offered)) {
+        None => push_data(&mut media),
+        Some(port) => {
+            media.formats = vec![port.to_string()];
+            media.attributes.push_flag(Direction::SendRecv.as_str());
+            media.attributes.push("sctpmap", format_args!("{port} {DATA_CHANNELS} 1024"));
+            media.attributes.push("max-message-size", MAX_MESSAGE_SIZE);
+        }
+    }
+    media
+}
+
+fn push_data(media: &mut Media) {
+    media.attributes.push_flag(Direction::SendRecv.as_str());
+    media.attributes.push("sctp-port", SCTP_PORT);
+    media.attributes.push("max-message-size", MAX_MESSAGE_SIZE);
 }
 
 /// A section for sound or pictures, up to its codecs.
 pub(crate) fn rtp(
     kind: MediaKind,
-    mid: &str,
+    mid: Option<&str>,
     local: &LocalTransport,
     setup: &str,
     formats: &[Format],
@@ -139,9 +198,16 @@ pub(crate) fn push_sender(attributes: &mut Attributes, sender: &Sender, rtx: boo
     attributes.push("msid", format_args!("{stream_id} {track_id}"));
 }
 
-fn push_transport(attributes: &mut Attributes, mid: &str, local: &LocalTransport, setup: &str) {
+fn push_transport(
+    attributes: &mut Attributes,
+    mid: Option<&str>,
+    local: &LocalTransport,
+    setup: &str,
+) {
     attributes.push("setup", setup);
-    attributes.push("mid", mid);
+    if let Some(mid) = mid {
+        attributes.push("mid", mid);
+    }
     attributes.push("ice-ufrag", &local.ice.ufrag);
     attributes.push("ice-pwd", &local.ice.pwd);
 }

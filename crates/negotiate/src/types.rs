@@ -30,31 +30,63 @@ pub enum AnswererKind {
 pub struct ClientQuirks {
     /// RED is not put first.
     pub firefox: bool,
-    /// A section that carried a track is not used for another one.
-    pub safari: bool,
+    /// A section that carried a track is not used for another one: Safari, and protocols up to 3.
+    pub single_use_sections: bool,
     /// Ignores the order of codecs in answers: a published video section keeps only one codec.
     pub one_video_codec: bool,
     /// Never accepted in published sections.
     pub disabled_publish: Vec<Codec>,
     /// Never sent to this client.
     pub disabled_subscribe: Vec<Codec>,
+    /// Left out by the server's configuration: neither agreed on nor sent.
+    pub not_enabled: Vec<Codec>,
+}
+
+/// What a client says of itself in `ClientInfo`, as far as its treatment depends on it; names compare
+/// in any case.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientTraits<'a> {
+    /// `Firefox`, `Safari`, …
+    pub browser: &'a str,
+    /// Such as `18.4`.
+    pub browser_version: &'a str,
+    /// `Linux`, `Android`, …
+    pub os: &'a str,
+    /// Such as `Xiaomi 2201117TI`.
+    pub device_model: &'a str,
 }
 
 impl ClientQuirks {
-    /// The treatment of a browser, by the names in `ClientInfo` (any case).
-    pub fn detect(browser: &str, os: &str) -> Self {
-        let firefox = browser.to_ascii_lowercase().contains("firefox");
-        let safari = browser.eq_ignore_ascii_case("safari");
-        let os = os.to_ascii_lowercase();
+    /// The treatment of a client (livekit-server: `pkg/clientconfiguration/conf.go`).
+    pub fn detect(client: ClientTraits<'_>) -> Self {
+        let firefox = client.browser.to_ascii_lowercase().contains("firefox");
+        let safari = client.browser.eq_ignore_ascii_case("safari");
+        let os = client.os.to_ascii_lowercase();
         let unordered = firefox && (os.contains("linux") || os.contains("android"));
+        let xiaomi = os == "android" && client.device_model.eq_ignore_ascii_case(XIAOMI);
+        let mut disabled_publish = Vec::new();
+        disabled_publish.extend((unordered || xiaomi).then_some(Codec::H264));
+        disabled_publish.extend(safari.then_some(Codec::Av1));
+        let vp9_safari = safari && version_of(client.browser_version) > [18, 3];
+        disabled_publish.extend(vp9_safari.then_some(Codec::Vp9));
         Self {
             firefox,
-            safari,
+            single_use_sections: safari,
             one_video_codec: unordered,
-            disabled_publish: if unordered { vec![Codec::H264] } else { Vec::new() },
+            disabled_publish,
             disabled_subscribe: if safari { vec![Codec::Av1] } else { Vec::new() },
+            not_enabled: Vec::new(),
         }
     }
+}
+
+/// Its H.264 encoder cannot be used.
+const XIAOMI: &str = "xiaomi 2201117ti";
+
+/// Major and minor number; what is not a number counts as 0.
+fn version_of(text: &str) -> [u32; 2] {
+    let mut fields = text.split('.');
+    [(); 2].map(|()| fields.next().and_then(|field| field.parse().ok()).unwrap_or(0))
 }
 
 /// One `AddTrackRequest` whose section has not been seen yet.
@@ -157,32 +189,29 @@ pub struct Bound {
     pub extensions: ExtensionIds,
 }
 
+/// The section that speaks for its bundle (RFC 8843 §7.1.3).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TaggedSection {
+    /// Its mid.
+    pub mid: String,
+    /// Its position in the description, from 0.
+    pub index: u32,
+}
+
 /// Why a description of the client was refused. Nothing has changed then.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NegotiateError {
     /// It is not SDP.
     #[error("invalid session description: {0}")]
     Sdp(#[from] hearth_sdp::ParseError),
-    /// A section has no usable mid.
-    #[error("section {index} has no mid, or one too long")]
-    BadMid {
-        /// Position of the section, from 0.
-        index: usize,
-    },
-    /// Two sections have the same mid.
-    #[error("mid {mid} is used twice")]
-    DuplicateMid {
-        /// The mid.
-        mid: String,
-    },
     /// No ICE user fragment and password of legal length.
     #[error("no ICE credentials")]
     NoIceCredentials,
-    /// No SHA-256 certificate fingerprint.
-    #[error("no sha-256 fingerprint")]
+    /// No certificate fingerprint with SHA-1, SHA-224, SHA-256, SHA-384 or SHA-512.
+    #[error("no certificate fingerprint with a known hash function")]
     NoFingerprint,
-    /// The client's offer leaves it no other role than the DTLS server's, which is ours in an answer.
-    #[error("setup must allow us to be passive")]
+    /// The client wants the other end of the DTLS handshake than it had.
+    #[error("setup contradicts the DTLS roles of the connection")]
     Setup,
     /// An answer without an offer.
     #[error("no offer is outstanding")]

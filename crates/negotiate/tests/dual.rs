@@ -49,7 +49,7 @@ fn an_answer_that_is_passive_leaves_the_first_step_to_us() {
         let mut offerer = offerer();
         let answer = accept(&offerer.create_offer(&local()).sdp);
         let answer = answer.replace("setup:active", &format!("setup:{setup}"));
-        assert_eq!(offerer.handle_answer(&answer).unwrap().remote.role, role);
+        assert_eq!(offerer.handle_answer(&answer).unwrap().remote.unwrap().role, role);
     }
 }
 

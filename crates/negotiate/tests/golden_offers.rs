@@ -5,7 +5,8 @@ use std::path::Path;
 
 use hearth_codec::Codec;
 use hearth_negotiate::{
-    Answer, Answerer, AnswererKind, ClientQuirks, LocalTransport, PendingTrack, Sender,
+    Answer, Answerer, AnswererKind, ClientQuirks, ClientTraits, LocalTransport, PendingTrack,
+    Sender,
 };
 use hearth_plane::{DownId, Fingerprint, IceCredentials, RoomId};
 use hearth_sdp::{Direction, Session};
@@ -72,7 +73,11 @@ fn a_firefox_offer_with_own_tracks_is_matched_and_answered() {
     mic.no_dtx = true;
     let mut cam = PendingTrack::new("another", MediaKind::Video);
     cam.preferred = Some(Codec::Vp8);
-    let quirks = ClientQuirks::detect("Firefox", "Linux");
+    let quirks = ClientQuirks::detect(ClientTraits {
+        browser: "Firefox",
+        os: "Linux",
+        ..Default::default()
+    });
     let mut answerer = Answerer::new(AnswererKind::Single, quirks);
     let answer = answerer.handle_offer(&offer, &[cam, mic], &local()).unwrap();
 

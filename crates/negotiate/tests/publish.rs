@@ -6,7 +6,8 @@ mod common;
 use common::{AUDIO, Client, local};
 use hearth_codec::Codec;
 use hearth_negotiate::{
-    Answer, Answerer, AnswererKind, ClientQuirks, PendingTrack, Published, SimulcastCid,
+    Answer, Answerer, AnswererKind, ClientQuirks, ClientTraits, PendingTrack, Published,
+    SimulcastCid,
 };
 use hearth_plane::EncodingSpec;
 use hearth_sdp::{Direction, Session};
@@ -107,7 +108,11 @@ fn the_preferred_codec_comes_first() {
 fn a_client_that_ignores_the_order_is_given_one_codec() {
     let mut track = video("a");
     track.preferred = Some(Codec::Vp9);
-    let quirks = ClientQuirks::detect("Firefox", "Linux");
+    let quirks = ClientQuirks::detect(ClientTraits {
+        browser: "Firefox",
+        os: "Linux",
+        ..Default::default()
+    });
     let mut answerer = Answerer::new(AnswererKind::Publisher, quirks);
     let answer = handle(&mut answerer, &publishing("a"), &[track]);
     assert_eq!(codecs(&answer.published[0]), [(Codec::Vp9, 98)]);
@@ -122,7 +127,11 @@ fn red_comes_first_unless_something_speaks_against_it() {
         edit(&mut track);
         track
     };
-    let firefox = ClientQuirks::detect("Firefox", "Windows");
+    let firefox = ClientQuirks::detect(ClientTraits {
+        browser: "Firefox",
+        os: "Windows",
+        ..Default::default()
+    });
     let cases = [
         (track(|_| {}), ClientQuirks::default(), Codec::Red, PLAIN),
         (track(|t| t.disable_red = true), ClientQuirks::default(), Codec::Opus, PLAIN),

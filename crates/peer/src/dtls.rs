@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use dimpl::{Dtls, Output, SrtpProfile};
-use hearth_plane::{DtlsRole, Fingerprint};
+use hearth_plane::DtlsRole;
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use tracing::debug;
 
-use crate::certificate::{Context, fingerprint_of};
+use crate::certificate::Context;
 
 /// Above the MTU of any flight of ours; a record from elsewhere may be longer.
 const OUTPUT_BUFFER: usize = 2_048;
@@ -26,8 +26,8 @@ const MAX_OUTPUT: usize = 17_000;
 pub(crate) enum DtlsOutput {
     /// A datagram to send.
     Packet(Vec<u8>),
-    /// The other side proved to own the certificate with this hash.
-    Certificate(Fingerprint),
+    /// The other side proved to own this certificate, in DER.
+    Certificate(Vec<u8>),
     /// Keys for media.
     Keys(Box<(Sealer, Opener)>),
     /// The handshake is done.
@@ -144,7 +144,7 @@ impl DtlsLink {
                     self.connected = true;
                     DtlsOutput::Connected
                 }
-                Output::PeerCert(der) => DtlsOutput::Certificate(fingerprint_of(der)),
+                Output::PeerCert(der) => DtlsOutput::Certificate(der.to_vec()),
                 Output::KeyingMaterial(material, profile) => {
                     match keys(&material, profile, self.role) {
                         Some(keys) => DtlsOutput::Keys(Box::new(keys)),

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hearth_datagram::Endpoint;
-use hearth_plane::{Channel, CloseReason, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{
+    Channel, CloseReason, IceCredentials, PeerSpec, RemoteFingerprints, RemoteParams,
+};
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 use hearth_srtp::{Opener, Sealer, SrtpError};
 
-use crate::certificate::Context;
+use crate::certificate::{Context, has_fingerprint};
 use crate::channels::{ChannelEvent, Channels};
 use crate::dtls::{DtlsLink, DtlsOutput};
 use crate::error::{DropReason, PeerError, SendDataError};
@@ -98,7 +100,7 @@ pub struct Peer {
     ice: Ice,
     dtls: DtlsLink,
     /// What the other side's description says.
-    fingerprint: Option<Fingerprint>,
+    fingerprints: Option<RemoteFingerprints>,
     /// Where DTLS came from, for the answer if no path is nominated yet.
     dtls_from: Option<Endpoint>,
     handshake: Handshake,
@@ -159,7 +161,7 @@ impl Peer {
         let mut peer = Self {
             ice: Ice::new(now, spec, seed)?,
             dtls: DtlsLink::new(now, context),
-            fingerprint: None,
+            fingerprints: None,
             dtls_from: None,
             handshake: Handshake::default(),
             keys: None,
@@ -183,8 +185,8 @@ impl Peer {
     /// What the other side's description says; other credentials than before are an ICE restart.
     /// Another fingerprint than before would be a new peer, and is ignored.
     pub fn set_remote(&mut self, now: Instant, remote: &RemoteParams) {
-        if self.fingerprint.is_none() {
-            self.fingerprint = Some(remote.fingerprint);
+        if self.fingerprints.is_none() {
+            self.fingerprints = Some(remote.fingerprints.clone());
             self.dtls.set_role(remote.role);
         }
         if self.ice.set_remote(now, &remote.ice) {
@@ -231,7 +233,7 @@ impl Peer {
                 Incoming::Consumed
             }
             PacketKind::Dtls => {
-                if self.fingerprint.is_none() || !self.ice.is_proven(from) {
+                if self.fingerprints.is_none() || !self.ice.is_proven(from) {
                     return Incoming::Dropped(DropReason::UnprovenAddress);
                 }
                 if !self.handshake.done {
@@ -473,7 +475,7 @@ impl Peer {
             self.stage = Stage::Handshaking { deadline };
         }
         if let Stage::Handshaking { .. } = self.stage
-            && self.fingerprint.is_some()
+            && self.fingerprints.is_some()
             && self.dtls.begin(now)
         {
             return self.settle(now);
@@ -494,8 +496,9 @@ impl Peer {
                     self.transmit(path, payload);
                 }
             }
-            DtlsOutput::Certificate(fingerprint) => {
-                self.handshake.verified = self.fingerprint == Some(fingerprint);
+            DtlsOutput::Certificate(der) => {
+                let expected = self.fingerprints.as_ref();
+                self.handshake.verified = expected.is_some_and(|f| has_fingerprint(&der, f));
                 if !self.handshake.verified {
                     self.close(CloseReason::DtlsFailed);
                 }

@@ -94,7 +94,7 @@ impl Call {
             local_addrs: vec![server_addr()],
             remote: Some(RemoteParams {
                 ice: IceCredentials { ufrag: creds.ufrag, pwd: creds.pass },
-                fingerprint: Fingerprint(theirs.bytes.as_slice().try_into().unwrap()),
+                fingerprints: Fingerprint(theirs.bytes.as_slice().try_into().unwrap()).into(),
                 role: DtlsRole::Server,
             }),
             open_channels: opens,

@@ -38,7 +38,7 @@ fn checks(seed: &Seed) -> Vec<Check> {
     let t0 = epoch();
     let remote = RemoteParams {
         ice: IceCredentials { ufrag: "remo".into(), pwd: "p".repeat(22) },
-        fingerprint: Fingerprint([1; 32]),
+        fingerprints: Fingerprint([1; 32]).into(),
         role: DtlsRole::Server,
     };
     let local: SocketAddr = "192.0.2.1:7000".parse().unwrap();

@@ -15,6 +15,6 @@ pub use command::{Command, Wish};
 pub use event::{CloseReason, Event, Level, PeerReport, TrackReport, data_cost};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use spec::{
-    Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, IceCredentials, PeerSpec,
-    ReceiveCodec, RemoteParams, SendCodec, Source, UpTrackSpec,
+    Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, FingerprintHash, IceCredentials,
+    PeerSpec, ReceiveCodec, RemoteFingerprints, RemoteParams, SendCodec, Source, UpTrackSpec,
 };

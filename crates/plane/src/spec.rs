@@ -19,17 +19,72 @@ pub struct IceCredentials {
     pub pwd: String,
 }
 
-/// SHA-256 over the DER certificate of a DTLS endpoint (RFC 8122 §5).
+/// SHA-256 over the DER certificate of a DTLS endpoint (RFC 8122 §5); what we say of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fingerprint(pub [u8; 32]);
+
+/// Hash function of a certificate fingerprint, weakest first (RFC 8122 §5, which forbids MD5 and MD2).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum FingerprintHash {
+    /// SHA-1, 20 bytes.
+    Sha1,
+    /// SHA-224, 28 bytes.
+    Sha224,
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-384, 48 bytes.
+    Sha384,
+    /// SHA-512, 64 bytes.
+    Sha512,
+}
+
+impl FingerprintHash {
+    /// Finds it by its name on the `a=fingerprint` line, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let known = [
+            ("sha-1", Self::Sha1),
+            ("sha-224", Self::Sha224),
+            ("sha-256", Self::Sha256),
+            ("sha-384", Self::Sha384),
+            ("sha-512", Self::Sha512),
+        ];
+        known.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, hash)| hash)
+    }
+
+    /// Bytes of a digest.
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha224 => 28,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// What the other side says about its certificate: it has one of these fingerprints.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteFingerprints {
+    /// The hash function of all of them.
+    pub hash: FingerprintHash,
+    /// Each as long as the hash function makes it; at least one.
+    pub digests: Vec<Vec<u8>>,
+}
+
+impl From<Fingerprint> for RemoteFingerprints {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self { hash: FingerprintHash::Sha256, digests: vec![fingerprint.0.to_vec()] }
+    }
+}
 
 /// What the other side's session description says about its transport.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RemoteParams {
     /// Its ICE credentials; others than before mean an ICE restart.
     pub ice: IceCredentials,
-    /// Its certificate, sha-256 only.
-    pub fingerprint: Fingerprint,
+    /// Its certificate.
+    pub fingerprints: RemoteFingerprints,
     /// Our end of the DTLS handshake, as `a=setup` of both descriptions says; it never changes.
     pub role: DtlsRole,
 }

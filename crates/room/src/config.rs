@@ -128,22 +128,21 @@ impl RoomConfig {
         mimes.chain(["video/rtx"]).map(codec_message).collect()
     }
 
-    /// `JoinResponse.enabled_publish_codecs`: video first, VP8 before all.
-    pub(crate) fn publish_codecs(&self) -> Vec<proto::Codec> {
+    /// What a client may publish, without those that it cannot: video first, VP8 before all.
+    pub(crate) fn publish_codecs(&self, disabled: &[Codec]) -> Vec<Codec> {
         let rank = |codec: &Codec| match codec {
             Codec::Vp8 => 0,
             Codec::H264 => 1,
-            Codec::Vp9 => 2,
-            Codec::Av1 => 3,
-            Codec::H265 => 4,
-            Codec::Pcmu | Codec::Pcma | Codec::Opus | Codec::Red => 5,
+            Codec::Vp9 | Codec::Av1 | Codec::H265 => 2,
+            Codec::Pcmu | Codec::Pcma | Codec::Opus | Codec::Red => 3,
         };
         let mut codecs = self.enabled_codecs.clone();
+        codecs.retain(|codec| !disabled.contains(codec));
         codecs.sort_by_key(rank);
-        codecs.iter().map(|codec| codec_message(codec.mime())).collect()
+        codecs
     }
 }
 
-fn codec_message(mime: &str) -> proto::Codec {
+pub(crate) fn codec_message(mime: &str) -> proto::Codec {
     proto::Codec { mime: mime.to_owned(), fmtp_line: String::new() }
 }

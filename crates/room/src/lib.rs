@@ -9,6 +9,7 @@
 mod agenda;
 mod api;
 mod calls;
+mod compatibility;
 mod config;
 mod data;
 mod data_track;

@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use hearth_negotiate::{NegotiateError, TaggedSection};
 use hearth_plane::Command;
 use hearth_signal::parse_candidate;
 use hearth_signal::proto::{
@@ -16,7 +17,7 @@ use hearth_signal::proto::{
 
 use crate::Room;
 use crate::participant::Key;
-use crate::transport::{PendingOffer, credentials, first_attribute};
+use crate::transport::{PendingOffer, credentials};
 
 /// An offer without an answer for this long has the client start over.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -29,21 +30,20 @@ impl Room {
         let shard = participant.shard;
         let transports = &mut participant.transports;
         let link = &mut transports.publisher;
+        let read = match transports.answerer.read_offer(&offer.sdp) {
+            Ok(read) => read,
+            Err(error) => return self.offer_refused(now, key, &error),
+        };
         let mut commands = Vec::new();
-        if first_attribute(&offer.sdp, "ice-ufrag").is_some_and(|ufrag| link.is_restart(ufrag)) {
+        if read.remote().is_some_and(|remote| link.is_restart(&remote.ice)) {
             commands.extend(link.restart(credentials(shard, &mut self.random.ice)));
         }
         let pending = participant.publishing.pending_tracks();
-        let answer = match transports.answerer.handle_offer(&offer.sdp, &pending, &link.local) {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::debug!(%error, "Offer refused");
-                self.full_reconnect(now, key);
-                return;
-            }
-        };
-        commands.extend(link.add(&local_addrs));
-        commands.extend(link.set_remote(answer.remote, answer.remote_candidates));
+        let answer = transports.answerer.answer(read, &pending, &link.local);
+        if let Some(remote) = answer.remote {
+            commands.extend(link.add(&local_addrs));
+            commands.extend(link.set_remote(remote, answer.remote_candidates));
+        }
         let mid_to_track_id = if transports.single {
             answer.mid_to_track_id.into_iter().collect()
         } else {
@@ -55,7 +55,6 @@ impl Room {
         for mid in &answer.ended_mids {
             self.unpublish_mid(now, key, mid);
         }
-        let mid = first_attribute(&answer.sdp, "mid").unwrap_or("0").to_owned();
         let answer_message = SessionDescription {
             r#type: "answer".to_owned(),
             sdp: answer.sdp,
@@ -63,12 +62,29 @@ impl Room {
             mid_to_track_id,
         };
         self.send(key, Message::Answer(answer_message));
-        self.trickle_out(key, SignalTarget::Publisher, &mid);
+        if let Some(tagged) = answer.tagged {
+            self.trickle_out(key, SignalTarget::Publisher, &tagged);
+        }
         // The answer pauses what the offer says is paused, whatever the client was told since.
         self.repeat_demands(key);
         self.published(now, key, answer.published);
         self.bound(now, key, &answer.bound, &answer.unbound);
         self.dirty.insert(key);
+    }
+
+    /// Says why an offer is not answered. One that cannot be read changes nothing, as at
+    /// livekit-server; one that leaves no transport has the client start over.
+    fn offer_refused(&mut self, now: Instant, key: Key, error: &NegotiateError) {
+        tracing::debug!(%error, "Offer refused");
+        let response = proto::RequestResponse {
+            reason: request_response::Reason::UnclassifiedError.into(),
+            message: format!("offer refused: {error}"),
+            ..proto::RequestResponse::default()
+        };
+        self.send(key, Message::RequestResponse(response));
+        if !matches!(error, NegotiateError::Sdp(_)) {
+            self.full_reconnect(now, key);
+        }
     }
 
     /// The client answers our offer.
@@ -90,9 +106,10 @@ impl Room {
                 return;
             }
         };
-        let commands = subscriber.link.set_remote(accepted.remote, accepted.remote_candidates);
-        for command in commands {
-            self.command(shard, command);
+        if let Some(remote) = accepted.remote {
+            for command in subscriber.link.set_remote(remote, accepted.remote_candidates) {
+                self.command(shard, command);
+            }
         }
         self.bound(now, key, &accepted.bound, &accepted.unbound);
         self.dirty.insert(key);
@@ -142,11 +159,14 @@ impl Room {
         }
     }
 
-    /// Dual: describes the subscriber connection to the client.
+    /// Dual: describes the subscriber connection to the client, if there is anything to describe.
     pub(crate) fn offer_subscriber(&mut self, now: Instant, key: Key) {
         let Some(participant) = self.people.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
+            return;
+        }
         let added = subscriber.link.add(&self.config.local_addrs);
         let offer = subscriber.offerer.create_offer(&subscriber.link.local);
         let id = subscriber.next_id;
@@ -156,7 +176,6 @@ impl Room {
         if let Some(command) = added {
             self.command(shard, command);
         }
-        let mid = first_attribute(&offer.sdp, "mid").unwrap_or("0").to_owned();
         let message = SessionDescription {
             r#type: "offer".to_owned(),
             sdp: offer.sdp,
@@ -164,17 +183,19 @@ impl Room {
             mid_to_track_id: offer.mid_to_track_id.into_iter().collect(),
         };
         self.send(key, Message::Offer(message));
-        self.trickle_out(key, SignalTarget::Subscriber, &mid);
+        if let Some(tagged) = offer.tagged {
+            self.trickle_out(key, SignalTarget::Subscriber, &tagged);
+        }
     }
 
     /// Sends our candidates, once per credentials.
-    fn trickle_out(&mut self, key: Key, target: SignalTarget, mid: &str) {
+    fn trickle_out(&mut self, key: Key, target: SignalTarget, tagged: &TaggedSection) {
         let Some(participant) = self.people.get_mut(key) else { return };
         let Some(link) = participant.transports.link_mut(target) else { return };
         if std::mem::replace(&mut link.trickled, true) {
             return;
         }
-        let candidates = link.candidates(&self.config.local_addrs, mid);
+        let candidates = link.candidates(&self.config.local_addrs, tagged);
         let last = candidates.len().saturating_sub(1);
         for (n, candidate_init) in candidates.into_iter().enumerate() {
             let message =

@@ -17,6 +17,7 @@ use hearth_signal::proto;
 use proto::participant_info::{Kind, KindDetail, State};
 
 use crate::SessionId;
+use crate::compatibility::Compatibility;
 use crate::data::DataState;
 use crate::data_track::DataTracks;
 use crate::publication::{Publication, Publishing};
@@ -141,6 +142,11 @@ impl Participant {
     /// It has been told who is here.
     pub(crate) fn has_joined(&self) -> bool {
         matches!(self.state, State::Joined | State::Active)
+    }
+
+    /// It gets tracks before it is active.
+    pub(crate) fn starts_fast(&self) -> bool {
+        self.transports.single || Compatibility(&self.client).starts_fast()
     }
 
     pub(crate) fn is_active(&self) -> bool {

@@ -13,7 +13,8 @@
 use hearth_codec::Codec;
 use hearth_negotiate::{PendingTrack, Published, SimulcastCid};
 use hearth_plane::{ShardId, Source, TrackId, UpTrackSpec};
-use hearth_signal::{Rng, proto, track_sid};
+use hearth_random::Rng;
+use hearth_signal::{proto, track_sid};
 use hearth_units::MediaKind;
 use proto::{AddTrackRequest, AudioTrackFeature, TrackInfo, TrackSource, TrackType};
 
@@ -36,6 +37,39 @@ pub(crate) struct Publishing {
     pub(crate) queued: Vec<AddTrackRequest>,
     pub(crate) tracks: Vec<TrackId>,
     pub(crate) rules: Rules,
+    pub(crate) abilities: Abilities,
+}
+
+/// How a client can publish.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Abilities {
+    /// The codecs it may publish, those that others should choose first.
+    pub(crate) codecs: Vec<Codec>,
+    /// Not every encoding of it has sender reports (OBS).
+    pub(crate) incomplete_reports: bool,
+}
+
+impl Abilities {
+    /// The codec of an announcement, or what takes its place (protocol.md §4.3); livekit-server falls back to
+    /// the codecs that every browser has.
+    fn choose(&self, kind: MediaKind, name: &str) -> Codec {
+        let known = Codec::from_name(name).filter(|codec| codec.kind() == kind);
+        let enabled = known.filter(|codec| self.codecs.contains(codec));
+        let first = || self.codecs.iter().copied().find(|codec| codec.kind() == kind);
+        enabled.or_else(first).unwrap_or(match kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::Vp8,
+        })
+    }
+}
+
+/// One codec of an announced track, which the client may publish.
+#[derive(Clone, Debug)]
+struct AnnouncedCodec {
+    codec: Codec,
+    cid: String,
+    mode: proto::video_layer::Mode,
+    layers: Vec<proto::VideoLayer>,
 }
 
 /// An announced track.
@@ -49,25 +83,31 @@ pub(crate) struct Pending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
     NotAllowed,
+    NotFound,
     UnsupportedType,
     LimitExceeded,
     Queued,
 }
 
 impl Publishing {
-    /// Whether a track may be announced; `in_use` says that its cid is published.
+    /// Whether a track may be announced; `in_use` says that its cid is published, `known` that the client
+    /// published the track of its sid.
     pub(crate) fn check(
         &self,
         request: &AddTrackRequest,
         permission: &proto::ParticipantPermission,
         in_use: bool,
+        known: bool,
     ) -> Result<(), Refusal> {
         if !may_publish(permission, request.source()) {
             return Err(Refusal::NotAllowed);
         }
-        // A further codec of a published track (`sid`) is not supported.
-        if request.r#type() == TrackType::Data || !request.sid.is_empty() {
+        if request.r#type() == TrackType::Data {
             return Err(Refusal::UnsupportedType);
+        }
+        // A further codec of a published track is not supported.
+        if !request.sid.is_empty() {
+            return Err(if known { Refusal::UnsupportedType } else { Refusal::NotFound });
         }
         if self.pending.len() >= MAX_PENDING || self.tracks.len() >= MAX_TRACKS {
             return Err(Refusal::LimitExceeded);
@@ -105,41 +145,43 @@ pub(crate) fn may_publish(permission: &proto::ParticipantPermission, source: Tra
 
 impl Pending {
     /// What a request announces.
-    pub(crate) fn new(request: &AddTrackRequest, rng: &mut Rng) -> Self {
+    pub(crate) fn new(request: &AddTrackRequest, abilities: &Abilities, rng: &mut Rng) -> Self {
         let kind = match request.r#type() {
             TrackType::Video => MediaKind::Video,
             TrackType::Audio | TrackType::Data => MediaKind::Audio,
         };
         let has = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
-        let named = request.simulcast_codecs.first();
+        let codecs = announced_codecs(request, kind, abilities);
         let track = PendingTrack {
             cid: request.cid.clone(),
             kind,
-            preferred: named.and_then(|codec| Codec::from_name(&codec.codec)),
-            simulcast: request
-                .simulcast_codecs
+            preferred: codecs.first().map(|announced| announced.codec),
+            simulcast: codecs
                 .iter()
-                .map(|entry| SimulcastCid {
-                    cid: entry.cid.clone(),
-                    codec: Codec::from_name(&entry.codec),
+                .map(|announced| SimulcastCid {
+                    cid: announced.cid.clone(),
+                    codec: Some(announced.codec),
                 })
                 .collect(),
             stereo: has(AudioTrackFeature::TfStereo) || request.stereo,
             no_dtx: has(AudioTrackFeature::TfNoDtx) || request.disable_dtx,
             disable_red: request.disable_red || request.encryption != 0,
         };
-        Self { info: track_info(request, rng), track }
+        Self { info: track_info(request, codecs, abilities, rng), track }
     }
 }
 
-fn track_info(request: &AddTrackRequest, rng: &mut Rng) -> TrackInfo {
+fn track_info(
+    request: &AddTrackRequest,
+    announced: Vec<AnnouncedCodec>,
+    abilities: &Abilities,
+    rng: &mut Rng,
+) -> TrackInfo {
     let is_video = request.r#type() == TrackType::Video;
-    let codecs = codec_infos(request);
+    let codecs = codec_infos(request, announced, abilities);
     let layers = codecs.first().map(|codec| codec.layers.clone()).unwrap_or_default();
-    let is_svc = matches!(
-        request.simulcast_codecs.first().and_then(|codec| Codec::from_name(&codec.codec)),
-        Some(Codec::Vp9 | Codec::Av1)
-    );
+    let svc = proto::video_layer::Mode::MultipleSpatialLayersPerStream;
+    let is_svc = codecs.first().is_some_and(|codec| codec.video_layer_mode() == svc);
     let mut features = request.audio_features.clone();
     let mut add = |wanted: bool, feature: AudioTrackFeature| {
         if wanted && !features.contains(&feature.into()) {
@@ -190,39 +232,75 @@ fn stream_of(request: &AddTrackRequest) -> String {
     }
 }
 
-fn codec_infos(request: &AddTrackRequest) -> Vec<proto::SimulcastCodecInfo> {
+/// The codecs of an announcement, as far as the client may publish them: what it may not is replaced, and
+/// none is there twice (protocol.md §4.3).
+fn announced_codecs(
+    request: &AddTrackRequest,
+    kind: MediaKind,
+    abilities: &Abilities,
+) -> Vec<AnnouncedCodec> {
     use proto::video_layer::Mode;
 
-    let sorted = |layers: &[proto::VideoLayer]| {
-        let mut layers = layers.to_vec();
-        layers.truncate(3);
-        layers.sort_by_key(|layer| layer.quality);
-        layers
-    };
-    let mode = |codec: Option<Codec>| match codec {
-        Some(Codec::Vp9 | Codec::Av1) => Mode::MultipleSpatialLayersPerStream,
-        _ => Mode::OneSpatialLayerPerStream,
-    };
-    if request.simulcast_codecs.is_empty() {
+    let mut codecs: Vec<AnnouncedCodec> = Vec::new();
+    for entry in &request.simulcast_codecs {
+        let codec = abilities.choose(kind, &entry.codec);
+        if codecs.iter().any(|other| other.codec == codec) {
+            continue;
+        }
+        let mode = match (entry.video_layer_mode(), codec) {
+            (Mode::Unused, Codec::Vp9 | Codec::Av1) => Mode::MultipleSpatialLayersPerStream,
+            (Mode::Unused, _) if kind == MediaKind::Video => plain_mode(abilities),
+            (said, _) => said,
+        };
+        let names_it = |other: &&proto::SimulcastCodec| {
+            Codec::from_name(&other.codec) == Some(codec) && !other.layers.is_empty()
+        };
+        let own = request.simulcast_codecs.iter().find(names_it);
+        let layers = sorted(own.map_or(&request.layers, |own| &own.layers));
+        codecs.push(AnnouncedCodec { codec, cid: entry.cid.clone(), mode, layers });
+    }
+    codecs
+}
+
+/// How a codec without layers of its own has them.
+fn plain_mode(abilities: &Abilities) -> proto::video_layer::Mode {
+    use proto::video_layer::Mode;
+
+    if abilities.incomplete_reports {
+        Mode::OneSpatialLayerPerStreamIncompleteRtcpSr
+    } else {
+        Mode::OneSpatialLayerPerStream
+    }
+}
+
+fn sorted(layers: &[proto::VideoLayer]) -> Vec<proto::VideoLayer> {
+    let mut layers = layers.to_vec();
+    layers.truncate(3);
+    layers.sort_by_key(|layer| layer.quality);
+    layers
+}
+
+fn codec_infos(
+    request: &AddTrackRequest,
+    announced: Vec<AnnouncedCodec>,
+    abilities: &Abilities,
+) -> Vec<proto::SimulcastCodecInfo> {
+    if announced.is_empty() {
         return vec![proto::SimulcastCodecInfo {
             cid: request.cid.clone(),
             layers: sorted(&request.layers),
-            video_layer_mode: mode(None).into(),
+            video_layer_mode: plain_mode(abilities).into(),
             ..proto::SimulcastCodecInfo::default()
         }];
     }
-    let entry = |entry: &proto::SimulcastCodec| {
-        let codec = Codec::from_name(&entry.codec);
-        let layers = if entry.layers.is_empty() { &request.layers } else { &entry.layers };
-        proto::SimulcastCodecInfo {
-            mime_type: codec.map_or_else(String::new, |codec| codec.mime().to_owned()),
-            cid: entry.cid.clone(),
-            layers: sorted(layers),
-            video_layer_mode: mode(codec).into(),
-            ..proto::SimulcastCodecInfo::default()
-        }
+    let info = |announced: AnnouncedCodec| proto::SimulcastCodecInfo {
+        mime_type: announced.codec.mime().to_owned(),
+        cid: announced.cid,
+        layers: announced.layers,
+        video_layer_mode: announced.mode.into(),
+        ..proto::SimulcastCodecInfo::default()
     };
-    request.simulcast_codecs.iter().take(3).map(entry).collect()
+    announced.into_iter().map(info).collect()
 }
 
 /// A published track.
@@ -333,12 +411,15 @@ mod tests {
         };
         let camera = request("c1", TrackSource::Camera);
         let publishing = Publishing::default();
-        assert_eq!(publishing.check(&camera, &all, false), Ok(()));
-        assert_eq!(publishing.check(&camera, &mic_only, false), Err(Refusal::NotAllowed));
-        assert_eq!(publishing.check(&camera, &Default::default(), false), Err(Refusal::NotAllowed));
-        assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::Queued));
+        assert_eq!(publishing.check(&camera, &all, false, false), Ok(()));
+        assert_eq!(publishing.check(&camera, &mic_only, false, false), Err(Refusal::NotAllowed));
+        assert_eq!(
+            publishing.check(&camera, &Default::default(), false, false),
+            Err(Refusal::NotAllowed)
+        );
+        assert_eq!(publishing.check(&camera, &all, true, false), Err(Refusal::Queued));
         let data = AddTrackRequest { r#type: TrackType::Data.into(), ..camera };
-        assert_eq!(publishing.check(&data, &all, false), Err(Refusal::UnsupportedType));
+        assert_eq!(publishing.check(&data, &all, false, false), Err(Refusal::UnsupportedType));
     }
 
     #[test]
@@ -347,17 +428,17 @@ mod tests {
         let mut publishing = Publishing::default();
         let camera = request("c", TrackSource::Camera);
         for _ in 0..MAX_QUEUED_PER_CID {
-            assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::Queued));
+            assert_eq!(publishing.check(&camera, &all, true, false), Err(Refusal::Queued));
             publishing.queued.push(camera.clone());
         }
-        assert_eq!(publishing.check(&camera, &all, true), Err(Refusal::LimitExceeded));
+        assert_eq!(publishing.check(&camera, &all, true, false), Err(Refusal::LimitExceeded));
         let mut rng = Seed::fixed(1).rng(Purpose::Sid);
         for n in 0..MAX_PENDING {
             let request = request(&n.to_string(), TrackSource::Camera);
-            publishing.pending.push(Pending::new(&request, &mut rng));
+            publishing.pending.push(Pending::new(&request, &Abilities::default(), &mut rng));
         }
         let next = request("next", TrackSource::Camera);
-        assert_eq!(publishing.check(&next, &all, false), Err(Refusal::LimitExceeded));
+        assert_eq!(publishing.check(&next, &all, false, false), Err(Refusal::LimitExceeded));
     }
 
     #[test]
@@ -367,11 +448,103 @@ mod tests {
             layers: vec![layer(2), layer(0), layer(1)],
             ..request("c", TrackSource::Camera)
         };
-        let info = Pending::new(&camera, &mut Seed::fixed(1).rng(Purpose::Sid)).info;
+        let mut rng = Seed::fixed(1).rng(Purpose::Sid);
+        let info = Pending::new(&camera, &Abilities::default(), &mut rng).info;
         assert!(info.sid.starts_with("TR_VC"));
         assert_eq!(info.codecs[0].layers.iter().map(|l| l.quality).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(info.stream, "camera");
         assert!(info.simulcast);
+    }
+
+    #[test]
+    fn a_further_codec_needs_a_track_of_the_client() {
+        let all = proto::ParticipantPermission { can_publish: true, ..Default::default() };
+        let request = AddTrackRequest { sid: "TR_x".into(), ..request("c", TrackSource::Camera) };
+        let publishing = Publishing::default();
+        let check = |known| publishing.check(&request, &all, false, known);
+        assert_eq!(check(false), Err(Refusal::NotFound));
+        assert_eq!(check(true), Err(Refusal::UnsupportedType));
+    }
+
+    #[test]
+    fn codecs_that_may_not_be_published_are_replaced() {
+        let abilities =
+            |codecs: &[Codec]| Abilities { codecs: codecs.into(), ..Default::default() };
+        let all = abilities(&[Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Opus, Codec::Red]);
+        let h264 = abilities(&[Codec::H264, Codec::Opus]);
+        // Video or not, what is announced, what becomes of it.
+        type Case<'a> = (bool, Abilities, &'a [&'a str], &'a [&'a str]);
+        let cases: [Case<'_>; 12] = [
+            (true, all.clone(), &["vp9", "vp8"], &["video/VP9", "video/VP8"]),
+            (true, all.clone(), &["video/VP8"], &["video/VP8"]),
+            (true, all.clone(), &["VIDEO/h264"], &["video/H264"]),
+            (true, all.clone(), &["av1", "vp8"], &["video/VP8"]),
+            (true, all.clone(), &["theora"], &["video/VP8"]),
+            (true, all.clone(), &["opus"], &["video/VP8"]),
+            (true, all.clone(), &[""], &["video/VP8"]),
+            (true, all.clone(), &[], &[""]),
+            (true, h264.clone(), &["vp8", "h264"], &["video/H264"]),
+            (false, all, &["red"], &["audio/red"]),
+            (false, h264, &["red"], &["audio/opus"]),
+            (true, Abilities::default(), &["h264"], &["video/VP8"]),
+        ];
+        for (video, abilities, announced, expect) in cases {
+            let kind = if video { TrackType::Video } else { TrackType::Audio };
+            let codec = |name: &&str| proto::SimulcastCodec {
+                codec: (*name).to_owned(),
+                cid: "c".into(),
+                ..Default::default()
+            };
+            let request = AddTrackRequest {
+                r#type: kind.into(),
+                simulcast_codecs: announced.iter().map(codec).collect(),
+                ..request("c", TrackSource::Unknown)
+            };
+            let pending = Pending::new(&request, &abilities, &mut Seed::fixed(1).rng(Purpose::Sid));
+            let mimes: Vec<_> = pending.info.codecs.iter().map(|c| c.mime_type.as_str()).collect();
+            assert_eq!(mimes, expect, "{announced:?}");
+            let preferred = pending.track.preferred.map_or("", Codec::mime);
+            assert_eq!(preferred, expect[0], "{announced:?}");
+        }
+    }
+
+    #[test]
+    fn layers_are_those_of_their_codec_and_their_mode_that_of_the_client() {
+        use proto::video_layer::Mode;
+
+        let layer = |quality| proto::VideoLayer { quality, ..Default::default() };
+        let codec = |name: &str, layers, mode: Mode| proto::SimulcastCodec {
+            codec: name.into(),
+            layers,
+            video_layer_mode: mode.into(),
+            ..Default::default()
+        };
+        let request = AddTrackRequest {
+            layers: vec![layer(2), layer(0)],
+            simulcast_codecs: vec![
+                codec("vp9", vec![layer(1)], Mode::Unused),
+                codec("vp8", Vec::new(), Mode::Unused),
+                codec("h264", Vec::new(), Mode::OneSpatialLayerPerStream),
+            ],
+            ..request("c", TrackSource::Camera)
+        };
+        let (svc, plain) = (Mode::MultipleSpatialLayersPerStream, Mode::OneSpatialLayerPerStream);
+        let obs = Mode::OneSpatialLayerPerStreamIncompleteRtcpSr;
+        for (incomplete_reports, mode) in [(false, plain), (true, obs)] {
+            let codecs = vec![Codec::Vp8, Codec::Vp9, Codec::H264];
+            let abilities = Abilities { codecs, incomplete_reports };
+            let info =
+                Pending::new(&request, &abilities, &mut Seed::fixed(1).rng(Purpose::Sid)).info;
+            let of = |c: &proto::SimulcastCodecInfo| {
+                (c.layers.iter().map(|l| l.quality).collect::<Vec<_>>(), c.video_layer_mode())
+            };
+            let got: Vec<_> = info.codecs.iter().map(of).collect();
+            assert_eq!(got, [(vec![1], svc), (vec![0, 2], mode), (vec![0, 2], plain)]);
+            assert!(!info.simulcast);
+            let bare = AddTrackRequest { simulcast_codecs: Vec::new(), ..request.clone() };
+            let info = Pending::new(&bare, &abilities, &mut Seed::fixed(1).rng(Purpose::Sid)).info;
+            assert_eq!((info.codecs[0].video_layer_mode(), info.simulcast), (mode, true));
+        }
     }
 
     fn request(cid: &str, source: TrackSource) -> AddTrackRequest {

@@ -24,13 +24,15 @@ impl Room {
     /// A client announces a track.
     pub(crate) fn add_track(&mut self, now: Instant, key: Key, request: AddTrackRequest) {
         let in_use = self.track_of_cid(key, &request.cid).is_some();
+        let known = self.own_track(key, &request.sid).is_some();
         let Some(participant) = self.people.get_mut(key) else { return };
-        match participant.publishing.check(&request, &participant.permission, in_use) {
+        match participant.publishing.check(&request, &participant.permission, in_use, known) {
             Ok(()) => {}
             Err(refusal) => {
                 let mut message = "";
                 let reason = match refusal {
                     Refusal::NotAllowed => request_response::Reason::NotAllowed,
+                    Refusal::NotFound => request_response::Reason::NotFound,
                     Refusal::UnsupportedType => request_response::Reason::UnsupportedType,
                     Refusal::LimitExceeded => {
                         message = "too many pending tracks, rejecting new track";
@@ -46,7 +48,8 @@ impl Room {
                 return;
             }
         }
-        let pending = Pending::new(&request, &mut self.random.sids);
+        let abilities = &participant.publishing.abilities;
+        let pending = Pending::new(&request, abilities, &mut self.random.sids);
         let track = Some(pending.info.clone());
         participant.publishing.pending.push(pending);
         let tracks = participant.publishing.pending_tracks();

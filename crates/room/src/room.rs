@@ -20,6 +20,7 @@ use prost::Message as _;
 use proto::participant_info::State;
 
 use crate::agenda::Agenda;
+use crate::compatibility::Compatibility;
 use crate::data_track::DataTracks;
 use crate::dynacast::{Demand, Dynacast};
 use crate::pace::Pace;
@@ -323,7 +324,9 @@ impl Room {
 
     /// Sends to a participant, if it has a session.
     pub(crate) fn send(&mut self, key: Key, message: Message) {
-        if let Some(session) = self.people.get(key).and_then(|p| p.session) {
+        let Some(participant) = self.people.get(key) else { return };
+        let Some(session) = participant.session else { return };
+        if let Some(message) = Compatibility(&participant.client).adapt(message) {
             self.send_to(session, message);
         }
     }

@@ -10,18 +10,19 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_negotiate::ClientQuirks;
 use hearth_plane::PeerId;
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 
+use crate::compatibility::Compatibility;
+use crate::config::codec_message;
 use crate::participant::{
     Deadlines, Key, Participant, Preferences, Profile, apply_permission, is_dependent, kind_of,
     permission_of,
 };
-use crate::publication::Publishing;
+use crate::publication::{Abilities, Publishing};
 use crate::transport::{Shape, Transports, credentials};
 use crate::updates::as_left;
 use crate::{Join, JoinError, Room, SessionId, authorize};
@@ -87,11 +88,18 @@ impl Room {
         if request.publish.is_some() {
             permission.can_subscribe = false;
         }
-        let quirks = ClientQuirks::detect(&request.client.browser, &request.client.os);
-        let lite = self.config.ice_lite && !request.disable_ice_lite && !quirks.firefox;
+        let client = Compatibility(&request.client);
+        let quirks = client.quirks(&self.config.enabled_codecs);
+        let abilities = Abilities {
+            codecs: self.config.publish_codecs(&quirks.disabled_publish),
+            incomplete_reports: request.client.browser.contains("OBS"),
+        };
+        let takes_lite = !request.disable_ice_lite && !quirks.firefox && client.takes_ice_lite();
+        let lite = self.config.ice_lite && takes_lite;
         let shape = Shape {
             single: request.single_pc,
             can_subscribe: permission.can_subscribe,
+            subscriber_primary: client.subscriber_primary(),
             ice_lite: lite,
             quirks,
             fingerprint: self.config.fingerprint,
@@ -130,7 +138,7 @@ impl Room {
             shard,
             session: Some(session),
             transports: Transports::new(&shape, peers, &mut self.random),
-            publishing: Publishing::default(),
+            publishing: Publishing { abilities, ..Publishing::default() },
             wants: crate::wants::Wants::default(),
             told: crate::updates::Told::default(),
             data: crate::data::DataState::default(),
@@ -156,6 +164,8 @@ impl Room {
             participant.told.note(*other, info);
         }
         participant.told.note(key, &info);
+        let codecs = participant.publishing.abilities.codecs.iter();
+        let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
         let response = proto::JoinResponse {
             room: Some(room),
             other_participants: others.into_iter().map(|(_, info)| info).collect(),
@@ -167,7 +177,7 @@ impl Room {
             ping_interval: 5,
             server_info: Some(self.config.server_info()),
             sif_trailer: self.record.sif_trailer.clone().into_bytes(),
-            enabled_publish_codecs: self.config.publish_codecs(),
+            enabled_publish_codecs,
             fast_publish: participant.permission.can_publish,
             participant: Some(info),
             ..proto::JoinResponse::default()
@@ -232,7 +242,11 @@ impl Room {
     }
 
     fn send_reconnect(&mut self, session: SessionId, key: Key) {
-        let last = self.people.get(key).map_or(0, |p| p.data.last_sequence());
+        let Some(participant) = self.people.get(key) else { return };
+        if !Compatibility(&participant.client).takes_reconnect() {
+            return;
+        }
+        let last = participant.data.last_sequence();
         let response = proto::ReconnectResponse {
             ice_servers: self.config.ice_servers(),
             server_info: Some(self.config.server_info()),

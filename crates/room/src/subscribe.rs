@@ -16,6 +16,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
 use crate::Room;
+use crate::compatibility::Compatibility;
 use crate::dynacast::Demand;
 use crate::participant::Key;
 use crate::subscription::Subscription;
@@ -72,7 +73,7 @@ impl Room {
         };
         let wish = participant.wants.subscribe(&track.info.sid);
         track.publisher != subscriber
-            && participant.has_joined()
+            && (participant.is_active() || participant.has_joined() && participant.starts_fast())
             && participant.permission.can_subscribe
             && participant.transports.downstream().is_some()
             && wish.unwrap_or(participant.preferences.auto_subscribe)
@@ -121,9 +122,10 @@ impl Room {
         let mut spec = track.spec.clone();
         let muted = track.info.muted;
         let Some(info) = self.info(publisher) else { return };
-        let stream_id = format!("{}|{sid}", info.sid);
         self.tell(subscriber, publisher, &info);
         let Some(participant) = self.people.get_mut(subscriber) else { return };
+        let packed = Compatibility(&participant.client).packs_stream_id();
+        let stream_id = if packed { format!("{}|{sid}", info.sid) } else { info.sid };
         let shard = participant.shard;
         participant.transports.add_sender(Sender {
             id: down,

@@ -11,7 +11,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use hearth_negotiate::{Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer};
+use hearth_negotiate::{
+    Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer, TaggedSection,
+};
 use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
@@ -106,9 +108,9 @@ impl Link {
         None
     }
 
-    /// True if a description with this user fragment restarts ICE.
-    pub(crate) fn is_restart(&self, ufrag: &str) -> bool {
-        self.remote.as_ref().is_some_and(|remote| remote.ice.ufrag != ufrag)
+    /// True if a description with these credentials restarts ICE (RFC 8839 §4.4.1.1.1).
+    pub(crate) fn is_restart(&self, ice: &IceCredentials) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.ice != *ice)
     }
 
     /// New credentials on our side.
@@ -129,8 +131,12 @@ impl Link {
         self.added.then_some(Command::RemovePeer { peer: self.peer })
     }
 
-    /// Our candidates as `candidateInit`s for the section `mid`, the first of the description.
-    pub(crate) fn candidates(&self, local_addrs: &[SocketAddr], mid: &str) -> Vec<String> {
+    /// Our candidates as `candidateInit`s for the section whose transport all share.
+    pub(crate) fn candidates(
+        &self,
+        local_addrs: &[SocketAddr],
+        tagged: &TaggedSection,
+    ) -> Vec<String> {
         let ufrag = &self.local.ice.ufrag;
         let line = |(n, addr): (u32, &SocketAddr)| {
             // RFC 8445 §5.1.2.1: host, falling local preference, component 1.
@@ -138,7 +144,7 @@ impl Link {
             let (ip, port) = (addr.ip(), addr.port());
             let line =
                 format!("candidate:{} 1 udp {priority} {ip} {port} typ host ufrag {ufrag}", n + 1);
-            write_candidate(&line, mid)
+            write_candidate(&line, &tagged.mid, tagged.index)
         };
         (0..).zip(local_addrs).map(line).collect()
     }
@@ -181,6 +187,8 @@ pub(crate) struct Transports {
 pub(crate) struct Shape {
     pub(crate) single: bool,
     pub(crate) can_subscribe: bool,
+    /// With two connections, that for subscribing is the primary one.
+    pub(crate) subscriber_primary: bool,
     pub(crate) ice_lite: bool,
     pub(crate) quirks: ClientQuirks,
     pub(crate) fingerprint: Fingerprint,
@@ -197,35 +205,34 @@ impl Transports {
             ice_lite: shape.ice_lite,
         };
         let publisher = Link::new(first, local, false);
-        let subscriber_primary = !shape.single && shape.can_subscribe;
+        let wants_subscriber = !shape.single && shape.can_subscribe;
         let kind = if shape.single { AnswererKind::Single } else { AnswererKind::Publisher };
         let mut transports = Self {
             publisher,
             answerer: Answerer::new(kind, shape.quirks.clone()),
             subscriber: None,
-            subscriber_primary,
+            subscriber_primary: wants_subscriber && shape.subscriber_primary,
             single: shape.single,
             ssrcs: SsrcAllocator::new(&mut random.ssrcs),
             quirks: shape.quirks.clone(),
         };
-        if subscriber_primary {
+        if wants_subscriber {
             transports.add_subscriber(second, shape.shard, random);
         }
         transports
     }
 
-    /// Makes the subscriber connection of a client with two.
+    /// Makes the subscriber connection of a client with two. It carries data only if it is primary.
     pub(crate) fn add_subscriber(&mut self, peer: PeerId, shard: ShardId, random: &mut Random) {
         let ice = credentials(shard, &mut random.ice);
         let local = LocalTransport { ice, ..self.publisher.local.clone() };
         let mut link = Link::new(peer, local, true);
         link.opens_channels = self.subscriber_primary;
-        self.subscriber = Some(Subscriber {
-            link,
-            offerer: Offerer::new(self.quirks.clone()),
-            next_id: 1 + random.sids.below(250),
-            pending: None,
-        });
+        let quirks = self.quirks.clone();
+        let primary = self.subscriber_primary;
+        let offerer = if primary { Offerer::new(quirks) } else { Offerer::without_data(quirks) };
+        let next_id = 1 + random.sids.below(250);
+        self.subscriber = Some(Subscriber { link, offerer, next_id, pending: None });
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
@@ -300,13 +307,6 @@ pub(crate) fn credentials(shard: ShardId, rng: &mut Rng) -> IceCredentials {
     IceCredentials { ufrag: format!("{shard:02x}{}", rng.ice_chars(14)), pwd: rng.ice_chars(24) }
 }
 
-/// The first `a=<name>:` of a description.
-pub(crate) fn first_attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
-    sdp.lines().find_map(|line| {
-        line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':').map(str::trim)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,7 +330,7 @@ mod tests {
         }
         let remote = RemoteParams {
             ice: IceCredentials { ufrag: "abcd".into(), pwd: "p".repeat(22) },
-            fingerprint: Fingerprint([1; 32]),
+            fingerprints: Fingerprint([1; 32]).into(),
             role: DtlsRole::Server,
         };
         let commands = link.set_remote(remote.clone(), Vec::new());
@@ -338,28 +338,27 @@ mod tests {
         assert_eq!(commands.len(), 1 + MAX_EARLY);
         assert_eq!(link.set_remote(remote, Vec::new()), []);
         assert!(link.add_candidate("candidate:x".into()).is_some());
-        assert!(link.is_restart("efgh") && !link.is_restart("abcd"));
+        let other = |ufrag: &str, pwd| IceCredentials { ufrag: ufrag.into(), pwd };
+        assert!(!link.is_restart(&other("abcd", "p".repeat(22))));
+        assert!(link.is_restart(&other("efgh", "p".repeat(22))));
+        assert!(link.is_restart(&other("abcd", "q".repeat(22))));
     }
 
     #[test]
     fn our_first_candidate_has_the_priority_of_a_host() {
         let transports = transports();
         let addr = "192.0.2.7:7882".parse().unwrap();
-        let [json] = transports.publisher.candidates(&[addr], "0").try_into().unwrap();
+        let tagged = TaggedSection { mid: "v".into(), index: 2 };
+        let [json] = transports.publisher.candidates(&[addr], &tagged).try_into().unwrap();
         assert!(json.contains("candidate:1 1 udp 2130706431 192.0.2.7 7882 typ host ufrag 00"));
-    }
-
-    #[test]
-    fn attributes_are_found_by_their_whole_name() {
-        let sdp = "v=0\r\na=midx:no\r\na=mid:7\r\na=mid:8\r\n";
-        assert_eq!(first_attribute(sdp, "mid"), Some("7"));
-        assert_eq!(first_attribute(sdp, "ice-ufrag"), None);
+        assert!(json.contains(r#""sdpMLineIndex":2,"sdpMid":"v""#), "{json}");
     }
 
     fn transports() -> Transports {
         let shape = Shape {
             single: true,
             can_subscribe: true,
+            subscriber_primary: true,
             ice_lite: true,
             quirks: ClientQuirks::default(),
             fingerprint: Fingerprint([0; 32]),

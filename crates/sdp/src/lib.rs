@@ -14,4 +14,6 @@ mod write;
 
 pub use model::{Attribute, Attributes, Direction, Media, MediaType, Origin, Session};
 pub use parse::{MAX_ATTRIBUTES, MAX_FORMATS, MAX_MEDIA, MAX_TEXT, ParseError};
-pub use readers::{ExtMap, Fmtp, Rid, RtcpFb, RtpMap, Setup, Simulcast, SsrcAttribute, SsrcGroup};
+pub use readers::{
+    ExtMap, Fingerprint, Fmtp, Rid, RtcpFb, RtpMap, Setup, Simulcast, SsrcAttribute, SsrcGroup,
+};

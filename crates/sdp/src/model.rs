@@ -128,7 +128,7 @@ impl From<&str> for MediaType {
 pub struct Media {
     /// First field of the `m=` line.
     pub kind: MediaType,
-    /// Second field; 0 is rejected, or bundled only.
+    /// Second field, without a number of ports; 0 is rejected, or bundled only.
     pub port: u16,
     /// Third field, such as `UDP/TLS/RTP/SAVPF`.
     pub proto: String,

@@ -2,12 +2,12 @@
 
 use crate::{Attribute, Media, MediaType, Origin, Session};
 
-/// Most bytes in a description. Chromium takes about 5 KiB for a video section of an offer, so this
-/// is enough for some 50 of them.
-pub const MAX_TEXT: usize = 256 * 1024;
+/// Most bytes in a description: as much as a signal message may have. Chromium takes about 5 KiB for
+/// a video section of an offer, so this is enough for some 400 of them.
+pub const MAX_TEXT: usize = 2 * 1024 * 1024;
 
-/// Most sections in a description.
-pub const MAX_MEDIA: usize = 256;
+/// Most sections in a description: sound and pictures of 1,000 others in one connection.
+pub const MAX_MEDIA: usize = 2_048;
 
 /// Most attributes at session level, and in one section. Chromium's video section has 170, plus
 /// its candidates.
@@ -34,7 +34,7 @@ pub enum ParseError {
     /// The first line is not `v=0`.
     #[error("does not begin with v=0")]
     Version,
-    /// Not `x=…`, or it contains a control character.
+    /// Not `x=…`.
     #[error("line {line} is malformed")]
     Line {
         /// Counted from 1.
@@ -49,27 +49,23 @@ pub enum ParseError {
 }
 
 impl Session {
-    /// Reads a description with CRLF or LF line ends.
+    /// Reads a description. Lines end with CRLF, and with LF or CR alone, too (RFC 8866 §5).
     ///
-    /// Lines other than `o=`, `m=` and `a=` carry nothing for WebRTC and are skipped.
+    /// Lines other than `o=`, `m=` and `a=` carry nothing for WebRTC and are skipped; so are attributes
+    /// with a control character, which none that is read here has.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text.len() > MAX_TEXT {
             return Err(ParseError::TooLarge);
         }
         let mut session = Self::default();
         let mut begun = false;
-        for (index, line) in text.split('\n').enumerate() {
+        let lines = text.split('\n').enumerate();
+        let lines = lines.flat_map(|(n, line)| line.split('\r').map(move |part| (n, part)));
+        for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
             let number = index.saturating_add(1);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                continue;
-            }
             let malformed = ParseError::Line { line: number };
-            if line.chars().any(|c| c.is_control() && c != '\t') {
-                return Err(malformed);
-            }
             if !begun {
-                if line != "v=0" {
+                if line.trim_end() != "v=0" {
                     return Err(ParseError::Version);
                 }
                 begun = true;
@@ -78,6 +74,7 @@ impl Session {
             match line.split_once('=').ok_or(malformed)? {
                 ("o", value) if session.media.is_empty() => session.origin = origin(value),
                 ("m", value) => session.push_media(value, number)?,
+                ("a", value) if value.contains(is_control) => {}
                 ("a", value) => session.push_attribute(value)?,
                 (kind, _) if kind.len() == 1 => {}
                 _ => return Err(malformed),
@@ -91,13 +88,16 @@ impl Session {
             return Err(ParseError::TooManySections);
         }
         let malformed = ParseError::MediaLine { line };
+        if value.contains(is_control) {
+            return Err(malformed);
+        }
         let mut fields = value.split_ascii_whitespace();
         let (Some(kind), Some(port), Some(proto)) = (fields.next(), fields.next(), fields.next())
         else {
             return Err(malformed);
         };
-        // `9/2` would be a range of ports; WebRTC has no use for it.
-        let port = port.parse().map_err(|_| malformed)?;
+        // `9/2` is a range of ports (RFC 8866 §5.14), of which WebRTC uses one.
+        let port = port.split('/').next().unwrap_or_default().parse().map_err(|_| malformed)?;
         let formats: Vec<String> =
             fields.by_ref().take(MAX_FORMATS).map(ToOwned::to_owned).collect();
         if fields.next().is_some() {
@@ -133,6 +133,10 @@ impl Session {
     }
 }
 
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\t'
+}
+
 fn origin(value: &str) -> Origin {
     let mut fields = value.split_ascii_whitespace().skip(1);
     let mut number = || fields.next().and_then(|field| field.parse().ok()).unwrap_or(0);
@@ -152,10 +156,11 @@ mod tests {
         m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\na=bundle-only\r\n";
 
     #[test]
-    fn a_description_is_read_with_either_line_end() {
+    fn a_description_is_read_with_every_line_end() {
         let crlf = Session::parse(SMALL).unwrap();
-        let lf = Session::parse(&SMALL.replace('\r', "")).unwrap();
-        assert_eq!(crlf, lf);
+        for end in ["\n", "\r", "\r\r\n", "\n\n"] {
+            assert_eq!(Session::parse(&SMALL.replace("\r\n", end)).unwrap(), crlf, "{end:?}");
+        }
         assert_eq!(crlf.origin, Origin { session: 42, version: 7 });
         assert_eq!(crlf.bundle(), Some(vec!["0", "1"]));
         assert_eq!(crlf.media.len(), 2);
@@ -177,18 +182,37 @@ mod tests {
             (String::new(), ParseError::Version),
             ("s=-\n".to_owned(), ParseError::Version),
             (format!("{head}{}", "x".repeat(MAX_TEXT)), ParseError::TooLarge),
-            (format!("{head}{}", "m=audio 9 P 0\n".repeat(257)), ParseError::TooManySections),
+            (format!("{head}{}", "m=audio 9 P 0\n".repeat(2049)), ParseError::TooManySections),
             (format!("{head}{}", "a=x\n".repeat(2049)), ParseError::TooManyAttributes),
             (format!("{head}m=audio 9 P{}\n", " 0".repeat(129)), ParseError::TooManyFormats),
             (format!("{head}m=audio 9 P\n"), ParseError::MediaLine { line: 2 }),
             (format!("{head}m=audio 99999 P 0\n"), ParseError::MediaLine { line: 2 }),
+            (format!("{head}m=audio 9 P 0\u{1}\n"), ParseError::MediaLine { line: 2 }),
             (format!("{head}hello\n"), ParseError::Line { line: 2 }),
-            (format!("{head}a=mid:0\ra=x\n"), ParseError::Line { line: 2 }),
         ];
         for (text, error) in cases {
             assert_eq!(Session::parse(&text), Err(error), "{:.40}", text);
         }
-        assert!(Session::parse(&format!("{head}{}", "m=audio 9 P 0\n".repeat(256))).is_ok());
+        assert!(Session::parse(&format!("{head}{}", "m=audio 9 P 0\n".repeat(2048))).is_ok());
+    }
+
+    #[test]
+    fn legal_lines_that_nobody_needs_are_no_errors() {
+        let head = "v=0 \n";
+        let cases = [
+            "i=\u{e9}\u{1}\n",
+            "k=prompt\nb=AS:512\nz=0 0\nr=7d 1h 0\n",
+            "a=x:\u{7f}\na=charset:ISO-8859-1\na=\n",
+            "m=audio 49170/2 RTP/AVP 0 8\na=ptime:20\n",
+            "m=message 7 TCP/MSRP *\nm=text 9 RTP/AVP 98\nm=image 9 udptl t38\n",
+        ];
+        for lines in cases {
+            assert!(Session::parse(&format!("{head}{lines}")).is_ok(), "{lines}");
+        }
+        let ranged = Session::parse(&format!("{head}{}", cases[3])).unwrap();
+        assert_eq!((ranged.media[0].port, ranged.media[0].formats.len()), (49_170, 2));
+        let control = Session::parse(&format!("{head}{}", cases[2])).unwrap();
+        assert!(!control.attributes.has("x") && control.attributes.has("charset"));
     }
 
     #[test]
@@ -232,7 +256,14 @@ mod tests {
         let _ = (session.bundle(), session.attributes.ice(), session.attributes.setup());
         for media in &session.media {
             let a = &media.attributes;
-            let _ = (media.direction(), media.mid(), a.msid(), a.ice(), a.setup(), a.sctp_port());
+            let _ = (
+                session.direction(media),
+                media.mid(),
+                a.msid(),
+                a.ice(),
+                a.setup(),
+                a.sctp_port(),
+            );
             let _ = (a.fingerprints().count(), a.candidates().count(), a.rids().count());
             let _ = (a.rtpmaps().count(), a.fmtps().count(), a.rtcp_fbs().count());
             let _ = (a.extmaps().count(), a.ssrcs().count(), a.ssrc_groups().count());

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{Attributes, Direction, Media, Session};
 
+/// Longest digest of a fingerprint, in bytes: that of SHA-512.
+const MAX_DIGEST: usize = 64;
+
 /// `a=rtpmap:111 opus/48000/2`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RtpMap<'a> {
@@ -49,7 +52,7 @@ pub struct RtcpFb<'a> {
 /// `a=extmap:4/sendonly urn:…`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ExtMap<'a> {
-    /// 1–14 or 16–255.
+    /// 1–255; above 14 only for two-byte headers.
     pub id: u8,
     /// If the line restricts it.
     pub direction: Option<Direction>,
@@ -80,7 +83,7 @@ pub struct SsrcGroup<'a> {
 /// `a=rid:q send`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rid<'a> {
-    /// Letters, digits, `-` and `_`; at most 16.
+    /// Letters, digits, `-` and `_`; at most 255, as a two-byte header extension can carry.
     pub id: &'a str,
     /// `send` rather than `recv`.
     pub sends: bool,
@@ -97,6 +100,15 @@ pub struct Simulcast<'a> {
     pub recv: Vec<&'a str>,
 }
 
+/// `a=fingerprint:sha-256 AB:CD:…` (RFC 8122 §5)
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fingerprint<'a> {
+    /// Name of the hash function, in any case.
+    pub hash: &'a str,
+    /// Hash of the DER certificate, at most 64 bytes; its length need not be that of the function.
+    pub digest: Vec<u8>,
+}
+
 /// `a=setup` (RFC 5763 §5): who opens the DTLS connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Setup {
@@ -111,10 +123,21 @@ pub enum Setup {
 impl Session {
     /// The mids of the first BUNDLE group; `None` if there is none.
     pub fn bundle(&self) -> Option<Vec<&str>> {
-        self.attributes
-            .values("group")
-            .find_map(|value| value.strip_prefix("BUNDLE"))
-            .map(|mids| mids.split_ascii_whitespace().collect())
+        self.bundles().next()
+    }
+
+    /// The mids of each BUNDLE group (RFC 8843 §7).
+    pub fn bundles(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.attributes.values("group").filter_map(|value| {
+            let mut words = value.split_ascii_whitespace();
+            (words.next() == Some("BUNDLE")).then(|| words.collect())
+        })
+    }
+
+    /// The direction of a section: what it says itself, else what is said for all, else the default
+    /// (RFC 8866 §6.7).
+    pub fn direction(&self, media: &Media) -> Direction {
+        media.attributes.direction().or_else(|| self.attributes.direction()).unwrap_or_default()
     }
 }
 
@@ -124,25 +147,27 @@ impl Media {
         self.attributes.value("mid")
     }
 
-    /// The direction of the section; the default if it says nothing.
+    /// The direction of the section, as far as it is said there; the default if it says nothing. See
+    /// [`Session::direction`].
     pub fn direction(&self) -> Direction {
-        let known =
-            [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive];
-        self.attributes
-            .iter()
-            .find_map(|attribute| {
-                known.into_iter().find(|direction| direction.as_str() == attribute.name)
-            })
-            .unwrap_or_default()
+        self.attributes.direction().unwrap_or_default()
     }
 
-    /// Neither rejected nor stopped: it has a port, or shares that of its bundle.
+    /// In an offer, neither rejected nor stopped: it has a port, or shares that of its bundle. In an
+    /// answer only the port counts (RFC 8843 §6).
     pub fn is_live(&self) -> bool {
         self.port != 0 || self.attributes.has("bundle-only")
     }
 }
 
 impl Attributes {
+    /// The direction, if it is said here.
+    pub fn direction(&self) -> Option<Direction> {
+        self.iter()
+            .filter(|attribute| attribute.value.is_none())
+            .find_map(|attribute| direction_of(&attribute.name))
+    }
+
     /// `a=ice-ufrag` and `a=ice-pwd`, if both are there with a legal length (RFC 8839 §5.4).
     pub fn ice(&self) -> Option<(&str, &str)> {
         let ufrag = self.value("ice-ufrag").filter(|ufrag| (4..=256).contains(&ufrag.len()))?;
@@ -150,11 +175,11 @@ impl Attributes {
         Some((ufrag, pwd))
     }
 
-    /// The digests of `a=fingerprint:sha-256`.
-    pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 32]> {
+    /// All `a=fingerprint`.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint<'_>> {
         self.values("fingerprint").filter_map(|value| {
             let (hash, digest) = value.split_once(' ')?;
-            hash.eq_ignore_ascii_case("sha-256").then(|| digest_of(digest.trim()))?
+            Some(Fingerprint { hash, digest: digest_of(digest.trim())? })
         })
     }
 
@@ -173,17 +198,22 @@ impl Attributes {
         self.values("candidate").map(|value| format!("candidate:{value}"))
     }
 
-    /// Both tokens of the first `a=msid`; the second is the whole value if there is only one.
+    /// Both tokens of the first `a=msid`, of its form for one SSRC, or of the `label` before that; the
+    /// second is the whole value if there is only one.
     pub fn msid(&self) -> Option<(&str, &str)> {
+        let of_ssrc =
+            |name| self.ssrcs().find(|ssrc| ssrc.name == name).and_then(|ssrc| ssrc.value);
         self.value("msid")
-            .or_else(|| self.ssrcs().find(|ssrc| ssrc.name == "msid").and_then(|ssrc| ssrc.value))
+            .or_else(|| of_ssrc("msid"))
+            .or_else(|| of_ssrc("label"))
             .filter(|value| !value.is_empty())
             .map(|value| value.split_once(' ').unwrap_or((value, value)))
     }
 
-    /// `a=sctp-port`
+    /// `a=sctp-port`, or the port of `a=sctpmap` before that (draft-ietf-mmusic-sctp-sdp-07 §9).
     pub fn sctp_port(&self) -> Option<u16> {
-        self.value("sctp-port")?.parse().ok()
+        let port = self.value("sctp-port").or_else(|| self.value("sctpmap")?.split(' ').next())?;
+        port.parse().ok()
     }
 
     /// `a=max-message-size`
@@ -231,8 +261,8 @@ impl Attributes {
                 Some((id, direction)) => (id, Some(direction_of(direction)?)),
                 None => (key, None),
             };
-            // RFC 8285 §4.2: 15 is reserved in one-byte headers.
-            let id = id.parse().ok().filter(|&id| id != 0 && id != 15)?;
+            // RFC 8285 §4.3, §5: those above, up to 4351, ask for an id that the answer chooses.
+            let id = id.parse().ok().filter(|&id| id != 0)?;
             Some(ExtMap { id, direction, uri: fields.next()? })
         })
     }
@@ -307,7 +337,7 @@ fn rid_list(list: &str) -> (Vec<&str>, Vec<&str>) {
 }
 
 fn is_rid(id: &str) -> bool {
-    (1..=16).contains(&id.len())
+    (1..=255).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
@@ -325,17 +355,13 @@ fn direction_of(name: &str) -> Option<Direction> {
     }
 }
 
-fn digest_of(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    let mut pairs = text.split(':');
-    for byte in &mut digest {
-        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
-        if !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        *byte = u8::from_str_radix(pair, 16).ok()?;
+fn digest_of(text: &str) -> Option<Vec<u8>> {
+    if text.len() > 3 * MAX_DIGEST {
+        return None;
     }
-    pairs.next().is_none().then_some(digest)
+    let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+    let byte = |pair| is_byte(pair).then(|| u8::from_str_radix(pair, 16).ok())?;
+    text.split(':').map(byte).collect()
 }
 
 #[cfg(test)]
@@ -365,8 +391,12 @@ mod tests {
             ("4 urn:x", Some((4, None))),
             ("8/sendonly urn:x", Some((8, Some(Direction::SendOnly)))),
             ("0 urn:x", None),
-            ("15 urn:x", None),
+            ("1 urn:x", Some((1, None))),
+            ("14 urn:x", Some((14, None))),
+            ("15 urn:x", Some((15, None))),
+            ("255 urn:x", Some((255, None))),
             ("256 urn:x", None),
+            ("4096 urn:x", None),
             ("4", None),
             ("4/both urn:x", None),
         ];
@@ -377,19 +407,88 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_32_bytes_of_sha_256() {
-        let hex = ["AB"; 32].join(":");
+    fn a_fingerprint_is_read_whatever_its_hash() {
+        let hex = |bytes: usize| vec!["AB"; bytes].join(":");
         let cases = [
-            (format!("sha-256 {hex}"), true),
-            (format!("SHA-256 {}", hex.to_lowercase()), true),
-            (format!("sha-1 {hex}"), false),
-            (format!("sha-256 {hex}:AB"), false),
-            ("sha-256 AB:CD".to_owned(), false),
-            (format!("sha-256 +B{}", &hex[2..]), false),
+            (format!("sha-1 {}", hex(20)), Some(("sha-1", 20))),
+            (format!("SHA-256  {}", hex(32).to_lowercase()), Some(("SHA-256", 32))),
+            (format!("sha-512 {}", hex(64)), Some(("sha-512", 64))),
+            ("md5 AB".to_owned(), Some(("md5", 1))),
+            (format!("sha-512 {}", hex(65)), None),
+            ("sha-256 AB:C".to_owned(), None),
+            ("sha-256 AB:CD:".to_owned(), None),
+            ("sha-256 +B:CD".to_owned(), None),
+            ("sha-256".to_owned(), None),
         ];
-        for (text, valid) in cases {
-            let got = attributes("fingerprint", &text).fingerprints().next();
-            assert_eq!(got, valid.then_some([0xab; 32]), "{text}");
+        for (text, expect) in cases {
+            let attributes = attributes("fingerprint", &text);
+            let got = attributes.fingerprints().next();
+            let expect = expect.map(|(hash, len)| Fingerprint { hash, digest: vec![0xab; len] });
+            assert_eq!(got, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_for_the_session_holds_for_its_sections() {
+        let (section, inherits) = ("m=audio 9 P 0\na=recvonly\n", "m=video 9 P 96\n");
+        for (session, expect) in [
+            ("", [Direction::RecvOnly, Direction::SendRecv]),
+            ("a=sendonly\n", [Direction::RecvOnly, Direction::SendOnly]),
+            ("a=inactive\n", [Direction::RecvOnly, Direction::Inactive]),
+            ("a=sendonly:x\n", [Direction::RecvOnly, Direction::SendRecv]),
+        ] {
+            let text = format!("v=0\n{session}{section}{inherits}");
+            let session = Session::parse(&text).unwrap();
+            let got: Vec<_> = session.media.iter().map(|m| session.direction(m)).collect();
+            assert_eq!(got, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_bundle_is_read() {
+        let text = "v=0\na=group:LS a b\na=group:BUNDLEX c\na=group:BUNDLE 0 1\na=group:BUNDLE\n";
+        let session = Session::parse(text).unwrap();
+        assert_eq!(session.bundles().collect::<Vec<_>>(), [vec!["0", "1"], vec![]]);
+        assert_eq!(session.bundle(), Some(vec!["0", "1"]));
+    }
+
+    /// The least and the most that the standards allow, and one beyond.
+    #[test]
+    fn bounds_are_those_of_the_standards() {
+        let ice = |ufrag: usize, pwd: usize| {
+            let mut attributes = attributes("ice-ufrag", &"u".repeat(ufrag));
+            attributes.push("ice-pwd", "p".repeat(pwd));
+            attributes.ice().is_some()
+        };
+        for (ufrag, pwd, legal) in [
+            (3, 22, false),
+            (4, 22, true),
+            (256, 256, true),
+            (257, 256, false),
+            (4, 21, false),
+            (4, 257, false),
+        ] {
+            assert_eq!(ice(ufrag, pwd), legal, "{ufrag} {pwd}");
+        }
+        for (pt, legal) in [("0", true), ("127", true), ("128", false), ("-1", false)] {
+            let line = format!("{pt} VP8/90000");
+            assert_eq!(attributes("rtpmap", &line).rtpmaps().count(), usize::from(legal), "{pt}");
+        }
+        for (len, legal) in [(1, true), (16, true), (17, true), (255, true), (256, false)] {
+            let line = format!("{} send", "r".repeat(len));
+            assert_eq!(attributes("rid", &line).rids().count(), usize::from(legal), "{len}");
+        }
+        for (ssrc, legal) in [("0", true), ("4294967295", true), ("4294967296", false)] {
+            let line = format!("{ssrc} cname:x");
+            assert_eq!(attributes("ssrc", &line).ssrcs().count(), usize::from(legal), "{ssrc}");
+        }
+        for (name, value, port) in [
+            ("sctp-port", "0", Some(0)),
+            ("sctp-port", "65535", Some(65_535)),
+            ("sctp-port", "65536", None),
+            ("sctpmap", "5000 webrtc-datachannel 1024", Some(5_000)),
+        ] {
+            assert_eq!(attributes(name, value).sctp_port(), port, "{value}");
         }
     }
 
@@ -400,6 +499,8 @@ mod tests {
             (("msid", "only"), Some("only")),
             (("msid", "- t"), Some("t")),
             (("ssrc", "1 msid:s t"), Some("t")),
+            (("ssrc", "1 label:t"), Some("t")),
+            (("ssrc", "1 mslabel:s"), None),
             (("ssrc", "1 cname:s"), None),
         ];
         for ((name, value), track) in cases {

@@ -33,7 +33,7 @@ fn tie_breaker(world: &mut World, n: u32) -> u64 {
         local_addrs: vec!["192.0.2.1:7000".parse().unwrap()],
         remote: Some(RemoteParams {
             ice: IceCredentials { ufrag: "remo".into(), pwd: "p".repeat(22) },
-            fingerprint: Fingerprint([1; 32]),
+            fingerprints: Fingerprint([1; 32]).into(),
             role: DtlsRole::Server,
         }),
         open_channels: false,

@@ -44,9 +44,9 @@ pub fn parse_candidate(json: &str) -> Result<Candidate, CandidateError> {
     }
 }
 
-/// Writes `candidateInit` for `line`, which belongs to the first section, named `mid`.
-pub fn write_candidate(line: &str, mid: &str) -> String {
-    json!({ "candidate": line, "sdpMid": mid, "sdpMLineIndex": 0, "usernameFragment": null })
+/// Writes `candidateInit` for `line`, which belongs to the section named `mid`, at this position from 0.
+pub fn write_candidate(line: &str, mid: &str, index: u32) -> String {
+    json!({ "candidate": line, "sdpMid": mid, "sdpMLineIndex": index, "usernameFragment": null })
         .to_string()
 }
 
@@ -56,10 +56,10 @@ mod tests {
 
     #[test]
     fn what_we_write_has_the_fields_that_sdks_unwrap() {
-        let json = write_candidate("candidate:1 1 udp 2 10.0.0.1 7882 typ host", "0");
+        let json = write_candidate("candidate:1 1 udp 2 10.0.0.1 7882 typ host", "a", 2);
         let value: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(value["sdpMid"], "0");
-        assert_eq!(value["sdpMLineIndex"], 0);
+        assert_eq!(value["sdpMid"], "a");
+        assert_eq!(value["sdpMLineIndex"], 2);
         assert!(value["usernameFragment"].is_null());
         assert!(parse_candidate(&json).unwrap().line.starts_with("candidate:1 "));
     }

@@ -93,7 +93,11 @@ impl Network {
             ice_lite: false,
             ice_controlling: true,
             local_addrs: vec![client_addr()],
-            remote: Some(RemoteParams { ice, fingerprint, role: DtlsRole::Client }),
+            remote: Some(RemoteParams {
+                ice,
+                fingerprints: fingerprint.into(),
+                role: DtlsRole::Client,
+            }),
             open_channels: true,
         };
         let client_context = Context::new(certificate()).unwrap();

@@ -376,7 +376,7 @@ fn another_certificate_than_the_described_one_is_refused() {
     let t0 = epoch();
     let mut client = Client::new(t0);
     let mut params = client.params();
-    params.fingerprint = Fingerprint([7; 32]);
+    params.fingerprints = Fingerprint([7; 32]).into();
     let spec = spec(true, false, Some(params));
     client.set_remote(&spec.local);
     let server = Peer::new(t0, &spec, &context().0, &Seed::fixed(1)).unwrap();

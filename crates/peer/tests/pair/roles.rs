@@ -116,7 +116,7 @@ fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
         local_addrs: vec![client_addr()],
         remote: Some(RemoteParams {
             ice: server_credentials(0),
-            fingerprint: server_fingerprint,
+            fingerprints: server_fingerprint.into(),
             role: client_role,
         }),
         open_channels: client_begins,
@@ -144,7 +144,8 @@ pub(crate) fn certificate() -> Arc<Certificate> {
 
 /// What the client's description says, for a server in this role.
 pub(crate) fn client_remote(role: DtlsRole) -> RemoteParams {
-    RemoteParams { ice: client_credentials(), fingerprint: certificate().fingerprint(), role }
+    let fingerprints = certificate().fingerprint().into();
+    RemoteParams { ice: client_credentials(), fingerprints, role }
 }
 
 /// Carries datagrams until both are silent. Returns how much of it was media.

@@ -107,7 +107,7 @@ impl Client {
     pub(crate) fn params(&self) -> RemoteParams {
         let creds = self.ice.local_credentials();
         let ice = IceCredentials { ufrag: creds.ufrag.clone(), pwd: creds.pass.clone() };
-        RemoteParams { ice, fingerprint: self.fingerprint, role: DtlsRole::Server }
+        RemoteParams { ice, fingerprints: self.fingerprint.into(), role: DtlsRole::Server }
     }
 
     /// Takes the server's description.

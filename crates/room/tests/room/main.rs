@@ -9,6 +9,8 @@ mod calls;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod departures;
 #[cfg(test)]
 mod dynacast;
