@@ -352,7 +352,7 @@ impl Publisher {
             Codec::H264 => packet.push(if is_keyframe { 0x67 } else { 0x41 }),
             // One block of 3 bytes before the primary.
             Codec::Red => packet.extend([0x80 | 111, 0, 0, 3, 111, 1, 2, 3]),
-            _ => {}
+            Codec::Vp9 | Codec::Av1 | Codec::H265 | Codec::Opus | Codec::Pcmu | Codec::Pcma => {}
         }
         packet.extend((0..random.below(80)).map(|_| random.next() as u8));
         packet
