@@ -129,13 +129,14 @@ fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
 }
 
 /// What all shards of a node have in common.
-struct Shards {
-    certificate: Arc<Certificate>,
-    seed: Seed,
+pub(crate) struct Shards {
+    pub(crate) certificate: Arc<Certificate>,
+    pub(crate) seed: Seed,
 }
 
 impl Shards {
-    fn start(
+    /// Starts a thread for each set of sockets.
+    pub(crate) fn start(
         self,
         sockets: Vec<Vec<UdpSocket>>,
         counts: &Arc<SharedCounts>,
