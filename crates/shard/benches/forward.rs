@@ -5,7 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench says what went wrong by panicking")]
 
 mod one_track;
-#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "no bench uses all of it")]
+#[path = "../tests/shard/support/mod.rs"]
 mod support;
 
 use std::time::Duration;

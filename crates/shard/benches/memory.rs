@@ -4,7 +4,8 @@
 //! 6 KB for one of audio. What a shard holds is what is freed when it goes.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench says what went wrong by panicking")]
 
-#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "no bench uses all of it")]
+#[path = "../tests/shard/support/mod.rs"]
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -5,7 +5,8 @@
 //! a voice: a small fast room is measured by `forward`, a real one by this.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench says what went wrong by panicking")]
 
-#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "no bench uses all of it")]
+#[path = "../tests/shard/support/mod.rs"]
 mod support;
 
 use std::cell::{Cell, RefCell};

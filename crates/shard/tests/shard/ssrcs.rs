@@ -1,12 +1,9 @@
 //! No SSRC of a transport is used by two subscriptions, at a time or one after another.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
-mod support;
-
+use crate::support::World;
+use crate::support::voices::{room, subscription};
 use hearth_metrics::Metric;
 use hearth_plane::{CloseReason, Command, DownTrackSpec, Event};
-use support::World;
-use support::voices::{room, subscription};
 
 #[test]
 fn an_ssrc_that_carried_a_subscription_carries_no_other() {

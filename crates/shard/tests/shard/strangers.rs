@@ -1,7 +1,4 @@
 //! Clients that vanish, and datagrams of nobody.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +6,8 @@ use std::time::Duration;
 use hearth_metrics::{Counts, Metric};
 use hearth_plane::{CloseReason, Command, Event, PeerId};
 use hearth_testkit::{ViewerReport, forged_check};
-use support::{CLEAN, PUBLISHER, World};
+
+use crate::support::{CLEAN, PUBLISHER, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of each kind.

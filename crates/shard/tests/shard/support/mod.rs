@@ -1,5 +1,4 @@
 //! Shards, clients and the links between them, in one thread and virtual time.
-#![expect(dead_code, reason = "no test uses all of it")]
 
 pub(crate) mod random;
 pub(crate) mod voices;

@@ -1,21 +1,18 @@
 //! A busy room in which packets are lost, late and asked for again, and listeners come and go: nobody
 //! gets anything but what was said, and no number stands for two packets. `SEEDS=100..500` tries others
 //! than the usual.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::random::Random;
+use crate::support::voices::{room, round, subscription, words};
+use crate::support::{World, client_addr};
 use hearth_datagram::SendSlab;
 use hearth_plane::Command;
 use hearth_rtp::{PacketKind, RtpView, classify};
 use hearth_testkit::Received;
-use support::random::Random;
-use support::voices::{room, round, subscription, words};
-use support::{World, client_addr};
 
 const VOICES: u32 = 5;
 /// 7,500 packets a second.

@@ -1,20 +1,12 @@
 //! Calls in which everybody keeps changing their mind: whatever happened, once it is quiet every
 //! viewer sees what it wants. `SEEDS=100..500` tries others than the usual.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test says what went wrong by panicking"
-)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::random::Random;
+use crate::support::{CLEAN, VIDEO, World, down_spec};
 use hearth_netem::LinkConfig;
 use hearth_plane::Command;
-use support::random::Random;
-use support::{CLEAN, VIDEO, World, down_spec};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,13 +1,10 @@
 //! What a shard shows of its random numbers, and what that tells of others.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
-mod support;
-
+use crate::support::{CLEAN, ROOM, World, client_addr};
 use hearth_datagram::SendSlab;
 use hearth_plane::{
     Command, DtlsRole, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams,
 };
-use support::{CLEAN, ROOM, World, client_addr};
 
 /// STUN attributes ICE-CONTROLLED and ICE-CONTROLLING (RFC 8445 §16.1).
 const TIE_BREAKERS: [u16; 2] = [0x8029, 0x802a];

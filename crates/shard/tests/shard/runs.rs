@@ -1,17 +1,14 @@
 //! Which packets leave as one run, and what is added to them for that.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::World;
+use crate::support::voices::{room, round};
 use hearth_datagram::SendSlab;
 use hearth_rtp::RtpView;
 use hearth_testkit::Received;
-use support::World;
-use support::voices::{room, round};
 
 /// (Length of the datagram, of its payload, of its padding), for each datagram to a listener.
 type Sent = BTreeMap<SocketAddr, Vec<(usize, usize, u8)>>;

@@ -3,9 +3,6 @@
 //! Counted: [`Shard::handle_datagram`] for the publisher's media and the subscribers' RTCP, and
 //! [`Shard::poll_transmit`]. Not counted: STUN, which the ICE library answers from the heap about
 //! once in two seconds per peer, and [`Shard::handle_timeout`], whose news to control are boxed.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
-mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,7 +11,8 @@ use std::time::Duration;
 use hearth_datagram::SendSlab;
 use hearth_metrics::Metric;
 use hearth_rtp::{PacketKind, classify};
-use support::{CLEAN, World, path};
+
+use crate::support::{CLEAN, World, path};
 
 thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
 

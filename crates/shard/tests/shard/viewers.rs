@@ -1,14 +1,11 @@
 //! What viewers see of a publisher, over links that are good, bad, or end at another shard.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{CLEAN, World};
 use hearth_metrics::Metric;
 use hearth_netem::LinkConfig;
 use hearth_plane::Event;
-use support::{CLEAN, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -401,7 +398,7 @@ fn a_track_that_goes_while_its_packets_wait_leaves_nothing_to_wait_for() {
         }
     }
     assert!(waits, "no packet came");
-    for track in [support::VIDEO, support::AUDIO] {
+    for track in [crate::support::VIDEO, crate::support::AUDIO] {
         world.command(0, hearth_plane::Command::RemoveUpTrack { track });
     }
     let mut slab = hearth_datagram::SendSlab::new(64);
