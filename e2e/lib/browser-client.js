@@ -1,24 +1,24 @@
-// A person in a browser page.
+// A client in a browser page.
 
 import { within } from './eventually.js';
 import { readable } from './signalling.js';
 
-/** A page of ours with one livekit-client in it; `call(command, ...args)` runs `window.person[command]`. */
-export class PagePerson {
+/** A page of ours with one livekit-client in it; `call(command, ...args)` runs `window.client[command]`. */
+export class BrowserClient {
   log = [];
 
-  static async open(identity, browser, site, { client = 'livekit-client', detour = '', log: level = '' } = {}) {
-    const person = new PagePerson();
-    person.identity = identity;
-    const log = (line) => person.log.push(line.slice(0, 2_000));
-    person.page = await browser.openPage(`${site.url}/?client=${client}&detour=${detour}&log=${level}`, log);
-    const ready = await person.page.evaluate(() => typeof window.person === 'object');
-    if (!ready) throw new Error(`${identity}: the page did not load ${client}\n${person.log.join('\n')}`);
-    return person;
+  static async open(identity, browser, site, { client: sdk = 'livekit-client', rewrite = '', log: level = '' } = {}) {
+    const client = new BrowserClient();
+    client.identity = identity;
+    const log = (line) => client.log.push(line.slice(0, 2_000));
+    client.page = await browser.openPage(`${site.url}/?client=${sdk}&rewrite=${rewrite}&log=${level}`, log);
+    const ready = await client.page.evaluate(() => typeof window.client === 'object');
+    if (!ready) throw new Error(`${identity}: the page did not load ${sdk}\n${client.log.join('\n')}`);
+    return client;
   }
 
   async call(command, ...args) {
-    const body = ([name, list]) => window.person[name](...list);
+    const body = ([name, list]) => window.client[name](...list);
     const result = this.page.evaluate(body, [command, args]);
     try {
       return await within(result, 40_000, `${command}`);
@@ -36,13 +36,13 @@ export class PagePerson {
   }
 
   async evidence() {
-    const tap = await this.call('tap').catch((error) => ({ messages: [], connections: [String(error)] }));
+    const trace = await this.call('trace').catch((error) => ({ messages: [], connections: [String(error)] }));
     const events = await this.call('events').catch((error) => [String(error)]);
     const statistics = await this.call('statistics').catch((error) => [String(error)]);
     return {
       'statistics.json': JSON.stringify(statistics, null, 1),
-      'signalling.jsonl': tap.messages.map(readable).map((message) => JSON.stringify(message)).join('\n'),
-      'connections.jsonl': tap.connections.map((entry) => JSON.stringify(entry)).join('\n'),
+      'signalling.jsonl': trace.messages.map(readable).map((message) => JSON.stringify(message)).join('\n'),
+      'connections.jsonl': trace.connections.map((entry) => JSON.stringify(entry)).join('\n'),
       'events.json': JSON.stringify(events, null, 1),
       'log.txt': this.log.join('\n'),
     };

@@ -7,7 +7,7 @@
 import { chromium } from 'playwright-core';
 import puppeteer from 'puppeteer-core';
 
-import { Loudspeaker } from './loudspeaker.js';
+import { PulseAudio } from './pulseaudio.js';
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const FIREFOX = process.env.FIREFOX_BIN ?? '/usr/bin/firefox-esr';
@@ -57,12 +57,12 @@ export class Chromium {
 export class Firefox {
   static async launch() {
     const firefox = new Firefox();
-    firefox.speaker = await Loudspeaker.start();
+    firefox.sound = await PulseAudio.start();
     const settings = { browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFS };
     try {
-      firefox.browser = await puppeteer.launch({ ...settings, env: { ...process.env, ...firefox.speaker.env } });
+      firefox.browser = await puppeteer.launch({ ...settings, env: { ...process.env, ...firefox.sound.env } });
     } catch (error) {
-      await firefox.speaker.stop();
+      await firefox.sound.stop();
       throw error;
     }
     return firefox;
@@ -82,7 +82,7 @@ export class Firefox {
     try {
       await this.browser.close();
     } finally {
-      await this.speaker.stop();
+      await this.sound.stop();
     }
   }
 }

@@ -6,7 +6,7 @@ import { ended, start, stop } from './children.js';
 import { eventually } from './eventually.js';
 
 /** A running program. */
-export class Tool {
+export class Cli {
   /** What it wrote, both streams. */
   log = '';
 

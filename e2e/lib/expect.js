@@ -142,6 +142,6 @@ export async function receivedOnce(receiver, sender, texts, { timeout = 15_000 }
 
 /** The signalling path that a page's client has used last. */
 export async function signalPath(person) {
-  const { messages } = await person.call('tap');
+  const { messages } = await person.call('trace');
   return messages.filter(({ way }) => way === 'open').at(-1)?.text;
 }

@@ -11,7 +11,7 @@ import { Worker } from 'node:worker_threads';
 
 import { Chromium, Firefox } from './browsers.js';
 import { nodePeer, pythonPeer } from './native.js';
-import { PagePerson } from './page-person.js';
+import { BrowserClient } from './browser-client.js';
 import { Server } from './server.js';
 import { Site } from './site.js';
 import { token } from './tokens.js';
@@ -22,14 +22,14 @@ export const OUT = fileURLToPath(new URL('../out/', import.meta.url));
 const SCENE_TIMEOUT = 120_000;
 
 /** Call once per suite. `options` are those of `Server.start`. */
-export function studio(options) {
-  const studio = new Studio();
-  before(() => studio.open(options), { timeout: 60_000 });
-  after(() => studio.close(), { timeout: 60_000 });
-  return studio;
+export function fixture(options) {
+  const fixture = new Fixture();
+  before(() => fixture.open(options), { timeout: 60_000 });
+  after(() => fixture.close(), { timeout: 60_000 });
+  return fixture;
 }
 
-class Studio {
+class Fixture {
   #browsers = new Map();
 
   async open(options) {
@@ -74,12 +74,12 @@ class Scene {
   #busy = [];
   #logStart;
 
-  constructor(studio, name) {
-    this.studio = studio;
-    this.server = studio.server;
+  constructor(fixture, name) {
+    this.fixture = fixture;
+    this.server = fixture.server;
     this.slug = name.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 70);
     this.room = `${this.slug.slice(0, 24)}-${Math.random().toString(36).slice(2, 8)}`;
-    this.#logStart = studio.server.log.length;
+    this.#logStart = fixture.server.log.length;
   }
 
   /** A person in Chromium who has joined, `through` a proxy if there is one. */
@@ -103,9 +103,9 @@ class Scene {
   }
 
   async #page(identity, engine, { client, through, ...settings } = {}) {
-    const browser = await this.studio.browser(engine);
-    const detour = through && `${this.server.udpPort}-${through.port}`;
-    return this.#joined(await PagePerson.open(identity, browser, this.studio.site, { client, detour }), settings);
+    const browser = await this.fixture.browser(engine);
+    const rewrite = through && `${this.server.udpPort}-${through.port}`;
+    return this.#joined(await BrowserClient.open(identity, browser, this.fixture.site, { client, rewrite }), settings);
   }
 
   async #joined(person, { options, connect, grant }) {

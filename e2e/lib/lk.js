@@ -3,7 +3,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-import { Tool } from './tool.js';
+import { Cli } from './cli.js';
 
 const FOUND = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'lk')).find(isProgram);
 
@@ -11,7 +11,7 @@ const FOUND = (process.env.PATH ?? '').split(delimiter).map((folder) => join(fol
 export const WITHOUT_LK = FOUND ? false : 'there is no `lk` on the PATH';
 
 /** A running `lk`. */
-export class Lk extends Tool {
+export class Lk extends Cli {
   constructor(server, args) {
     super(FOUND, server, args);
   }

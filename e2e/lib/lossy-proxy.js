@@ -1,5 +1,5 @@
 // A bad network: a UDP proxy in front of the server's media port that loses packets at random, from a seed.
-// Pages send through it when they are opened with `detour` (page/detour.js).
+// Pages send through it when they are opened with `rewrite` (page/candidate-rewrite.js).
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

@@ -9,20 +9,20 @@ import { ended, start, stop } from './children.js';
 import { eventually } from './eventually.js';
 
 /** A running sound server of our own; programs started with `env` play into it. */
-export class Loudspeaker {
+export class PulseAudio {
   static async start() {
-    const speaker = new Loudspeaker();
-    speaker.folder = await mkdtemp(join(tmpdir(), 'hearth-e2e-sound-'));
-    const socket = join(speaker.folder, 'socket');
+    const sound = new PulseAudio();
+    sound.folder = await mkdtemp(join(tmpdir(), 'hearth-e2e-sound-'));
+    const socket = join(sound.folder, 'socket');
     const args = ['-n', '--daemonize=no', '--exit-idle-time=-1', '--use-pid-file=no', '--load=module-null-sink rate=48000'];
-    const env = { ...process.env, HOME: speaker.folder, XDG_RUNTIME_DIR: speaker.folder };
-    speaker.child = start('pulseaudio', [...args, `--load=module-native-protocol-unix auth-anonymous=1 socket=${socket}`], { env, stdio: 'ignore' });
-    speaker.env = { PULSE_SERVER: `unix:${socket}` };
+    const env = { ...process.env, HOME: sound.folder, XDG_RUNTIME_DIR: sound.folder };
+    sound.child = start('pulseaudio', [...args, `--load=module-native-protocol-unix auth-anonymous=1 socket=${socket}`], { env, stdio: 'ignore' });
+    sound.env = { PULSE_SERVER: `unix:${socket}` };
     await eventually(() => existsSync(socket), {
       what: 'the sound server starting',
-      hopeless: () => (ended(speaker.child) ? 'pulseaudio ended or is not installed' : null),
+      hopeless: () => (ended(sound.child) ? 'pulseaudio ended or is not installed' : null),
     });
-    return speaker;
+    return sound;
   }
 
   async stop() {

@@ -1,6 +1,6 @@
 // What two or three people do in a call, whatever they use.
 
-import { hearsTone, receivedOnce, seesPicture } from './notice.js';
+import { hearsTone, receivedOnce, seesPicture } from './expect.js';
 
 /**
  * Publishes `hz` and a picture from `speaker` and waits until each of `viewers` sees and hears it.

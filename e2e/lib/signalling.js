@@ -2,7 +2,7 @@
 
 import { SignalRequest, SignalResponse } from '@livekit/protocol';
 
-/** One entry of page/tap.js, decoded. */
+/** One entry of page/trace.js, decoded. */
 export function readable({ base64, ...entry }) {
   if (!base64) return entry;
   const bytes = Buffer.from(base64, 'base64');

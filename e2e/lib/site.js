@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const PAGE = fileURLToPath(new URL('../page/', import.meta.url));
-const FILES = Object.fromEntries(['tap.js', 'detour.js', 'senses.js', 'person.js'].map((name) => [`/${name}`, name]));
+const FILES = Object.fromEntries(['trace.js', 'candidate-rewrite.js', 'media-probe.js', 'client.js'].map((name) => [`/${name}`, name]));
 FILES['/'] = 'index.html';
 const require = createRequire(import.meta.url);
 
@@ -27,7 +27,7 @@ export class Site {
 
   async answer(url, response) {
     const client = url.searchParams.get('client') ?? 'livekit-client';
-    if (url.pathname === '/client.js') return send(response, 'text/javascript', await readFile(umd(client)));
+    if (url.pathname === '/livekit-client.js') return send(response, 'text/javascript', await readFile(umd(client)));
     const name = FILES[url.pathname];
     if (!name) throw new Error('no such file');
     const text = await readFile(join(PAGE, name), 'utf8');

@@ -9,8 +9,8 @@
 import { parseArgs } from 'node:util';
 
 import { Chromium } from '../lib/browsers.js';
-import { firstFrame, seesPicture } from '../lib/notice.js';
-import { PagePerson } from '../lib/page-person.js';
+import { firstFrame, seesPicture } from '../lib/expect.js';
+import { BrowserClient } from '../lib/browser-client.js';
 import { API_KEY, API_SECRET, Server } from '../lib/server.js';
 import { Site } from '../lib/site.js';
 import { token } from '../lib/tokens.js';
@@ -54,7 +54,7 @@ try {
 }
 
 async function join(identity) {
-  const person = await PagePerson.open(identity, browser, site, { log: 'info' });
+  const person = await BrowserClient.open(identity, browser, site, { log: 'info' });
   person.joined = await person.call('join', { url, token: await token(identity, room, {}, keys) });
   return person;
 }

@@ -11,8 +11,8 @@ import { parseArgs } from 'node:util';
 import { Chromium } from '../lib/browsers.js';
 import { eventually } from '../lib/eventually.js';
 import { LossyProxy } from '../lib/lossy-proxy.js';
-import { seesPicture } from '../lib/notice.js';
-import { PagePerson } from '../lib/page-person.js';
+import { seesPicture } from '../lib/expect.js';
+import { BrowserClient } from '../lib/browser-client.js';
 import { API_KEY, API_SECRET, Server } from '../lib/server.js';
 import { Site } from '../lib/site.js';
 import { token } from '../lib/tokens.js';
@@ -73,8 +73,8 @@ async function watch(room, proxy) {
 }
 
 async function join(identity, room, proxy) {
-  const detour = `${udpPort}-${proxy.port}`;
-  const person = await PagePerson.open(identity, browser, site, { detour, log: 'info' });
+  const rewrite = `${udpPort}-${proxy.port}`;
+  const person = await BrowserClient.open(identity, browser, site, { rewrite, log: 'info' });
   await person.call('join', { url, token: await token(identity, room, {}, keys) });
   return person;
 }

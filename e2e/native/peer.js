@@ -1,5 +1,5 @@
 // One person in a room by @livekit/rtc-node, driven by lines of JSON: requests on standard input, answers on
-// descriptor 3 (the SDK logs to standard output). The commands are those of page/person.js.
+// descriptor 3 (the SDK logs to standard output). The commands are those of page/client.js.
 //
 // Usage: node peer.js <package name>
 

@@ -1,14 +1,14 @@
-// One person in a room, driven from outside: everything on `window.person` takes and returns plain values.
+// One person in a room, driven from outside: everything on `window.client` takes and returns plain values.
 // Works with livekit-client from 1.15 on.
 
-window.person = (() => {
+window.client = (() => {
   const { Room, RoomEvent, createLocalTracks, setLogLevel, version } = window.LivekitClient;
   // The evidence of a failed test wants all of it; a measurement wants what an app's page has.
   setLogLevel(new URLSearchParams(window.location.search).get('log') || 'debug');
 
   const events = [];
   const received = [];
-  const senses = new Map(); // "identity kind source" -> Eye or Ear
+  const probes = new Map(); // "identity kind source" -> Eye or Ear
   const published = {}; // kind -> publication
   let room = null;
   let speaking = [];
@@ -22,9 +22,9 @@ window.person = (() => {
     source: publication.source,
     sid: publication.trackSid,
   });
-  const sense = (identity, kind) => {
-    const keys = [...senses.keys()].filter((key) => key.startsWith(`${identity} ${kind} `));
-    return keys.length > 0 ? senses.get(keys.at(-1)) : null;
+  const probe = (identity, kind) => {
+    const keys = [...probes.keys()].filter((key) => key.startsWith(`${identity} ${kind} `));
+    return keys.length > 0 ? probes.get(keys.at(-1)) : null;
   };
 
   function watch() {
@@ -38,13 +38,13 @@ window.person = (() => {
     on(RoomEvent.TrackSubscribed, (track, pub, who) => {
       note('subscribed', about(pub, who));
       const key = `${name(who)} ${track.kind} ${pub.trackSid}`;
-      senses.set(key, track.kind === 'video' ? new Eye(track) : new Ear(track));
+      probes.set(key, track.kind === 'video' ? new Eye(track) : new Ear(track));
     });
     on(RoomEvent.TrackUnsubscribed, (track, pub, who) => {
       note('unsubscribed', about(pub, who));
       const key = `${name(who)} ${track.kind} ${pub.trackSid}`;
-      senses.get(key)?.close();
-      senses.delete(key);
+      probes.get(key)?.close();
+      probes.delete(key);
     });
     on(RoomEvent.TrackSubscriptionFailed, (sid, who, why) => note('subscription-failed', { sid, identity: name(who), why: String(why) }));
     on(RoomEvent.DataReceived, (payload, who, kind, topic) => {
@@ -157,18 +157,18 @@ window.person = (() => {
     },
 
     /** What is seen of somebody's video; null if there is none. */
-    see: async (identity) => (await sense(identity, 'video')?.look()) ?? null,
+    see: async (identity) => (await probe(identity, 'video')?.look()) ?? null,
     /** Begins to watch somebody's video without looking away. */
-    stare: (identity) => sense(identity, 'video').stare(),
+    stare: (identity) => probe(identity, 'video').stare(),
     /** How somebody's video went since `stare`. */
-    watched: (identity) => sense(identity, 'video').watched(),
+    watched: (identity) => probe(identity, 'video').watched(),
     /** Milliseconds from having joined to somebody's first frame on the screen; null before it. */
     firstFrame(identity) {
-      const first = sense(identity, 'video')?.first ?? null;
+      const first = probe(identity, 'video')?.first ?? null;
       return first === null ? null : Math.max(0, Math.round(first - joinedAt));
     },
     /** What is heard of somebody; null if there is nothing. */
-    hear: async (identity) => (await sense(identity, 'audio')?.listen()) ?? null,
+    hear: async (identity) => (await probe(identity, 'audio')?.listen()) ?? null,
 
     events: () => events,
     received: () => received,
@@ -189,13 +189,13 @@ window.person = (() => {
       await room.disconnect();
       return said;
     },
-    tap: () => window.tap,
+    trace: () => window.trace,
 
     /** What the browser counted on each peer connection. */
     async statistics() {
       const media = ['inbound-rtp', 'outbound-rtp', 'codec', 'data-channel'];
       const wanted = new Set([...media, 'transport', 'candidate-pair', 'remote-candidate']);
-      const reports = await Promise.all(window.tappedPeers.map((peer) => peer.getStats()));
+      const reports = await Promise.all(window.tracedConnections.map((peer) => peer.getStats()));
       return reports.map((report) => [...report.values()].filter(({ type }) => wanted.has(type)));
     },
   };

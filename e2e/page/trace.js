@@ -1,9 +1,9 @@
 // Records what the client says on its signalling socket and what becomes of its peer connections.
 // Only read when a test fails.
 
-window.tap = { messages: [], connections: [] };
+window.trace = { messages: [], connections: [] };
 /** Every peer connection that was made. */
-window.tappedPeers = [];
+window.tracedConnections = [];
 
 (() => {
   const started = performance.now();
@@ -23,7 +23,7 @@ window.tappedPeers = [];
   window.WebSocket = class WebSocket extends Socket {
     constructor(url, protocols) {
       super(url, protocols);
-      const messages = window.tap.messages;
+      const messages = window.trace.messages;
       const { pathname } = new URL(url);
       note(messages, { way: 'open', text: pathname });
       this.addEventListener('message', ({ data }) => note(messages, { way: 'in', ...base64(data) }));
@@ -31,7 +31,7 @@ window.tappedPeers = [];
     }
 
     send(data) {
-      note(window.tap.messages, { way: 'out', ...base64(data) });
+      note(window.trace.messages, { way: 'out', ...base64(data) });
       super.send(data);
     }
   };
@@ -40,8 +40,8 @@ window.tappedPeers = [];
   window.RTCPeerConnection = class RTCPeerConnection extends Connection {
     constructor(...args) {
       super(...args);
-      const number = window.tappedPeers.push(this) - 1;
-      const tell = (what) => note(window.tap.connections, { pc: number, what });
+      const number = window.tracedConnections.push(this) - 1;
+      const tell = (what) => note(window.trace.connections, { pc: number, what });
       tell('new');
       this.addEventListener('connectionstatechange', () => tell(`connection ${this.connectionState}`));
       this.addEventListener('iceconnectionstatechange', () => tell(`ice ${this.iceConnectionState}`));

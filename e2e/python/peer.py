@@ -1,7 +1,7 @@
 """One person in a room by the Python SDK, driven by lines of JSON.
 
 Requests come on standard input, answers go to descriptor 3 (the SDK logs to standard error). The commands are those of
-page/person.js.
+page/client.js.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 // Runs in a page before its own scripts: the camera shows a drawn person in a drawn room.
 
-/** `look` names colours and hair; see pictures.js. */
-export function portraitCamera(look) {
+/** `look` names colours and hair; see screenshots.js. */
+export function fakeCamera(look) {
   const { mediaDevices } = navigator;
   const original = mediaDevices.getUserMedia.bind(mediaDevices);
   mediaDevices.getUserMedia = async ({ audio, video }) => {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Chromium } from '../lib/browsers.js';
 import { eventually } from '../lib/eventually.js';
 import { Server } from '../lib/server.js';
-import { portraitCamera } from './portrait.js';
+import { fakeCamera } from './fake-camera.js';
 
 const DOCS = fileURLToPath(new URL('../../docs/', import.meta.url));
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
@@ -54,7 +54,7 @@ async function each(list, body) {
 
 async function enter({ name, view, ...look }) {
   const context = await browser.browser.newContext(view);
-  await context.addInitScript(portraitCamera, look);
+  await context.addInitScript(fakeCamera, look);
   const page = await context.newPage();
   await page.goto(`http://localhost:${server.port}/?room=fireside`);
   await page.getByTestId('name-input').fill(name);

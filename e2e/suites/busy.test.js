@@ -2,16 +2,16 @@
 
 import { describe } from 'node:test';
 
-import { hearsSteadily, seesPicture, seesSmoothly } from '../lib/notice.js';
+import { hearsSteadily, seesPicture, seesSmoothly } from '../lib/expect.js';
 import { HEARTH } from '../lib/server.js';
-import { studio } from '../lib/studio.js';
-import { Tool } from '../lib/tool.js';
+import { fixture } from '../lib/fixture.js';
+import { Cli } from '../lib/cli.js';
 
 /** Some 16,000 packets a second. */
 const LOAD = ['--audio-publishers', '8', '--subscribers', '40', '--num-per-second', '40'];
 const SECONDS = 15;
 
-const place = studio();
+const place = fixture();
 
 describe('A busy room', () => {
   place.scene('everybody hears a tone and sees a picture without a break', async (room) => {
@@ -21,7 +21,7 @@ describe('A busy room', () => {
     await alice.call('camera', { simulcast: true, videoCodec: 'vp8' });
     await Promise.all(listeners.map((listener) => seesPicture(listener, alice, { codec: 'VP8', timeout: 45_000 })));
 
-    const load = new Tool(HEARTH, room.server, ['load-test', '--room', room.room, '--duration', '120s', ...LOAD]);
+    const load = new Cli(HEARTH, room.server, ['load-test', '--room', room.room, '--duration', '120s', ...LOAD]);
     try {
       await Promise.all(listeners.flatMap((listener) => [
         hearsSteadily(listener, alice, 440, { seconds: SECONDS }),

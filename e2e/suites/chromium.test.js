@@ -3,17 +3,17 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 
-import { exchanges, presents } from '../lib/conversation.js';
+import { exchanges, presents } from '../lib/scenarios.js';
 import { eventually } from '../lib/eventually.js';
-import { hearsSilence, hearsTone, isWith, leaves, noticed, seesPicture, signalPath } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { hearsSilence, hearsTone, isWith, leaves, noticed, seesPicture, signalPath } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
 const WAYS = [
   { way: 'one peer connection', path: '/rtc/v1', options: {} },
   { way: 'two peer connections', path: '/rtc', options: { singlePeerConnection: false } },
 ];
 
-const place = studio();
+const place = fixture();
 const scene = (...test) => place.scene(...test);
 
 for (const { way, path, options } of WAYS) {

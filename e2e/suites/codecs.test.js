@@ -2,10 +2,10 @@
 
 import { describe } from 'node:test';
 
-import { seesPicture } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
-const place = studio();
+const place = fixture();
 const CODECS = [
   { name: 'H264 with simulcast', codec: 'H264', publish: { videoCodec: 'h264', simulcast: true } },
   { name: 'H264', codec: 'H264', publish: { videoCodec: 'h264', simulcast: false } },

@@ -10,10 +10,10 @@ import { AccessToken } from 'livekit-server-sdk';
 import { Chromium } from '../lib/browsers.js';
 import { eventually } from '../lib/eventually.js';
 import { API_KEY, API_SECRET } from '../lib/server.js';
-import { OUT, studio } from '../lib/studio.js';
+import { OUT, fixture } from '../lib/fixture.js';
 import { roomService, token } from '../lib/tokens.js';
 
-const place = studio({ roomShare: null });
+const place = fixture({ roomShare: null });
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 

@@ -3,15 +3,15 @@
 import { describe } from 'node:test';
 
 import { eventually } from '../lib/eventually.js';
-import { hearsTone, seesPicture } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { hearsTone, seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
 const WAYS = [
   { way: 'one peer connection', options: { dynacast: true } },
   { way: 'two peer connections', options: { dynacast: true, singlePeerConnection: false } },
 ];
 
-const place = studio();
+const place = fixture();
 const scene = (...test) => place.scene(...test);
 
 describe('dynacast', () => {

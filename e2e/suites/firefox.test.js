@@ -2,11 +2,11 @@
 
 import { describe } from 'node:test';
 
-import { exchanges, presents } from '../lib/conversation.js';
-import { hearsSilence, leaves, noticed, seesPicture } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { exchanges, presents } from '../lib/scenarios.js';
+import { hearsSilence, leaves, noticed, seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
-const place = studio({ roomShare: null });
+const place = fixture({ roomShare: null });
 const WAYS = [
   { way: 'one peer connection', options: {} },
   { way: 'two peer connections', options: { singlePeerConnection: false } },

@@ -10,11 +10,11 @@ import {
 } from '../lib/sdp.js';
 import { SignalClient } from '../lib/signal-client.js';
 import { Checker } from '../lib/stun.js';
-import { studio } from '../lib/studio.js';
+import { fixture } from '../lib/fixture.js';
 import { holds } from '../lib/table.js';
 import { token } from '../lib/tokens.js';
 
-const place = studio();
+const place = fixture();
 
 describe('Session descriptions of other clients', () => {
   place.scene('a section sends if its direction says so, whatever else it has', async (scene) => {
@@ -169,7 +169,7 @@ describe('JSON as programs in Go and others write it', () => {
 });
 
 describe('Configured codecs', () => {
-  const limited = studio({ config: 'room:\n  enabled_codecs:\n    - mime: video/h264\n    - mime: audio/opus\n' });
+  const limited = fixture({ config: 'room:\n  enabled_codecs:\n    - mime: video/h264\n    - mime: audio/opus\n' });
 
   limited.scene('an offer is answered with the enabled codecs only', async (scene) => {
     const answered = (kind, codec) => publishing(scene, { kind }, async (client) => {

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 
 import { Lk, WITHOUT_LK, tableRows } from '../lib/lk.js';
-import { hearsTone, noticed, seesPicture } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { hearsTone, noticed, seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
-const place = studio();
+const place = fixture();
 const SUBSCRIBERS = 2;
 
 describe('lk', () => {

@@ -5,14 +5,14 @@ import { randomInt } from 'node:crypto';
 import { describe } from 'node:test';
 
 import { LossyProxy } from '../lib/lossy-proxy.js';
-import { hearsSteadily, hearsTone, seesPicture, seesSmoothly } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { hearsSteadily, hearsTone, seesPicture, seesSmoothly } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
 const LOSS = Number(process.env.LOSS ?? 0.05);
 /** Of this many seconds nobody may notice anything. */
 const SECONDS = 60;
 
-const place = studio();
+const place = fixture();
 
 describe('A network that loses packets', () => {
   place.scene('with 5 % loss in each direction video plays without freezing and the tone is heard', async (room) => {

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 
-import { exchanges, presents } from '../lib/conversation.js';
-import { hearsTone, isWith, leaves, noticed, seesLeave, seesPicture } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { exchanges, presents } from '../lib/scenarios.js';
+import { hearsTone, isWith, leaves, noticed, seesLeave, seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 import { token } from '../lib/tokens.js';
 
 const VISITS = 50;
@@ -14,7 +14,7 @@ const AT_ONCE = 100;
 /** The clients, too, wait for a core that is taken. None may take longer than a second. */
 const MAY_BE_LATE = VISITS / 10;
 
-const place = studio();
+const place = fixture();
 
 describe('Native SDKs', () => {
   place.scene('Python and Chromium see and hear each other, and exchange data', async (room) => {

@@ -3,17 +3,17 @@
 import { describe } from 'node:test';
 
 import { WITHOUT_NAMESPACES } from '../lib/namespace.js';
-import { seesPicture, seesSmoothly } from '../lib/notice.js';
+import { seesPicture, seesSmoothly } from '../lib/expect.js';
 import { EMPTY, RtpPublisher, padding } from '../lib/rtp-publisher.js';
 import { CREDENTIALS, OPUS, attribute, description, media, sectionsOf } from '../lib/sdp.js';
 import { SignalClient } from '../lib/signal-client.js';
 import { Checker } from '../lib/stun.js';
-import { studio } from '../lib/studio.js';
+import { fixture } from '../lib/fixture.js';
 import { holds } from '../lib/table.js';
 import { token } from '../lib/tokens.js';
 
 describe('Packets without media', () => {
-  const place = studio();
+  const place = fixture();
 
   // Nothing in the picture tells what was between two frames: there are no picture ids.
   for (const [name, packets] of [['none', []], ['padding', [padding(224), padding(1)]], ['nothing', [EMPTY]]]) {
@@ -33,7 +33,7 @@ describe('Packets without media', () => {
 
 describe('The source address of an answer', () => {
   // All of 127.0.0.0/8 is this machine's.
-  const loopback = studio({ nodeIp: '127.0.0.2' });
+  const loopback = fixture({ nodeIp: '127.0.0.2' });
 
   loopback.scene('is the address that was asked, on a machine with many', async (scene) => {
     await answersFromWhereAsked(scene, ['127.0.0.1', '127.0.0.2', '127.0.0.3']);
@@ -41,7 +41,7 @@ describe('The source address of an answer', () => {
 });
 
 describe('The source address of an answer', { skip: WITHOUT_NAMESPACES }, () => {
-  const far = studio({ ownHost: true });
+  const far = fixture({ ownHost: true });
 
   far.scene('is the address that was asked, on a host with two and both protocols', async (scene) => {
     const { address, other, address6, other6 } = scene.server.host;

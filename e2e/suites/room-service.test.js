@@ -5,13 +5,13 @@ import { describe } from 'node:test';
 
 import { DataPacket_Kind } from 'livekit-server-sdk';
 
-import { presents } from '../lib/conversation.js';
+import { presents } from '../lib/scenarios.js';
 import { eventually } from '../lib/eventually.js';
-import { hearsSilence, noticed, seesLeave } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { hearsSilence, noticed, seesLeave } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 import { roomService } from '../lib/tokens.js';
 
-const place = studio();
+const place = fixture();
 
 describe('RoomService', () => {
   place.scene('a room is made, listed and deleted', async ({ server, room }) => {

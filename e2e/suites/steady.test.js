@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 
-import { firstFrame, hearsSteadily, isWith, seesPicture, seesSmoothly } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { firstFrame, hearsSteadily, isWith, seesPicture, seesSmoothly } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
 const SECONDS = 60;
 /** Of the 30 that the camera makes. */
@@ -13,7 +13,7 @@ const NEWCOMERS = 8;
 /** The aim is a second. A machine that runs a browser for everybody at once may take longer. */
 const FIRST_FRAME_MS = 5_000;
 
-const place = studio();
+const place = fixture();
 
 describe('A good network', () => {
   place.scene('a minute of 720p and a tone arrives without a break', async (room) => {

@@ -2,11 +2,11 @@
 
 import { describe } from 'node:test';
 
-import { exchanges, presents } from '../lib/conversation.js';
-import { leaves } from '../lib/notice.js';
-import { studio } from '../lib/studio.js';
+import { exchanges, presents } from '../lib/scenarios.js';
+import { leaves } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
 
-const place = studio();
+const place = fixture();
 const BROWSER_CLIENTS = ['1.15', '2.9', '2.15', '2.23'];
 
 describe('Client versions', () => {
