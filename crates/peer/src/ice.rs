@@ -5,7 +5,7 @@
 //! * **In:** STUN datagrams, credentials, candidates, time.
 //! * **Out:** [`poll_transmit`](Ice::poll_transmit) – STUN; [`path`](Ice::path).
 //! * **Invariant:** an endpoint is proven only by a message with the right password; at most
-//!   64 endpoints and 64 candidates are remembered. What answers a message leaves from the address that
+//!   64 endpoints and 128 candidates are remembered. What answers a message leaves from the address that
 //!   the message came to, also where clients know that under another one (NAT).
 //! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
 
@@ -24,10 +24,10 @@ use crate::library_random::LibraryRandom;
 
 /// A client behind a NAT shows a handful of addresses at each of ours; each costs the agent some memory.
 const MAX_PROVEN: usize = 64;
-/// A client with many interfaces and TURN servers has about twenty.
-const MAX_CANDIDATES: usize = 64;
-/// Above what 64 candidates, 64 endpoints and two addresses of ours can make.
-const MAX_PAIRS: usize = 300;
+/// A client with many interfaces and TURN servers has about twenty; RFC 8445 §6.1.2.5 wants pairs for 100.
+const MAX_CANDIDATES: usize = 128;
+/// Above what 128 candidates, 64 endpoints and two addresses of ours can make.
+const MAX_PAIRS: usize = 400;
 /// Browsers check the selected pair every 2.5 s; after this the client has left that path.
 const NOMINATION_TTL: Duration = Duration::from_secs(3);
 

@@ -20,8 +20,9 @@ use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 use crate::random::Random;
 use crate::ssrc::SsrcAllocator;
 
-/// Candidates kept until the client's description is known. A browser has below 20.
-const MAX_EARLY: usize = 64;
+/// Candidates kept until the client's description is known, as many as a transport takes. A browser has
+/// below 20.
+const MAX_EARLY: usize = 128;
 
 /// Our end of one peer connection.
 #[derive(Debug)]
@@ -325,7 +326,7 @@ mod tests {
         let mut transports = transports();
         let link = &mut transports.publisher;
         assert!(link.add(&[]).is_some() && link.add(&[]).is_none());
-        for n in 0..100 {
+        for n in 0..200 {
             assert_eq!(link.add_candidate(format!("candidate:{n}")), None);
         }
         let remote = RemoteParams {

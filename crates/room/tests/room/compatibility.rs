@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hearth_codec::Codec;
-use hearth_plane::{Command, Event, PeerId};
+use hearth_plane::{Channel, Command, Event, PeerId};
 use hearth_room::Call;
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     self, ClientInfo, client_info::Sdk, request_response::Reason,
     signal_request::Message as Request, signal_response::Message,
 };
+
+use prost::Message as _;
 
 use crate::common::{
     CAMERA, Client, DUAL_BOTH, DUAL_DATA, World, claims, dual, kinds, microphone, simulcast_camera,
@@ -285,6 +288,28 @@ fn an_offer_in_which_nothing_lives_ends_the_tracks_only() {
         matches!(command, Command::SetRemote { .. } | Command::RestartIce { .. })
     };
     assert!(!commands.iter().any(changes) && world.closed.is_empty());
+}
+
+#[test]
+fn messages_on_channels_of_other_names_arrive_as_user_packets() {
+    let mut world = World::new();
+    let [alice, bob] = ["alice", "bob"].map(|identity| {
+        let client = world.join_dual(identity);
+        client.connect(&mut world);
+        client
+    });
+    world.take_commands();
+    let payload = Bytes::from_static(b"anything");
+    world.event(Event::Data { peer: alice.primary, channel: Channel::Other, payload });
+    let sent = world.take_commands().into_iter().find_map(|(_, command)| match command {
+        Command::SendData { peer, channel, payload } => Some((peer, channel, payload)),
+        _ => None,
+    });
+    let (peer, channel, payload) = sent.unwrap();
+    assert_eq!((peer, channel), (bob.primary, Channel::Reliable));
+    let packet = proto::DataPacket::decode(payload).unwrap();
+    let Some(proto::data_packet::Value::User(user)) = packet.value else { panic!("{packet:?}") };
+    assert_eq!((user.payload.as_slice(), packet.participant_sid), (&b"anything"[..], alice.sid));
 }
 
 /// A line of a description whose sections are all rejected.
