@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use hearth_plane::{Channel, Command, PeerId, data_cost};
-use hearth_signal::proto::participant_info::Kind;
+use hearth_signal::proto::data_stream::header::ContentHeader;
 use hearth_signal::proto::{DataPacket, UserPacket, data_packet};
 use prost::Message as _;
 
 use crate::Room;
-use crate::packet::{Stamp, stamp};
+use crate::packet::{GENERATED_CHAT, GENERATED_TEXT, Stamp, stamp};
 use crate::participant::Key;
 
 /// Reliable messages kept for a participant whose channel is not open yet, in bytes.
@@ -121,8 +121,11 @@ impl Room {
         if !lossy && !sender.data.advance(packet.sequence) {
             return;
         }
-        let (sid, agent) = (sender.sid.clone(), sender.kind == Kind::Agent);
-        let identity = if sender.is_hidden() { "" } else { &sender.identity }.to_owned();
+        let (sid, agent) = (sender.sid.clone(), sender.is_agent());
+        let named = packet.participant_identity;
+        let speaks_for_other = agent && !named.is_empty() && named != sender.identity;
+        let mut generated = None;
+        let mut identity = if sender.is_hidden() { "" } else { &sender.identity }.to_owned();
         let mut to = Destinations { sids: Vec::new(), identities: packet.destination_identities };
         let mut user = None;
         match packet.value {
@@ -136,10 +139,20 @@ impl Room {
             // Metrics go to whoever subscribed to them, which is nobody yet.
             Some(data_packet::Value::Metrics(_) | data_packet::Value::Speaker(_)) => return,
             Some(data_packet::Value::Transcription(_)) if !agent => return,
+            Some(data_packet::Value::ChatMessage(_)) if speaks_for_other => {
+                (identity, generated) = (named, Some(GENERATED_CHAT));
+            }
+            Some(data_packet::Value::StreamHeader(header)) if speaks_for_other => {
+                if let Some(ContentHeader::TextHeader(_)) = header.content_header {
+                    (identity, generated) = (named, Some(GENERATED_TEXT));
+                }
+            }
             Some(_) | None => {}
         }
-        let stamped =
-            stamp(payload, &Stamp { sid: &sid, identity: &identity, lossy, user: user.as_ref() });
+        let stamped = stamp(
+            payload,
+            &Stamp { sid: &sid, identity: &identity, lossy, user: user.as_ref(), generated },
+        );
         let Some(stamped) = stamped else { return };
         self.deliver(Some(key), &to, lossy, &stamped);
     }

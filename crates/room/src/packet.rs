@@ -9,7 +9,7 @@
 
 use prost::Message as _;
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use prost::encoding::{WireType, decode_key, encode_key, encode_varint, skip_field};
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 
 use hearth_signal::proto::UserPacket;
 
@@ -17,6 +17,11 @@ const KIND: u32 = 1;
 const USER: u32 = 2;
 const IDENTITY: u32 = 4;
 const SID: u32 = 17;
+
+/// Where a chat message says that an agent made it: `DataPacket.chat_message.generated`.
+pub(crate) const GENERATED_CHAT: &[u32] = &[9, 6];
+/// The same for a text stream: `DataPacket.stream_header.text_header.generated`.
+pub(crate) const GENERATED_TEXT: &[u32] = &[13, 9, 5];
 
 /// What the server says about a packet.
 pub(crate) struct Stamp<'a> {
@@ -26,6 +31,8 @@ pub(crate) struct Stamp<'a> {
     pub(crate) lossy: bool,
     /// Replaces the packet's user part.
     pub(crate) user: Option<&'a UserPacket>,
+    /// A flag in it to be set, by the fields that lead there.
+    pub(crate) generated: Option<&'a [u32]>,
 }
 
 /// Replaces what the server has to say; `None` if the packet is malformed.
@@ -52,7 +59,39 @@ pub(crate) fn stamp(packet: &[u8], stamp: &Stamp<'_>) -> Option<Bytes> {
     if let Some(user) = stamp.user {
         put_bytes(&mut out, USER, &user.encode_to_vec());
     }
-    Some(out.freeze())
+    match stamp.generated {
+        Some(path) => set_flag(&out, path).map(BytesMut::freeze),
+        None => Some(out.freeze()),
+    }
+}
+
+/// Sets a flag in a message; without a message on the way there, nothing changes.
+fn set_flag(message: &[u8], path: &[u32]) -> Option<BytesMut> {
+    let (first, deeper) = path.split_first()?;
+    let mut out = BytesMut::with_capacity(message.len() + 8);
+    if deeper.is_empty() {
+        out.put_slice(message);
+        encode_key(*first, WireType::Varint, &mut out);
+        encode_varint(1, &mut out);
+        return Some(out);
+    }
+    let mut rest = message;
+    while rest.has_remaining() {
+        let field = rest;
+        let (tag, wire_type) = decode_key(&mut rest).ok()?;
+        let mut content = rest;
+        skip_field(wire_type, tag, &mut rest, prost::encoding::DecodeContext::default()).ok()?;
+        if tag == *first && wire_type == WireType::LengthDelimited {
+            let len = usize::try_from(decode_varint(&mut content).ok()?).ok()?;
+            let content = set_flag(content.get(..len)?, deeper)?;
+            encode_key(tag, WireType::LengthDelimited, &mut out);
+            encode_varint(content.len() as u64, &mut out);
+            out.put_slice(&content);
+        } else {
+            out.put_slice(field.get(..field.len() - rest.len())?);
+        }
+    }
+    Some(out)
 }
 
 fn put_bytes(out: &mut BytesMut, tag: u32, bytes: &[u8]) {
@@ -93,7 +132,7 @@ mod tests {
         let stamped = stamp(&packet, &by_alice(false)).unwrap();
         let mut rest = &*stamped;
         assert_eq!(decode_key(&mut rest).unwrap(), (900, WireType::Varint));
-        assert_eq!(prost::encoding::decode_varint(&mut rest).unwrap(), 42);
+        assert_eq!(decode_varint(&mut rest).unwrap(), 42);
     }
 
     #[test]
@@ -107,6 +146,6 @@ mod tests {
     }
 
     fn by_alice(lossy: bool) -> Stamp<'static> {
-        Stamp { sid: "PA_a", identity: "alice", lossy, user: None }
+        Stamp { sid: "PA_a", identity: "alice", lossy, user: None, generated: None }
     }
 }

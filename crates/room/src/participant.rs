@@ -157,6 +157,11 @@ impl Participant {
         self.permission.hidden
     }
 
+    /// It may speak for others in text.
+    pub(crate) fn is_agent(&self) -> bool {
+        self.kind == Kind::Agent || self.permission.agent
+    }
+
     /// Agents and recorders: not counted, and do not keep a room alive.
     pub(crate) fn is_dependent(&self) -> bool {
         is_dependent(self.kind, &self.permission)

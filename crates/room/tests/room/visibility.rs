@@ -8,6 +8,8 @@ use hearth_access::Claims;
 use hearth_plane::{Channel, Command, Event};
 use hearth_room::{Call, JoinError, Reply, SessionId};
 use hearth_signal::JoinParams;
+use hearth_signal::proto::data_packet::Value;
+use hearth_signal::proto::data_stream::{Header as DataStreamHeader, header::ContentHeader};
 use hearth_signal::proto::{
     self, ParticipantPermission, request_response::Reason, signal_request::Message as Request,
     signal_response::Message,
@@ -378,6 +380,56 @@ fn participants_say_their_region_and_the_details_of_their_kind() {
         ("eu-north", &[detail.into()][..])
     );
     assert_eq!(room(&mut world).turn_password.len(), 43);
+}
+
+#[test]
+fn an_agent_may_speak_for_another_in_text_and_that_is_marked() {
+    let text = || DataStreamHeader {
+        stream_id: "s".into(),
+        content_header: Some(ContentHeader::TextHeader(proto::data_stream::TextHeader {
+            version: 3,
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let bytes = || DataStreamHeader { content_header: None, ..text() };
+    let chat = || proto::ChatMessage { message: "hi".into(), ..Default::default() };
+    for (agent, value, identity, generated) in [
+        (true, Value::ChatMessage(chat()), "carol", true),
+        (true, Value::StreamHeader(text()), "carol", true),
+        (true, Value::StreamHeader(bytes()), "alice", false),
+        (false, Value::ChatMessage(chat()), "alice", false),
+        (false, Value::StreamHeader(text()), "alice", false),
+    ] {
+        let mut world = World::new();
+        let kind = if agent { "agent" } else { "" };
+        let alice = join(&mut world, Claims { kind: kind.into(), ..claims("alice") });
+        join(&mut world, claims("bob"));
+        world.take_commands();
+        let packet = proto::DataPacket {
+            participant_identity: "carol".into(),
+            value: Some(value),
+            ..Default::default()
+        };
+        let payload = prost::Message::encode_to_vec(&packet).into();
+        world.event(Event::Data { peer: alice.primary, channel: Channel::Reliable, payload });
+        let got = world.take_commands().into_iter().find_map(|(_, command)| match command {
+            Command::SendData { payload, .. } => Some(payload),
+            _ => None,
+        });
+        let got = <proto::DataPacket as prost::Message>::decode(got.unwrap()).unwrap();
+        let (marked, kept) = match &got.value {
+            Some(Value::ChatMessage(chat)) => (chat.generated, chat.message == "hi"),
+            Some(Value::StreamHeader(header)) => match &header.content_header {
+                Some(ContentHeader::TextHeader(text)) => (text.generated, text.version == 3),
+                _ => (false, header.stream_id == "s"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert!(kept, "{got:?}");
+        assert_eq!((got.participant_identity.as_str(), marked), (identity, generated));
+        assert_eq!(got.participant_sid, alice.sid);
+    }
 }
 
 /// An active client; its messages so far stay in the world.
