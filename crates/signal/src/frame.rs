@@ -8,6 +8,7 @@
 use prost::Message;
 
 use crate::bounds;
+use crate::json::{self, JsonError, Style};
 use crate::proto::{SignalRequest, SignalResponse};
 
 /// Longest frame that is read, in bytes: livekit-server's `limit.signal_message_size_limit`.
@@ -30,7 +31,7 @@ pub enum FrameError {
     Protobuf(#[source] prost::DecodeError),
     /// Not the JSON form of this type.
     #[error("malformed JSON")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] JsonError),
 }
 
 /// Reads a client's binary frame.
@@ -56,7 +57,7 @@ pub fn decode_text(frame: &str) -> Result<SignalRequest, FrameError> {
     if bounds::too_many_values(frame) {
         return Err(FrameError::TooMany);
     }
-    serde_json::from_str(frame).map_err(FrameError::Json)
+    json::decode("livekit.SignalRequest", frame.as_bytes()).map_err(FrameError::Json)
 }
 
 /// Writes a server's binary frame.
@@ -64,9 +65,11 @@ pub fn encode_binary(response: &SignalResponse) -> Vec<u8> {
     response.encode_to_vec()
 }
 
-/// Writes a server's text frame; empty if a value has no JSON form.
+/// Writes a server's text frame.
 pub fn encode_text(response: &SignalResponse) -> String {
-    serde_json::to_string(response).unwrap_or_default()
+    let text = json::encode("livekit.SignalResponse", response, Style::Sparse);
+    debug_assert!(text.is_ok(), "the schema knows every response");
+    text.unwrap_or_default()
 }
 
 /// Reads a server's binary frame, as a client does.
@@ -112,6 +115,8 @@ mod tests {
     fn garbage_is_an_error_not_a_panic() {
         assert!(decode_binary(&[0xff; 40]).is_err());
         assert!(decode_text("[[[").is_err());
+        assert!(decode_text("null").is_err());
+        assert!(decode_text(r#"{"ping":"1"} x"#).is_err());
         assert!(decode_text(&"[".repeat(100_000)).is_err());
     }
 }

@@ -9,6 +9,7 @@
 mod bounds;
 pub mod frame;
 pub mod join;
+pub mod json;
 mod names;
 mod query;
 mod trickle;
