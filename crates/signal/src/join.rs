@@ -20,7 +20,7 @@ use crate::proto::{
     AddTrackRequest, ClientInfo, JoinRequest, SessionDescription, WrappedJoinRequest,
     client_info::Sdk, wrapped_join_request::Compression,
 };
-use crate::{bounds, query};
+use crate::{bounds, query, user_agent};
 
 /// Longest `JoinRequest` after decompression, in bytes.
 const MAX_JOIN_REQUEST: usize = 1024 * 1024;
@@ -147,14 +147,14 @@ impl JoinParams {
     /// Fills in what browsers do not say about themselves.
     pub fn augment(&mut self, user_agent: Option<&str>, address: Option<&str>) {
         if let Some(address) = address {
-            self.client.address = address.chars().take(64).collect();
+            self.client.address = address.chars().take(query::LONGEST).collect();
         }
         let from_page = matches!(
             Sdk::try_from(self.client.sdk),
             Ok(Sdk::Unknown | Sdk::Js | Sdk::ReactNative | Sdk::Flutter | Sdk::Unity)
         );
-        if let Some(user_agent) = user_agent.filter(|_| from_page) {
-            query::read_user_agent(&mut self.client, user_agent);
+        if from_page {
+            user_agent::fill(&mut self.client, user_agent.unwrap_or_default());
         }
     }
 

@@ -13,6 +13,7 @@ pub mod json;
 mod names;
 mod query;
 mod trickle;
+mod user_agent;
 
 pub use hearth_random::Rng;
 pub use join::{JoinParams, JoinParamsError, JoinPath};

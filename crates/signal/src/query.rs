@@ -1,8 +1,8 @@
-//! The query parameters of `/rtc`, and what a `User-Agent` says.
+//! The query parameters of `/rtc`.
 //!
 //! * **Owns:** nothing.
-//! * **In:** percent-decoded parameters; a header.
-//! * **Out:** [`JoinParams`]; browser and system in a `ClientInfo`.
+//! * **In:** percent-decoded parameters.
+//! * **Out:** [`JoinParams`].
 //! * **Invariant:** an unreadable parameter counts as absent.
 //! * **livekit-server:** `pkg/service/utils.go` (`ParseClientInfo`).
 
@@ -13,6 +13,8 @@ use crate::JoinParams;
 use crate::proto::ClientInfo;
 use crate::proto::client_info::{Capability, Sdk};
 
+/// Letters kept of what a client says about itself; nothing needs more.
+pub(crate) const LONGEST: usize = 256;
 /// Longest `attributes` parameter that is read, in bytes of base64.
 const MAX_ATTRIBUTES: usize = 128 * 1024;
 
@@ -42,46 +44,8 @@ pub(crate) fn read(query: &[(String, String)]) -> JoinParams {
     }
 }
 
-/// Sets browser, system and device from a browser's `User-Agent`, where the client did not.
-pub(crate) fn read_user_agent(client: &mut ClientInfo, user_agent: &str) {
-    // Order matters: Edge and Opera also name Chrome, and Chrome also names Safari.
-    const BROWSERS: [(&str, &str, &str); 8] = [
-        ("Edg/", "Edge", "Edg/"),
-        ("OPR/", "Opera", "OPR/"),
-        ("FxiOS/", "Firefox iOS", "FxiOS/"),
-        ("Firefox/", "Firefox", "Firefox/"),
-        ("CriOS/", "Chrome iOS", "CriOS/"),
-        ("Chrome/", "Chrome", "Chrome/"),
-        ("Mobile/", "Mobile Safari", "Version/"),
-        ("Safari/", "Safari", "Version/"),
-    ];
-    const SYSTEMS: [(&str, &str); 7] = [
-        ("Android", "Android"),
-        ("iPhone", "iOS"),
-        ("iPad", "iOS"),
-        ("Windows", "Windows"),
-        ("Mac OS X", "Mac OS X"),
-        ("CrOS", "Chrome OS"),
-        ("Linux", "Linux"),
-    ];
-    if let Some((_, name, version)) = BROWSERS.iter().find(|(key, ..)| user_agent.contains(key))
-        && client.browser.is_empty()
-    {
-        client.browser = (*name).to_owned();
-        let (_, rest) = user_agent.split_once(version).unwrap_or_default();
-        client.browser_version =
-            rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').take(32).collect();
-    }
-    if let Some((_, name)) = SYSTEMS.iter().find(|(key, _)| user_agent.contains(key))
-        && client.os.is_empty()
-    {
-        client.os = (*name).to_owned();
-    }
-}
-
 fn client<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> ClientInfo {
-    // Nothing a client says about itself needs more.
-    let short = |key: &str| text(key).unwrap_or_default().chars().take(256).collect::<String>();
+    let short = |key: &str| text(key).unwrap_or_default().chars().take(LONGEST).collect::<String>();
     let number = |key: &str| text(key).and_then(|n| n.parse().ok()).unwrap_or(0);
     ClientInfo {
         sdk: sdk(text("sdk").unwrap_or_default()).into(),
@@ -133,7 +97,11 @@ fn read_attributes(base64: &str) -> Option<std::collections::BTreeMap<String, St
         return None;
     }
     let bytes = URL_SAFE.decode(base64).or_else(|_| URL_SAFE_NO_PAD.decode(base64)).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    // `null` is absence, for all of them and for one.
+    type Attributes = Option<std::collections::BTreeMap<String, Option<String>>>;
+    let attributes: Attributes = serde_json::from_slice(&bytes).ok()?;
+    let attributes = attributes.unwrap_or_default().into_iter();
+    Some(attributes.map(|(name, value)| (name, value.unwrap_or_default())).collect())
 }
 
 #[cfg(test)]
@@ -172,39 +140,13 @@ mod tests {
     fn attributes_are_read_or_marked_unreadable() {
         let good = URL_SAFE.encode(r#"{"a":"b"}"#);
         assert_eq!(read(&pairs(&[("attributes", &good)])).attributes["a"], "b");
+        let null = URL_SAFE.encode(r#"{"a":"b","c":null}"#);
+        let null = read(&pairs(&[("attributes", &null)]));
+        assert_eq!((null.attributes["a"].as_str(), null.attributes["c"].as_str()), ("b", ""));
+        let nothing = read(&pairs(&[("attributes", &URL_SAFE.encode("null"))]));
+        assert!(nothing.attributes.is_empty() && !nothing.attributes_unreadable);
         let bad = read(&pairs(&[("attributes", "!!")]));
         assert!(bad.attributes_unreadable && bad.attributes.is_empty());
-    }
-
-    #[test]
-    fn user_agents_name_their_browser() {
-        let cases = [
-            (
-                "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0",
-                "Firefox",
-                "Linux",
-            ),
-            (
-                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36",
-                "Chrome",
-                "Linux",
-            ),
-            (
-                "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Safari/605.1.15",
-                "Safari",
-                "Mac OS X",
-            ),
-            (
-                "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/156.0 Safari/537.36 Edg/156.0",
-                "Edge",
-                "Windows",
-            ),
-        ];
-        for (agent, browser, os) in cases {
-            let mut client = ClientInfo::default();
-            read_user_agent(&mut client, agent);
-            assert_eq!((client.browser.as_str(), client.os.as_str()), (browser, os));
-        }
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
