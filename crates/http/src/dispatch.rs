@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::auth::{Query, authenticate, parse_query};
 use crate::cors::{Cors, preflight};
+use crate::head::LongParts;
 use crate::{AppState, answer, debug, join, page, twirp};
 
 /// Longest request body.
@@ -37,6 +38,8 @@ pub(crate) struct Caller {
     pub(crate) stopping: watch::Receiver<bool>,
     /// The connection counts as open until all clones are dropped, a WebSocket's too.
     pub(crate) open: Arc<OwnedSemaphorePermit>,
+    /// What the connection's first head is too long with.
+    pub(crate) long: Arc<LongParts>,
 }
 
 /// A request with what was found out about it.
@@ -76,14 +79,14 @@ pub(crate) async fn dispatch(
 async fn read(
     state: &AppState,
     caller: Caller,
-    parts: Parts,
+    mut parts: Parts,
     path: String,
     body: Body,
 ) -> Result<(Asked, Body), Response<Body>> {
     if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES) {
         return Err(answer::text(413, "request body too large"));
     }
-    let mut query = parse_query(parts.uri.query().unwrap_or_default());
+    let mut query = parse_query(&caller.long.restore(&mut parts));
     let mut body = body;
     if is_form(&parts) {
         let form = read_body(body, FORM_BYTES).await.map_err(|_| answer::text(400, "bad form"))?;

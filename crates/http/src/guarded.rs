@@ -1,6 +1,8 @@
-//! A TCP stream that gives up on a reader that does not read.
+//! A TCP stream that gives up on a reader that does not read, and takes long parts out of the first
+//! request's head.
 //!
-//! * **Owns:** one stream, and since when a write has made no progress.
+//! * **Owns:** one stream, its first head until that is complete, and since when a write has made no
+//!   progress.
 //! * **In:** hyper's reads and writes, WebSocket frames after an upgrade.
 //! * **Out:** the same on the stream, or [`TimedOut`](std::io::ErrorKind::TimedOut).
 //! * **Invariant:** no write is pending for longer than [`WRITE_DEADLINE`].
@@ -10,25 +12,60 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::head::FirstHead;
+
 /// How long a client may leave the socket's buffer full. Higher forgives worse networks, lower frees
 /// memory sooner.
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a head that are read at once.
+const PIECE: usize = 4_096;
 
 /// See the module documentation.
 pub(crate) struct Guarded {
     stream: TokioIo<TcpStream>,
+    reading: Reading,
     /// Runs while a write is pending.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
+/// What is read next.
+enum Reading {
+    /// The first head, which is not complete.
+    Head(Box<FirstHead>),
+    /// What was read of the stream and not yet given to the reader; the position of the next byte.
+    Held(Vec<u8>, usize),
+    /// The stream itself.
+    Stream,
+}
+
 impl Guarded {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream: TokioIo::new(stream), stalled: None }
+    pub(crate) fn new(stream: TcpStream, head: FirstHead) -> Self {
+        let reading = Reading::Head(Box::new(head));
+        Self { stream: TokioIo::new(stream), reading, stalled: None }
+    }
+
+    /// Reads on until the first head is complete.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while let Reading::Head(head) = &mut self.reading {
+            let mut piece = [0; PIECE];
+            let mut buf = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf.unfilled()))?;
+            let complete = match buf.filled() {
+                [] => Some(head.handle_end()),
+                bytes => head.handle_bytes(bytes).map_err(|_| {
+                    Error::new(ErrorKind::InvalidData, "the request's head is too long")
+                })?,
+            };
+            if let Some(complete) = complete {
+                self.reading = Reading::Held(complete, 0);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes on what a write said, unless it has been pending for too long.
@@ -47,8 +84,22 @@ impl Read for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
+        ready!(self.poll_head(cx))?;
+        if let Reading::Held(held, at) = &mut self.reading {
+            let rest = held.get(*at..).unwrap_or_default();
+            let (taken, left) = rest.split_at(rest.len().min(buf.remaining()));
+            buf.put_slice(taken);
+            *at += taken.len();
+            let (given, over) = (!taken.is_empty(), left.is_empty());
+            if over {
+                self.reading = Reading::Stream;
+            }
+            if given {
+                return Poll::Ready(Ok(()));
+            }
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -15,6 +15,7 @@ mod cors;
 mod debug;
 mod dispatch;
 mod guarded;
+mod head;
 mod join;
 mod listen;
 mod page;

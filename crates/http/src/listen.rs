@@ -25,16 +25,19 @@ use tracing::{debug, warn};
 use crate::AppState;
 use crate::dispatch::{Caller, dispatch};
 use crate::guarded::Guarded;
+use crate::head::{self, FirstHead, LongParts};
 
 /// How long a request's head may take; also how long an idle connection is kept.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// Most connections at once. Each is a socket and up to [`HEAD_BYTES`]; the usual limit of open
+/// Most connections at once. Each is a socket and up to [`head::USUAL`]; the usual limit of open
 /// files is higher.
 const MAX_CONNECTIONS: usize = 10_000;
-/// Longest request head: a join request goes into the URL, a token into the URL or a header.
-const HEAD_BYTES: usize = 131_072;
 /// How long connections may take to end after the stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what was sent may stay unacknowledged by the client's system. Higher forgives longer
+/// outages, lower notices sooner who has vanished.
+#[cfg(target_os = "linux")]
+const SILENCE: Duration = Duration::from_secs(60);
 /// The pause after the system refuses to accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a client is told when there are too many.
@@ -48,10 +51,16 @@ pub async fn serve(
 ) {
     let (stop, stopping) = watch::channel(false);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let long_heads = Arc::new(Semaphore::new(head::LONG_HEADS));
     let state = Arc::new(state);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, state.clone(), permits.clone(), stopping.clone()));
+        let shared = Shared {
+            state: state.clone(),
+            permits: permits.clone(),
+            long_heads: long_heads.clone(),
+        };
+        accepting.spawn(accept(listener, shared, stopping.clone()));
     }
     shutdown.await;
     // Receivers outlive this: each accepting task holds one.
@@ -66,26 +75,33 @@ pub async fn serve(
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What all connections share.
+struct Shared {
     state: Arc<AppState>,
+    /// One for each connection.
     permits: Arc<Semaphore>,
-    mut stopping: watch::Receiver<bool>,
-) {
+    /// One for each head that is longer than usual.
+    long_heads: Arc<Semaphore>,
+}
+
+async fn accept(listener: TcpListener, shared: Shared, mut stopping: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                    let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
                         warn!("Too many connections; one was refused");
                         // It is told if that needs no waiting.
                         let _ = stream.try_write(BUSY);
                         continue;
                     };
                     let stopping = stopping.clone();
-                    let caller = Caller { address: from, stopping, open: Arc::new(permit) };
-                    connections.spawn(connection(stream, caller, state.clone()));
+                    let long = Arc::<LongParts>::default();
+                    let head = FirstHead::new(long.clone(), shared.long_heads.clone());
+                    let caller = Caller { address: from, stopping, open: Arc::new(permit), long };
+                    let stream = guarded(stream, head);
+                    connections.spawn(connection(stream, caller, shared.state.clone()));
                 }
                 Err(error) => {
                     warn!(%error, "Cannot accept a connection");
@@ -100,17 +116,25 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, caller: Caller, state: Arc<AppState>) {
-    let mut stopping = caller.stopping.clone();
+fn guarded(stream: TcpStream, head: FirstHead) -> Guarded {
     // Signal messages are small and must not wait for each other's acknowledgements.
     let _ = stream.set_nodelay(true);
+    // Whose system does not even acknowledge a ping for so long is gone. A client that is merely not
+    // running stays, as at the reference server.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE));
+    Guarded::new(stream, head)
+}
+
+async fn connection(stream: Guarded, caller: Caller, state: Arc<AppState>) {
+    let mut stopping = caller.stopping.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (state, caller) = (state.clone(), caller.clone());
         async move { Ok::<_, Infallible>(dispatch(&state, caller, request.map(Body::new)).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(HEAD_BYTES);
-    let serving = builder.serve_connection(Guarded::new(stream), service).with_upgrades();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(head::USUAL);
+    let serving = builder.serve_connection(stream, service).with_upgrades();
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

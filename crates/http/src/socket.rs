@@ -4,7 +4,7 @@
 //! * **In:** frames of the client (binary: protobuf, text: JSON), messages of the room.
 //! * **Out:** requests to the room; frames to the client, in the format it last used; a close code.
 //! * **Invariant:** close code 1000 is sent only after a `leave`: clients neither resume nor
-//!   reconnect after another 1000. Every wait has a deadline.
+//!   reconnect after another 1000. Every wait for a write has a deadline.
 //! * **livekit-server:** `pkg/service/wsprotocol.go`.
 
 use std::time::Duration;
@@ -19,11 +19,10 @@ use tracing::debug;
 
 use crate::guarded::WRITE_DEADLINE;
 
-/// A connection that was silent for so long gets a control ping, which keeps proxies from closing it.
+/// Between two control pings, whatever else is sent: they keep proxies from closing the connection, and
+/// have its system find out that a client has vanished (`listen`). Whether a client answers them is not
+/// looked at: one that sleeps for minutes and wakes up goes on, as at the reference server.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// A client whose WebSocket does not even answer pings for this long is gone. Higher forgives
-/// longer outages, lower frees its session sooner.
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long a client may take to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
@@ -88,7 +87,6 @@ impl Connection {
     async fn serve(&mut self, stopping: &mut watch::Receiver<bool>) -> End {
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent_at = Instant::now() + SILENCE;
         loop {
             let step = tokio::select! {
                 output = self.session.responses.recv() => match output {
@@ -96,22 +94,12 @@ impl Connection {
                     Some(SessionOutput::Close) => Err(End::Room),
                     None => Err(End::Dropped),
                 },
-                received = self.socket.recv() => {
-                    silent_at = Instant::now() + SILENCE;
-                    pings.reset();
-                    match received {
-                        Some(Ok(message)) => self.receive(message),
-                        Some(Err(error)) => Err(refused(&error)),
-                        None => Err(End::Gone),
-                    }
-                }
-                _ = pings.tick() => {
-                    if Instant::now() >= silent_at {
-                        Err(End::Gone)
-                    } else {
-                        self.write(Message::Ping(bytes::Bytes::new())).await
-                    }
-                }
+                received = self.socket.recv() => match received {
+                    Some(Ok(message)) => self.receive(message),
+                    Some(Err(error)) => Err(refused(&error)),
+                    None => Err(End::Gone),
+                },
+                _ = pings.tick() => self.write(Message::Ping(bytes::Bytes::new())).await,
                 _ = stopping.changed() => Err(self.flush().await),
             };
             if let Err(end) = step {
