@@ -3,14 +3,16 @@
 //! * **Owns:** nothing.
 //! * **In:** JSON claims; or fields from a caller who has a secret.
 //! * **Out:** [`Claims`]; a signed token.
-//! * **Invariant:** claims we do not know survive a refresh.
+//! * **Invariant:** a claim of the wrong type makes the whole token invalid.
+//! * **livekit-server:** `protocol/auth/grants.go`, `protocol/auth/verifier.go`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::json::{Json, Object, WrongType};
 use crate::keys::sign;
 use crate::{TokenError, VideoGrant};
 
@@ -19,7 +21,7 @@ use crate::{TokenError, VideoGrant};
 pub struct Claims {
     /// `iss`: the API key that signed it.
     pub api_key: String,
-    /// `sub`: the participant's identity; may be empty for API tokens.
+    /// `sub`, else `jti`: the participant's identity; may be empty for API tokens.
     pub identity: String,
     /// Display name.
     pub name: String,
@@ -27,8 +29,11 @@ pub struct Claims {
     pub metadata: String,
     /// Initial attributes.
     pub attributes: BTreeMap<String, String>,
-    /// `standard`, `agent`, `egress`, `ingress`, `sip`, `connector`, `bridge`; may be empty.
+    /// `standard`, `agent`, `egress`, `ingress`, `sip`, `connector`, `bridge`, in lower case; may
+    /// be empty.
     pub kind: String,
+    /// Finer than `kind`: `cloud_agent`, `forwarded`, …; in lower case.
+    pub kind_details: Vec<String>,
     /// What the bearer may do; all denied if the token has no `video` claim.
     pub video: VideoGrant,
     /// The token has a `video` claim.
@@ -39,77 +44,107 @@ pub struct Claims {
     pub expires_at: u64,
     /// `nbf`, seconds since 1970; 0 if absent.
     pub not_before: u64,
-    /// All other claims (`sip`, `agent`, `roomConfig`, `roomPreset`, …).
-    pub others: BTreeMap<String, Value>,
+    /// `roomConfig` as written: protobuf's JSON of `RoomConfiguration`, an object.
+    pub room_config: Option<Value>,
+    /// `roomPreset`: the name of a room configuration of the server's; may be empty.
+    pub room_preset: String,
+}
+
+/// What golang-jwt reads of a token before anything else is believed of it.
+pub(crate) struct Registered {
+    pub(crate) issuer: String,
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) not_before: Option<u64>,
+    identity: String,
+}
+
+impl Registered {
+    pub(crate) fn read(claims: Object<'_>) -> Result<Self, WrongType> {
+        let subject = claims.text("sub")?;
+        let id = claims.text("jti")?;
+        let _unused = claims.date("iat")?;
+        Ok(Self {
+            issuer: claims.text("iss")?,
+            expires_at: claims.date("exp")?,
+            not_before: claims.date("nbf")?,
+            identity: if subject.is_empty() { id } else { subject },
+        })
+    }
 }
 
 impl Claims {
-    /// A builder with the same content, to make a refreshed token.
+    /// Reads what a token says beside its registered claims. The claim `identity` does not count.
+    pub(crate) fn read(registered: Registered, claims: Object<'_>) -> Result<Self, WrongType> {
+        let video = claims.inner("video")?;
+        let room_config = match claims.any("roomConfig") {
+            Some(config @ Json::Object(_)) => Some(config.to_value()),
+            Some(_) => return Err(claims.wrong("roomConfig", "an object")),
+            None => None,
+        };
+        let details = claims.texts("kindDetails")?;
+        Ok(Self {
+            api_key: registered.issuer,
+            identity: registered.identity,
+            name: claims.text("name")?,
+            metadata: claims.text("metadata")?,
+            attributes: claims.map("attributes")?,
+            kind: claims.text("kind")?.to_ascii_lowercase(),
+            kind_details: details.iter().map(|detail| detail.to_ascii_lowercase()).collect(),
+            has_video: video.is_some(),
+            video: video.map(VideoGrant::read).transpose()?.unwrap_or_default(),
+            sha256: claims.text("sha256")?,
+            room_config,
+            room_preset: claims.text("roomPreset")?,
+            expires_at: registered.expires_at.unwrap_or(0),
+            not_before: registered.not_before.unwrap_or(0),
+        })
+    }
+
+    /// A builder for a refreshed token: who the bearer is and what it may do in its room, and nothing
+    /// that speaks to services beside rooms.
+    ///
+    /// livekit-server: `pkg/service/roommanager.go` (`refreshToken`).
     pub fn to_builder(&self) -> TokenBuilder {
-        TokenBuilder { claims: self.clone() }
-    }
-}
-
-/// The JSON of the middle part.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub(crate) struct WireClaims {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) iss: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    sub: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) exp: Option<serde_json::Number>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) nbf: Option<serde_json::Number>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iat: Option<serde_json::Number>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    identity: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    metadata: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    video: Option<VideoGrant>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    sha256: String,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
-}
-
-impl From<WireClaims> for Claims {
-    fn from(wire: WireClaims) -> Self {
-        Self {
-            api_key: wire.iss,
-            identity: if wire.sub.is_empty() { wire.identity } else { wire.sub },
-            name: wire.name,
-            metadata: wire.metadata,
-            attributes: wire.attributes,
-            kind: wire.kind,
-            has_video: wire.video.is_some(),
-            video: wire.video.unwrap_or_default(),
-            sha256: wire.sha256,
-            expires_at: wire.exp.as_ref().map_or(0, seconds),
-            not_before: wire.nbf.as_ref().map_or(0, seconds),
-            others: wire.others,
+        let mut claims = self.clone();
+        claims.kind_details = Vec::new();
+        claims.sha256 = String::new();
+        if claims.kind.is_empty() {
+            "standard".clone_into(&mut claims.kind);
         }
+        TokenBuilder { claims }
     }
 }
 
-/// A NumericDate (RFC 7519 §2) in whole seconds; before 1970 counts as 0.
-pub(crate) fn seconds(date: &serde_json::Number) -> u64 {
-    let whole = date.as_u64();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates, which is what is wanted of a date"
-    )]
-    let rounded = || date.as_f64().map_or(0, |n| n as u64);
-    whole.unwrap_or_else(rounded)
+/// The JSON of the middle part of a token that is made here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WireClaims {
+    iss: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sub: String,
+    exp: u64,
+    nbf: u64,
+    iat: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    identity: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    metadata: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    kind: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kind_details: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<VideoGrant>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room_config: Option<Value>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    room_preset: String,
 }
 
 /// Makes a token.
@@ -190,17 +225,19 @@ impl TokenBuilder {
         let wire = WireClaims {
             iss: api_key.to_owned(),
             sub: claims.identity.clone(),
-            exp: Some(now_unix.saturating_add(valid_for.as_secs()).into()),
-            nbf: Some(now_unix.into()),
-            iat: Some(now_unix.into()),
+            exp: now_unix.saturating_add(valid_for.as_secs()),
+            nbf: now_unix,
+            iat: now_unix,
             identity: claims.identity,
             name: claims.name,
             metadata: claims.metadata,
             attributes: claims.attributes,
             kind: claims.kind,
+            kind_details: claims.kind_details,
             video: claims.has_video.then_some(claims.video),
             sha256: claims.sha256,
-            others: claims.others,
+            room_config: claims.room_config,
+            room_preset: claims.room_preset,
         };
         sign(&wire, secret)
     }

@@ -7,11 +7,13 @@
 //!   subscribing, which `roomJoin` brings along.
 //! * **livekit-server:** `protocol/auth/grants.go`.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::json::{Object, WrongType};
 
 /// What the bearer may do. Field names are those of the token, in camelCase.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VideoGrant {
     /// Create and delete rooms by API.
     #[serde(skip_serializing_if = "is_false")]
@@ -73,6 +75,37 @@ impl VideoGrant {
     /// A grant to join `room` with the defaults.
     pub fn join(room: impl Into<String>) -> Self {
         Self { room_join: true, room: room.into(), ..Self::default() }
+    }
+
+    pub(crate) fn read(claim: Object<'_>) -> Result<Self, WrongType> {
+        let mut grant = Self::default();
+        for (name, flag) in [
+            ("roomCreate", &mut grant.room_create),
+            ("roomList", &mut grant.room_list),
+            ("roomRecord", &mut grant.room_record),
+            ("roomAdmin", &mut grant.room_admin),
+            ("roomJoin", &mut grant.room_join),
+            ("ingressAdmin", &mut grant.ingress_admin),
+            ("hidden", &mut grant.hidden),
+            ("recorder", &mut grant.recorder),
+            ("agent", &mut grant.agent),
+        ] {
+            *flag = claim.flag(name)?;
+        }
+        for (name, choice) in [
+            ("canPublish", &mut grant.can_publish),
+            ("canSubscribe", &mut grant.can_subscribe),
+            ("canPublishData", &mut grant.can_publish_data),
+            ("canUpdateOwnMetadata", &mut grant.can_update_own_metadata),
+            ("canSubscribeMetrics", &mut grant.can_subscribe_metrics),
+            ("canManageAgentSession", &mut grant.can_manage_agent_session),
+        ] {
+            *choice = claim.choice(name)?;
+        }
+        grant.room = claim.text("room")?;
+        grant.destination_room = claim.text("destinationRoom")?;
+        grant.can_publish_sources = claim.texts("canPublishSources")?;
+        Ok(grant)
     }
 
     /// Whether it may publish tracks.

@@ -14,8 +14,8 @@ use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hearth_access::Claims;
-use hearth_room::{JoinError, authorize};
+use hearth_access::{AdmitError, AdmittedJoin, Limits, Wishes};
+use hearth_room::JoinError;
 use hearth_runtime::{Session, SessionOutput};
 use hearth_signal::proto::{
     DisconnectReason, LeaveRequest, SignalResponse, leave_request, signal_response,
@@ -27,7 +27,9 @@ use tracing::debug;
 use crate::AppState;
 use crate::answer;
 use crate::dispatch::{Asked, Caller};
+use crate::refusal::Refusal;
 use crate::socket::{Connection, say_and_close};
+use crate::twirp;
 
 /// How long a room may take to answer a join.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
@@ -37,30 +39,27 @@ const SOCKET_BUFFER: usize = 1_024;
 /// Bytes that may wait for a client that does not read, answers to its pings too; more than any one
 /// message of ours.
 const SOCKET_BACKLOG: usize = 2 * frame::MAX_FRAME;
-/// What a client is told whose room does not answer.
-const FAILED: &str = "connection closed by media";
 
 /// `/rtc/validate`: would a join be refused?
 pub(crate) async fn validate(state: &AppState, asked: Asked) -> Response<Body> {
     let verdict = async {
-        let (claims, params) = admit(&asked)?;
+        let (admitted, params) = admit(&asked, limits(state))?;
         if params.attributes_unreadable {
-            return Err(JoinError::Attributes);
+            return Err(Refusal::Attributes);
         }
-        if !params.reconnect && !claims.video.room_create {
-            state.node.check_join(&claims).await
-        } else {
-            Ok(())
+        if !params.reconnect && !admitted.claims().video.room_create {
+            state.node.check_join(&admitted).await?;
         }
+        Ok(())
     };
     match verdict.await {
         Ok(()) => answer::text(200, "success"),
-        Err(error) => refuse(&error),
+        Err(refusal) => refusal.answer(),
     }
 }
 
-fn refuse(error: &JoinError) -> Response<Body> {
-    answer::text(error.status(), error.to_string())
+fn limits(state: &AppState) -> &Limits {
+    &state.node.room_config().limits
 }
 
 /// `/rtc`: joins and upgrades.
@@ -68,9 +67,12 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
     if !asks_for_websocket(&asked.parts.headers) {
         return answer::empty(StatusCode::NOT_FOUND);
     }
-    let (claims, params) = match admit(&asked) {
+    let limits = limits(state);
+    // The size of what a participant has is no matter of validation at the reference server.
+    let fits = |(admitted, params): (AdmittedJoin, _)| Ok((admitted.fits(limits)?, params));
+    let (admitted, params) = match admit(&asked, limits).and_then(fits) {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(&error),
+        Err(refusal) => return refusal.answer(),
     };
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await {
         Ok(upgrade) => upgrade
@@ -87,62 +89,64 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
     };
     let resumes = params.reconnect;
     let Caller { stopping, open, .. } = asked.caller;
-    match timeout(JOIN_DEADLINE, join(state, claims, params)).await {
+    match timeout(JOIN_DEADLINE, join(state, admitted, params)).await {
         Ok(Ok((session, first))) => upgrade.on_upgrade(async move |socket| {
             Connection::new(socket, session).run(first, stopping).await;
             drop(open);
         }),
         // A client that resumes is told by a message what to do instead.
-        Ok(Err(JoinFailure::Refused(JoinError::RoomNotFound))) if resumes => {
+        Ok(Err(Refusal::Join(JoinError::RoomNotFound))) if resumes => {
             upgrade.on_upgrade(async move |socket| {
                 say_and_close(socket, reconnect()).await;
                 drop(open);
             })
         }
-        Ok(Err(JoinFailure::Refused(error))) => refuse(&error),
-        Ok(Err(JoinFailure::NoAnswer)) | Err(_) => answer::text(500, FAILED),
+        Ok(Err(refusal)) => refusal.answer(),
+        Err(_) => Refusal::NoAnswer.answer(),
     }
-}
-
-enum JoinFailure {
-    Refused(JoinError),
-    NoAnswer,
 }
 
 /// Joins and waits for the room's first message.
 async fn join(
     state: &AppState,
-    claims: Claims,
+    admitted: AdmittedJoin,
     params: JoinParams,
-) -> Result<(Session, Box<SignalResponse>), JoinFailure> {
+) -> Result<(Session, Box<SignalResponse>), Refusal> {
     // The grant makes the room even where a join alone does not.
-    if claims.video.room_create
+    if admitted.claims().video.room_create
         && !params.reconnect
-        && let Err(error) = state.node.create_room(&claims.video.room, None).await
+        && let Err(error) = state.node.create_room(admitted.room(), None).await
     {
         debug!(%error, "The room could not be made");
     }
-    let mut session = state.node.join(claims, params).await.map_err(JoinFailure::Refused)?;
+    let mut session = state.node.join(admitted, params).await?;
     match session.responses.recv().await {
         Some(SessionOutput::Signal(first)) => Ok((session, first)),
-        Some(SessionOutput::Close) | None => Err(JoinFailure::NoAnswer),
+        Some(SessionOutput::Close) | None => Err(Refusal::NoAnswer),
     }
 }
 
 /// The checks that need no room.
-fn admit(asked: &Asked) -> Result<(Claims, JoinParams), JoinError> {
-    let claims = asked.claims.clone().ok_or(JoinError::NoPermissions)?;
+fn admit(asked: &Asked, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
+    let claims = asked.claims.clone().ok_or(AdmitError::NoPermissions)?;
     // First what the token says on its own: a client without rights is not told more.
-    authorize(&claims, &JoinParams::default())?;
+    let admitted = AdmittedJoin::new(claims, limits)?;
     let path = if asked.path.starts_with("/rtc/v1") { JoinPath::V1 } else { JoinPath::V0 };
     let mut params = JoinParams::from_query(path, &asked.query)?;
-    authorize(&claims, &params)?;
+    let admitted = admitted.with(Wishes {
+        metadata: std::mem::take(&mut params.metadata),
+        attributes: std::mem::take(&mut params.attributes),
+        publish: params.publish.take(),
+    })?;
+    if !params.reconnect {
+        twirp::note_token(admitted.claims())?;
+    }
     let headers = &asked.parts.headers;
     let socket = asked.caller.address.ip().to_string();
     let address = client_address(headers).unwrap_or(&socket);
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     params.augment(user_agent, Some(address));
-    Ok((claims, params))
+    Ok((admitted, params))
 }
 
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
@@ -157,7 +161,7 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
     lists(CONNECTION, "upgrade") && lists(UPGRADE, "websocket")
 }
 
-/// What a proxy says about the client.
+/// What a proxy says about the client, the nearest to it first.
 fn client_address(headers: &HeaderMap) -> Option<&str> {
     ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"]
         .iter()
@@ -175,4 +179,32 @@ fn reconnect() -> SignalResponse {
         ..LeaveRequest::default()
     };
     SignalResponse { message: Some(signal_response::Message::Leave(leave)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_the_one_that_the_outermost_proxy_says() {
+        let all = [
+            ("x-real-ip", "192.0.2.3"),
+            ("x-forwarded-for", "192.0.2.2, 10.0.0.1"),
+            ("cf-connecting-ip", "192.0.2.1"),
+        ];
+        let address = |headers: &[(&'static str, &'static str)]| {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            client_address(&headers).map(str::to_owned)
+        };
+        assert_eq!(address(&all).as_deref(), Some("192.0.2.1"));
+        assert_eq!(address(&all[..2]).as_deref(), Some("192.0.2.2, 10.0.0.1"));
+        assert_eq!(address(&all[..1]).as_deref(), Some("192.0.2.3"));
+        assert_eq!(address(&[("cf-connecting-ip", ""), all[0]]).as_deref(), Some("192.0.2.3"));
+        assert_eq!(address(&[]), None);
+    }
 }

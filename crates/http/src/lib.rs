@@ -19,6 +19,7 @@ mod head;
 mod join;
 mod listen;
 mod page;
+mod refusal;
 mod socket;
 mod twirp;
 

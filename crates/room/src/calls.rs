@@ -11,7 +11,6 @@ use std::time::Instant;
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 
 use crate::participant::Key;
-use crate::requests::MAX_METADATA;
 use crate::{Call, CallError, Reply, Room};
 
 impl Room {
@@ -38,8 +37,9 @@ impl Room {
                 let key = self.find(&identity)?;
                 let profile = self.people.get(key).map(|p| p.profile.clone()).unwrap_or_default();
                 let merged = profile.merged(&metadata, &name, attributes);
-                if let Some((what, limit)) = merged.is_too_large() {
-                    return Err(CallError::TooLarge { what, limit });
+                let limits = &self.config.limits;
+                if let Err(excess) = merged.check(limits, &name, &metadata) {
+                    return Err(CallError::TooLarge { what: excess.what, limit: excess.limit });
                 }
                 self.set_profile(now, key, merged);
                 if let Some(permission) = permission {
@@ -59,9 +59,9 @@ impl Room {
                 Ok(Reply::Done)
             }
             Call::UpdateRoomMetadata { metadata } => {
-                if metadata.len() > MAX_METADATA {
+                if let Err(excess) = self.config.limits.check_metadata(&metadata) {
                     let what = "metadata size";
-                    return Err(CallError::TooLarge { what, limit: MAX_METADATA });
+                    return Err(CallError::TooLarge { what, limit: excess.limit });
                 }
                 self.record.metadata = metadata;
                 self.tell_room();

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_access::Keys;
+use hearth_access::{Keys, Limits};
 use hearth_codec::Codec;
 use hearth_plane::Fingerprint;
 use hearth_signal::proto;
@@ -65,6 +65,8 @@ pub struct RoomConfig {
     pub dynacast_pause_delay: Duration,
     /// Administrators may unmute tracks.
     pub enable_remote_unmute: bool,
+    /// How large metadata, attributes and names may be.
+    pub limits: Limits,
 }
 
 impl Default for RoomConfig {
@@ -97,6 +99,7 @@ impl Default for RoomConfig {
             keys: Arc::new(Keys::default()),
             dynacast_pause_delay: Duration::from_secs(5),
             enable_remote_unmute: false,
+            limits: Limits::default(),
         }
     }
 }

@@ -38,6 +38,6 @@ mod transport;
 mod updates;
 mod wants;
 
-pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId, authorize};
+pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
 pub use config::{IceServer, RoomConfig, ServerIdentity};
 pub use room::Room;

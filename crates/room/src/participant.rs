@@ -223,10 +223,8 @@ pub(crate) fn kind_of(claim: &str) -> Kind {
 
 /// The details of the kind that a token claims, in any case; unknown ones are left out.
 fn kind_details_of(claims: &Claims) -> Vec<i32> {
-    let details = claims.others.get("kindDetails").and_then(|details| details.as_array());
-    let names = details.into_iter().flatten().filter_map(|name| name.as_str());
-    let detail = |name: &str| KindDetail::from_str_name(&name.to_ascii_uppercase());
-    names.filter_map(detail).map(i32::from).collect()
+    let detail = |name: &String| KindDetail::from_str_name(&name.to_ascii_uppercase());
+    claims.kind_details.iter().filter_map(detail).map(i32::from).collect()
 }
 
 #[cfg(test)]
@@ -247,9 +245,8 @@ mod tests {
             assert_eq!(kind_of(claim), kind, "{claim}");
         }
         assert_eq!((kind_of(""), kind_of("king")), (Kind::Standard, Kind::Standard));
-        let details = vec!["cloud_agent", "FORWARDED", "none"];
-        let others = [("kindDetails".to_owned(), details.into())].into();
-        let claims = Claims { others, ..Claims::default() };
+        let kind_details = ["cloud_agent", "FORWARDED", "none"].map(str::to_owned).to_vec();
+        let claims = Claims { kind_details, ..Claims::default() };
         let expect = [KindDetail::CloudAgent, KindDetail::Forwarded].map(i32::from);
         assert_eq!(kind_details_of(&claims), expect);
     }

@@ -8,6 +8,7 @@
 
 use std::time::Instant;
 
+use hearth_access::{Limits, TooLarge};
 use hearth_signal::proto::{
     self, DisconnectReason, request_response, request_response::Request, signal_request,
     signal_response::Message,
@@ -17,10 +18,6 @@ use crate::Room;
 use crate::participant::{Key, Profile};
 use crate::wants::Rules;
 
-/// Longest metadata of a participant or room, in bytes.
-pub(crate) const MAX_METADATA: usize = 512 * 1024;
-/// Longest attributes of a participant, keys and values together, in bytes.
-pub(crate) const MAX_ATTRIBUTES: usize = 64 * 1024;
 /// Data blobs are not kept.
 const NO_BLOBS: &str = "data blob not enabled";
 /// Up to this protocol, clients are not told that a request succeeded.
@@ -161,24 +158,21 @@ impl Room {
         let Some(participant) = self.people.get_mut(key) else { return };
         let protocol = participant.client.protocol;
         let id = request.request_id;
-        let mut message = String::new();
-        let reason = if participant.permission.can_update_metadata {
+        let (reason, message) = if participant.permission.can_update_metadata {
             let attributes = request.attributes.clone().into_iter().collect();
             let merged = participant.profile.merged(&request.metadata, &request.name, attributes);
-            if let Some((what, _)) = merged.is_too_large() {
-                // livekit-server: plural here, singular in answers to RoomService.
-                message = format!("exceeds {} limit", what.replace("attribute ", "attributes "));
-                Reason::LimitExceeded
-            } else {
-                self.set_profile(now, key, merged);
-                Reason::Ok
+            match merged.check(&self.config.limits, &request.name, &request.metadata) {
+                Err(excess) => (Reason::LimitExceeded, excess.message),
+                Ok(()) => {
+                    self.set_profile(now, key, merged);
+                    (Reason::Ok, "")
+                }
             }
         } else {
-            "does not have permission to update own metadata".clone_into(&mut message);
-            Reason::NotAllowed
+            (Reason::NotAllowed, "does not have permission to update own metadata")
         };
         if reason != Reason::Ok || protocol > LAST_WITHOUT_OK {
-            self.respond(key, id, reason, &message, Some(Request::UpdateMetadata(request)));
+            self.respond(key, id, reason, message, Some(Request::UpdateMetadata(request)));
         }
     }
 
@@ -218,17 +212,29 @@ impl Profile {
         merged
     }
 
-    /// What is too large, and how large it may be.
-    pub(crate) fn is_too_large(&self) -> Option<(&'static str, usize)> {
-        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-        if self.metadata.len() > MAX_METADATA {
-            Some(("metadata size", MAX_METADATA))
-        } else if attributes > MAX_ATTRIBUTES {
-            Some(("attribute size", MAX_ATTRIBUTES))
-        } else if self.name.chars().count() > crate::api::MAX_NAME {
-            Some(("name length", crate::api::MAX_NAME))
-        } else {
-            None
-        }
+    /// Measures what a request brings, and the attributes that came of it. (A token's name is not
+    /// measured, and must not stand in the way of other changes.)
+    pub(crate) fn check(&self, limits: &Limits, name: &str, metadata: &str) -> Result<(), Excess> {
+        let excess = |what, message| {
+            move |too_large: TooLarge| Excess { what, message, limit: too_large.limit }
+        };
+        limits.check_name(name).map_err(excess("name length", "exceeds name length limit"))?;
+        limits
+            .check_metadata(metadata)
+            .map_err(excess("metadata size", "exceeds metadata size limit"))?;
+        limits
+            .check_attributes(&self.attributes)
+            .map_err(excess("attribute size", "exceeds attributes size limit"))
     }
+}
+
+/// What is too large of a participant's profile.
+#[derive(Debug)]
+pub(crate) struct Excess {
+    /// As the server API names it.
+    pub(crate) what: &'static str,
+    /// As a signalling client is told it.
+    pub(crate) message: &'static str,
+    /// In bytes.
+    pub(crate) limit: usize,
 }

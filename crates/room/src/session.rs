@@ -25,7 +25,7 @@ use crate::participant::{
 use crate::publication::{Abilities, Publishing};
 use crate::transport::{Shape, Transports, credentials};
 use crate::updates::as_left;
-use crate::{Join, JoinError, Room, SessionId, authorize};
+use crate::{Join, JoinError, Room, SessionId};
 
 /// Whoever is not active by then is removed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,15 +36,15 @@ const LAST_WITHOUT_REPLACEMENT: i32 = 11;
 
 impl Room {
     pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<(), JoinError> {
-        authorize(&join.claims, &join.request)?;
-        let identity = identity_of(&join);
+        let identity = join.admitted.identity().to_owned();
         if join.request.reconnect {
             self.resume(now, &join, &identity);
             return Ok(());
         }
         let former = self.people.by_identity(&identity);
-        let kind = kind_of(&join.claims.kind);
-        let dependent = is_dependent(kind, &permission_of(&join.claims.video));
+        let claims = join.admitted.claims();
+        let kind = kind_of(&claims.kind);
+        let dependent = is_dependent(kind, &permission_of(&claims.video));
         if !dependent && self.is_full(former) {
             return Err(JoinError::RoomFull);
         }
@@ -82,12 +82,10 @@ impl Room {
 
     /// Makes the participant.
     fn admit(&mut self, now: Instant, join: &Join, identity: String) -> Key {
-        let Join { session, shard, claims, request, unix_ms } = join;
+        let Join { session, shard, admitted, request, unix_ms } = join;
+        let claims = admitted.claims();
         let (session, shard) = (*session, *shard);
-        let mut permission = permission_of(&claims.video);
-        if request.publish.is_some() {
-            permission.can_subscribe = false;
-        }
+        let permission = permission_of(&claims.video);
         let client = Compatibility(&request.client);
         let quirks = client.quirks(&self.config.enabled_codecs);
         let abilities = Abilities {
@@ -106,15 +104,11 @@ impl Room {
             shard,
         };
         let peers = [self.next_peer(), self.next_peer()];
-        let mut profile = Profile {
+        let profile = Profile {
             name: claims.name.clone(),
             metadata: claims.metadata.clone(),
             attributes: claims.attributes.clone(),
         };
-        if !request.metadata.is_empty() {
-            profile.metadata.clone_from(&request.metadata);
-        }
-        profile.attributes.extend(request.attributes.clone());
         let key = self.people.next_key();
         self.people.insert(Participant {
             key,
@@ -445,12 +439,4 @@ pub(crate) fn leave(action: Action, reason: DisconnectReason) -> Message {
         action: action.into(),
         regions: None,
     })
-}
-
-/// The token's identity; a legacy publish-only connection has a suffix.
-fn identity_of(join: &Join) -> String {
-    match &join.request.publish {
-        Some(suffix) => format!("{}#{suffix}", join.claims.identity),
-        None => join.claims.identity.clone(),
-    }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hearth_access::Claims;
+use hearth_access::AdmittedJoin;
 use hearth_metrics::{Counts, Metric, SharedCounts};
-use hearth_room::{Call, CallError, JoinError, Reply, RoomConfig, SessionId, authorize};
+use hearth_room::{Call, CallError, JoinError, Reply, RoomConfig, SessionId};
 use hearth_signal::JoinParams;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -91,18 +91,21 @@ impl Node {
         &self.inner.room_config
     }
 
-    /// Joins the room that the claims name, or resumes in it. A resume never makes a room.
+    /// Joins the room that the token names, or resumes in it. A resume never makes a room.
     ///
     /// # Errors
     ///
-    /// With the text and the HTTP status that the client is to see.
-    pub async fn join(&self, claims: Claims, params: JoinParams) -> Result<Session, JoinError> {
-        authorize(&claims, &params)?;
-        let name = claims.video.room.clone();
+    /// With the text that the client is to see.
+    pub async fn join(
+        &self,
+        admitted: AdmittedJoin,
+        params: JoinParams,
+    ) -> Result<Session, JoinError> {
+        let name = admitted.room();
         let may_make = self.inner.auto_create && !params.reconnect;
         let or_make = may_make.then(|| Arc::clone(&self.inner.room_config));
         for _ in 0..ATTEMPTS {
-            let Some(mailbox) = self.find(&name, or_make.clone()).await else {
+            let Some(mailbox) = self.find(name, or_make.clone()).await else {
                 // Only a node that stops does not make rooms.
                 let stopping = may_make || self.inner.directory.is_closed();
                 return Err(if stopping {
@@ -111,7 +114,7 @@ impl Node {
                     JoinError::RoomNotFound
                 });
             };
-            if let Some(outcome) = self.try_join(mailbox, claims.clone(), params.clone()).await {
+            if let Some(outcome) = self.try_join(mailbox, admitted.clone(), params.clone()).await {
                 return outcome;
             }
             debug!("The room ended during a join; once more");
@@ -123,7 +126,7 @@ impl Node {
     async fn try_join(
         &self,
         mailbox: Mailbox,
-        claims: Claims,
+        admitted: AdmittedJoin,
         request: JoinParams,
     ) -> Option<Result<Session, JoinError>> {
         let session = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
@@ -131,7 +134,7 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         // Made before the join is sent: if the caller gives up halfway, its drop ends the session.
         let link = SessionLink::new(session, mailbox.clone(), Arc::clone(&self.inner.counts));
-        let join = Box::new(JoinInput { session, claims, request, responses });
+        let join = Box::new(JoinInput { session, admitted, request, responses });
         mailbox.send(Input::Join { join, reply }).await.ok()?;
         let answer = answer.await.ok()?;
         Some(answer.map(|()| Session::new(receiver, link)))
@@ -142,8 +145,8 @@ impl Node {
     /// # Errors
     ///
     /// As [`join`](Self::join), as far as that can be known without joining.
-    pub async fn check_join(&self, claims: &Claims) -> Result<(), JoinError> {
-        if !self.inner.auto_create && self.find(&claims.video.room, None).await.is_none() {
+    pub async fn check_join(&self, admitted: &AdmittedJoin) -> Result<(), JoinError> {
+        if !self.inner.auto_create && self.find(admitted.room(), None).await.is_none() {
             return Err(JoinError::RoomNotFound);
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hearth_access::Claims;
+use hearth_access::AdmittedJoin;
 use hearth_metrics::{Metric, SharedCounts};
 use hearth_plane::{Command, Event, RoomId, ShardId};
 use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, SessionId};
@@ -54,7 +54,7 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct JoinInput {
     pub(crate) session: SessionId,
-    pub(crate) claims: Claims,
+    pub(crate) admitted: AdmittedJoin,
     pub(crate) request: JoinParams,
     pub(crate) responses: mpsc::Sender<SessionOutput>,
 }
@@ -187,10 +187,11 @@ impl RoomTask {
         join: JoinInput,
         reply: oneshot::Sender<Result<(), JoinError>>,
     ) {
-        let JoinInput { session, claims, request, responses } = join;
+        let JoinInput { session, admitted, request, responses } = join;
         let shard = self.placement.choose(&self.transports_by_shard());
         self.sessions.insert(session, responses);
-        let join = Join { session, shard, claims, request, unix_ms: WallClock::unix_ms() };
+        let unix_ms = WallClock::unix_ms();
+        let join = Join { session, shard, admitted, request, unix_ms };
         let mut answer = None;
         self.turn(|room| answer = Some(room.handle_join(now, join))).await;
         let Some(answer) = answer else { return };

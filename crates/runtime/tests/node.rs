@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_access::{Claims, VideoGrant};
+use hearth_access::{AdmittedJoin, Claims, Limits, VideoGrant};
 use hearth_random::Seed;
 use hearth_room::{JoinError, RoomConfig};
 use hearth_runtime::{Counts, Metric, Node, NodeConfig, Session, SessionOutput};
@@ -26,7 +26,7 @@ async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
         (2, 1, 0, 0)
     );
 
-    let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
+    let mut alice = node.join(admitted("alice"), JoinParams::default()).await.unwrap();
     let answer = first_response(&mut alice).await;
     assert_eq!(answer.room.unwrap().name, "den");
     assert_eq!(answer.participant.unwrap().identity, "alice");
@@ -57,11 +57,11 @@ async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_dropped_session_and_a_given_up_join_leave_nothing_behind() {
     let node = Node::start(config()).await.unwrap();
-    let mut bob = node.join(claims("bob"), JoinParams::default()).await.unwrap();
+    let mut bob = node.join(admitted("bob"), JoinParams::default()).await.unwrap();
     first_response(&mut bob).await;
     drop(bob);
     for _ in 0..50 {
-        let join = node.join(claims("carol"), JoinParams::default());
+        let join = node.join(admitted("carol"), JoinParams::default());
         // Too short to be sure of an answer, long enough to be sure of a request.
         drop(timeout(Duration::from_micros(50), join).await);
     }
@@ -82,7 +82,7 @@ async fn joins_while_the_room_ends_get_a_new_room() {
     for n in 0..200 {
         let deleting = node.clone();
         let deleted = tokio::spawn(async move { deleting.delete_room("den").await });
-        let mut session = node.join(claims("dave"), JoinParams::default()).await.unwrap();
+        let mut session = node.join(admitted("dave"), JoinParams::default()).await.unwrap();
         let _ = deleted.await.unwrap();
         match timeout(PATIENCE, session.responses.recv()).await {
             Ok(Some(SessionOutput::Signal(_))) => {}
@@ -96,7 +96,7 @@ async fn joins_while_the_room_ends_get_a_new_room() {
 #[tokio::test]
 async fn a_node_that_stops_tells_clients_so() {
     let node = Node::start(config()).await.unwrap();
-    let mut alice = node.join(claims("alice"), JoinParams::default()).await.unwrap();
+    let mut alice = node.join(admitted("alice"), JoinParams::default()).await.unwrap();
     first_response(&mut alice).await;
     node.shutdown().await;
     let mut reason = None;
@@ -111,20 +111,17 @@ async fn a_node_that_stops_tells_clients_so() {
 #[tokio::test]
 async fn a_room_that_does_not_exist_is_not_made_if_the_config_or_a_resume_says_so() {
     let node = Node::start(NodeConfig { auto_create: false, ..config() }).await.unwrap();
-    let refused = node.join(claims("erin"), JoinParams::default()).await.unwrap_err();
-    assert_eq!(
-        (refused.status(), refused.to_string().as_str()),
-        (404, "requested room does not exist")
-    );
-    assert_eq!(node.check_join(&claims("erin")).await, Err(JoinError::RoomNotFound));
+    let refused = node.join(admitted("erin"), JoinParams::default()).await.unwrap_err();
+    assert_eq!(refused, JoinError::RoomNotFound);
+    assert_eq!(node.check_join(&admitted("erin")).await, Err(JoinError::RoomNotFound));
     node.create_room("den", None).await.unwrap();
     assert_eq!(node.list_rooms().await.len(), 1);
-    node.join(claims("erin"), JoinParams::default()).await.unwrap();
+    node.join(admitted("erin"), JoinParams::default()).await.unwrap();
     node.shutdown().await;
 
     let node = Node::start(config()).await.unwrap();
     let resume = JoinParams { reconnect: true, ..JoinParams::default() };
-    assert_eq!(node.join(claims("erin"), resume).await.unwrap_err(), JoinError::RoomNotFound);
+    assert_eq!(node.join(admitted("erin"), resume).await.unwrap_err(), JoinError::RoomNotFound);
     assert_eq!(node.counts()[Metric::Rooms], 0);
 }
 
@@ -167,15 +164,16 @@ fn config() -> NodeConfig {
     }
 }
 
-fn claims(identity: &str) -> Claims {
+fn admitted(identity: &str) -> AdmittedJoin {
     let video = VideoGrant { room_join: true, room: "den".to_owned(), ..VideoGrant::default() };
-    Claims {
+    let claims = Claims {
         api_key: "key".to_owned(),
         identity: identity.to_owned(),
         has_video: true,
         video,
         ..Claims::default()
-    }
+    };
+    AdmittedJoin::new(claims, &Limits::default()).unwrap()
 }
 
 async fn first_response(session: &mut Session) -> JoinResponse {

@@ -209,6 +209,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         max_participants: limits.max_participants,
         dynacast_pause_delay: limits.dynacast_pause_delay,
         enable_remote_unmute: limits.enable_remote_unmute,
+        limits: limits.limits,
         server: identity,
         ice_lite: config.ice_lite(),
         keys: keys.clone(),

@@ -104,13 +104,6 @@ pub enum JoinParamsError {
     Inner,
 }
 
-impl JoinParamsError {
-    /// The HTTP status that goes with the text.
-    pub fn status(&self) -> u16 {
-        400
-    }
-}
-
 impl JoinParams {
     /// Reads the query of a signal or validate request, percent-decoded.
     ///
@@ -156,11 +149,6 @@ impl JoinParams {
         if from_page {
             user_agent::fill(&mut self.client, user_agent.unwrap_or_default());
         }
-    }
-
-    /// True if the client sets its own metadata or attributes, which needs a grant.
-    pub fn sets_own_metadata(&self) -> bool {
-        !self.metadata.is_empty() || !self.attributes.is_empty() || self.attributes_unreadable
     }
 }
 
@@ -253,7 +241,6 @@ mod tests {
         for (value, text) in cases {
             let error = JoinParams::from_wrapped(&value).unwrap_err();
             assert_eq!(error.to_string(), text);
-            assert_eq!(error.status(), 400);
         }
     }
 

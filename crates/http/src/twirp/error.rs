@@ -81,6 +81,13 @@ impl TwirpError {
         }
     }
 
+    /// The same error, with what is wrong in detail as `meta.cause`, where it disturbs nobody who
+    /// compares texts.
+    pub(crate) fn caused_by(mut self, cause: impl std::fmt::Display) -> Self {
+        self.meta = Some(("cause", cause.to_string()));
+        self
+    }
+
     /// The HTTP answer.
     pub(crate) fn answer(self) -> Response<Body> {
         let (name, status) = self.code.name_and_status();

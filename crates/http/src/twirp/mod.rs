@@ -8,23 +8,24 @@
 //! * **Spec:** Twirp wire protocol v7.
 
 mod error;
-mod json;
+mod not_yet;
 mod room_service;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use hearth_signal::json::{self, Style};
 use prost::Message;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::AppState;
 use crate::answer;
 use crate::dispatch::{Asked, BODY_BYTES, read_body};
 use error::{Code, TwirpError};
-use json::Field;
+pub(crate) use not_yet::note_token;
 use room_service::RoomService;
 
+/// The service's name in its `.proto` file.
+const NAME: &str = "livekit.RoomService";
 /// The service's path, without a method.
 pub(crate) const SERVICE: &str = "/twirp/livekit.RoomService";
 /// Bytes of a body that are read of somebody without a grant, so that small requests are answered in
@@ -96,33 +97,21 @@ async fn invoke(
     let body = read_body(body, limit)
         .await
         .map_err(|_| if may_call { malformed(wire) } else { TwirpError::denied() })?;
-    let call = Invocation { wire, body };
+    let types = json::method(NAME, name);
+    let (asks, answers) = types.ok_or_else(|| TwirpError::new(Code::Internal, "no such method"))?;
+    let call = Invocation { wire, body, asks, answers };
     match name {
-        "CreateRoom" => call.run(json::ROOM, |request| service.create_room(request)).await,
-        "ListRooms" => call.run(json::ROOMS, |request| service.list_rooms(request)).await,
-        "DeleteRoom" => call.run(json::NOTHING, |request| service.delete_room(request)).await,
-        "ListParticipants" => {
-            call.run(json::PARTICIPANTS, |request| service.list_participants(request)).await
-        }
-        "GetParticipant" => {
-            call.run(json::PARTICIPANT, |request| service.get_participant(request)).await
-        }
-        "RemoveParticipant" => {
-            call.run(json::NOTHING, |request| service.remove_participant(request)).await
-        }
-        "MutePublishedTrack" => {
-            call.run(json::MUTED, |request| service.mute_published_track(request)).await
-        }
-        "UpdateParticipant" => {
-            call.run(json::PARTICIPANT, |request| service.update_participant(request)).await
-        }
-        "UpdateSubscriptions" => {
-            call.run(json::NOTHING, |request| service.update_subscriptions(request)).await
-        }
-        "SendData" => call.run(json::NOTHING, |request| service.send_data(request)).await,
-        "UpdateRoomMetadata" => {
-            call.run(json::ROOM, |request| service.update_room_metadata(request)).await
-        }
+        "CreateRoom" => call.run(|request| service.create_room(request)).await,
+        "ListRooms" => call.run(|request| service.list_rooms(request)).await,
+        "DeleteRoom" => call.run(|request| service.delete_room(request)).await,
+        "ListParticipants" => call.run(|request| service.list_participants(request)).await,
+        "GetParticipant" => call.run(|request| service.get_participant(request)).await,
+        "RemoveParticipant" => call.run(|request| service.remove_participant(request)).await,
+        "MutePublishedTrack" => call.run(|request| service.mute_published_track(request)).await,
+        "UpdateParticipant" => call.run(|request| service.update_participant(request)).await,
+        "UpdateSubscriptions" => call.run(|request| service.update_subscriptions(request)).await,
+        "SendData" => call.run(|request| service.send_data(request)).await,
+        "UpdateRoomMetadata" => call.run(|request| service.update_room_metadata(request)).await,
         // `route` lets no other name through.
         _ => Err(TwirpError::new(Code::Internal, "no such method")),
     }
@@ -136,34 +125,35 @@ fn malformed(wire: Wire) -> TwirpError {
     TwirpError::new(Code::Malformed, format!("the {format} request could not be decoded"))
 }
 
-/// A body and its format.
+/// A body, its format, and the full names of what it is and what it is answered with.
 struct Invocation {
     wire: Wire,
     body: bytes::Bytes,
+    asks: &'static str,
+    answers: &'static str,
 }
 
 impl Invocation {
     /// Decodes, has the request met, encodes.
-    async fn run<Q, A, F>(
-        self,
-        fields: &[Field],
-        meet: impl FnOnce(Q) -> F,
-    ) -> Result<Response<Body>, TwirpError>
+    async fn run<Q, A, F>(self, meet: impl FnOnce(Q) -> F) -> Result<Response<Body>, TwirpError>
     where
-        Q: Message + Default + DeserializeOwned,
-        A: Message + Serialize,
+        Q: Message + Default,
+        A: Message,
         F: Future<Output = Result<A, TwirpError>>,
     {
+        let wrong = |cause: &dyn std::fmt::Display| malformed(self.wire).caused_by(cause);
         let request = match self.wire {
-            Wire::Json => json::read(&self.body),
-            Wire::Protobuf => Q::decode(self.body).ok(),
+            Wire::Json => {
+                json::decode_first(self.asks, &self.body).map_err(|error| wrong(&error))?
+            }
+            Wire::Protobuf => Q::decode(&*self.body).map_err(|error| wrong(&error))?,
         };
-        let met = meet(request.ok_or_else(|| malformed(self.wire))?).await?;
+        let met = meet(request).await?;
         match self.wire {
             Wire::Json => {
-                let body = json::write(&met, fields)
-                    .ok_or_else(|| TwirpError::new(Code::Internal, "failed to marshal response"))?;
-                Ok(answer::with_type(200, "application/json", body))
+                let body = json::encode(self.answers, &met, Style::Full)
+                    .map_err(|_| TwirpError::new(Code::Internal, "failed to marshal response"))?;
+                Ok(answer::with_type(200, "application/json", body.into_bytes()))
             }
             Wire::Protobuf => {
                 Ok(answer::with_type(200, "application/protobuf", met.encode_to_vec()))

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_access::{Claims, VideoGrant};
+use hearth_access::{Claims, Limits, VideoGrant};
 use hearth_room::{Call, CallError, Reply, RoomConfig};
 use hearth_runtime::Node;
 use hearth_signal::proto;
 
 use super::error::{Code, TwirpError};
+use super::not_yet;
 
 /// Every method there is.
 pub(super) const METHODS: [&str; 11] = [
@@ -33,9 +34,6 @@ pub(super) const METHODS: [&str; 11] = [
     "UpdateRoomMetadata",
 ];
 
-const METADATA_BYTES: usize = 524_288;
-const ATTRIBUTES_BYTES: usize = 65_536;
-const NAME_BYTES: usize = 256;
 const NONCE_BYTES: usize = 16;
 
 type Met<T> = Result<T, TwirpError>;
@@ -49,19 +47,16 @@ pub(super) struct RoomService<'s> {
 impl RoomService<'_> {
     pub(super) async fn create_room(&self, request: proto::CreateRoomRequest) -> Met<proto::Room> {
         self.require(|grant| grant.room_create)?;
-        if request.name.len() > NAME_BYTES {
-            let text = format!("room name length exceeds limits: max length {NAME_BYTES}");
-            return Err(TwirpError::wrapped(Code::InvalidArgument, text));
-        }
-        check_metadata(&request.metadata)?;
+        self.limits().check_room_name(&request.name).map_err(|excess| {
+            let text = format!("room name length exceeds limits: max length {}", excess.limit);
+            TwirpError::wrapped(Code::InvalidArgument, text)
+        })?;
+        self.check_metadata(&request.metadata)?;
         for agent in &request.agents {
-            check_metadata(&agent.metadata)?;
-            check_attributes(&agent.attributes.clone().into_iter().collect())?;
+            self.check_metadata(&agent.metadata)?;
+            self.check_attributes(&agent.attributes.clone().into_iter().collect())?;
         }
-        if !request.room_preset.is_empty() {
-            let text = "unknown room configuration in create room request";
-            return Err(TwirpError::wrapped(Code::InvalidArgument, text));
-        }
+        not_yet::check(&request)?;
         let config = room_config(self.node.room_config(), &request).map(Arc::new);
         room(self.node.create_room(&request.name, config).await)
     }
@@ -143,12 +138,11 @@ impl RoomService<'_> {
         &self,
         request: proto::UpdateParticipantRequest,
     ) -> Met<proto::ParticipantInfo> {
-        if request.name.len() > NAME_BYTES {
-            return Err(TwirpError::too_large("name length", NAME_BYTES));
-        }
-        check_metadata(&request.metadata)?;
+        let name = self.limits().check_name(&request.name);
+        name.map_err(|excess| TwirpError::too_large("name length", excess.limit))?;
+        self.check_metadata(&request.metadata)?;
         let attributes: BTreeMap<String, String> = request.attributes.into_iter().collect();
-        check_attributes(&attributes)?;
+        self.check_attributes(&attributes)?;
         self.require_admin(&request.room)?;
         let call = Call::UpdateParticipant {
             identity: request.identity,
@@ -196,7 +190,7 @@ impl RoomService<'_> {
         &self,
         request: proto::UpdateRoomMetadataRequest,
     ) -> Met<proto::Room> {
-        check_metadata(&request.metadata)?;
+        self.check_metadata(&request.metadata)?;
         self.require_admin(&request.room)?;
         let call = Call::UpdateRoomMetadata { metadata: request.metadata };
         room(self.node.call(&request.room, call).await)
@@ -205,6 +199,20 @@ impl RoomService<'_> {
     fn require(&self, granted: impl Fn(&VideoGrant) -> bool) -> Met<()> {
         let granted = self.claims.is_some_and(|claims| granted(&claims.video));
         if granted { Ok(()) } else { Err(TwirpError::denied()) }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.node.room_config().limits
+    }
+
+    fn check_metadata(&self, metadata: &str) -> Met<()> {
+        let checked = self.limits().check_metadata(metadata);
+        checked.map_err(|excess| TwirpError::too_large("metadata size", excess.limit))
+    }
+
+    fn check_attributes(&self, attributes: &BTreeMap<String, String>) -> Met<()> {
+        let checked = self.limits().check_attributes(attributes);
+        checked.map_err(|excess| TwirpError::too_large("attribute size", excess.limit))
     }
 
     fn require_admin(&self, room: &str) -> Met<()> {
@@ -250,21 +258,6 @@ fn data_packet(request: proto::SendDataRequest) -> proto::DataPacket {
         value: Some(proto::data_packet::Value::User(user)),
         ..proto::DataPacket::default()
     }
-}
-
-fn check_metadata(metadata: &str) -> Met<()> {
-    if metadata.len() > METADATA_BYTES {
-        return Err(TwirpError::too_large("metadata size", METADATA_BYTES));
-    }
-    Ok(())
-}
-
-fn check_attributes(attributes: &BTreeMap<String, String>) -> Met<()> {
-    let bytes: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if bytes > ATTRIBUTES_BYTES {
-        return Err(TwirpError::too_large("attribute size", ATTRIBUTES_BYTES));
-    }
-    Ok(())
 }
 
 fn room(reply: Result<Reply, CallError>) -> Met<proto::Room> {

@@ -122,6 +122,81 @@ async fn limits_are_said_as_at_the_reference() {
 }
 
 #[tokio::test]
+async fn json_is_read_as_go_reads_it() {
+    let server = Server::start().await;
+    let header = bearer(&token("", all()));
+    let ask = async |method: &str, body: &str| {
+        let path = format!("/twirp/livekit.RoomService/{method}");
+        server.ask("POST", &path, &[JSON, &header], body.as_bytes()).await
+    };
+    for (number, (body, timeout)) in [
+        (r#""empty_timeout":11"#, 11),
+        (r#""empty_timeout":"11""#, 11),
+        (r#""emptyTimeout":11.0"#, 11),
+        (r#""emptyTimeout":1e2"#, 100),
+        (r#""emptyTimeout":"1.2e1""#, 12),
+        (r#""emptyTimeout":null,"agents":null,"future":{"a":[null]}"#, 300),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = ask("CreateRoom", &format!(r#"{{"name":"r{number}",{body}}}"#)).await;
+        assert_eq!((answer.status, &parsed(&answer)["empty_timeout"]), (200, &json!(timeout)));
+    }
+    for (method, body) in [
+        ("CreateRoom", r#"{"empty_timeout":1.5}"#),
+        ("CreateRoom", r#"{"empty_timeout":-1}"#),
+        ("CreateRoom", r#"{"empty_timeout":4294967296}"#),
+        ("CreateRoom", r#"{"empty_timeout":1,"emptyTimeout":1}"#),
+        ("CreateRoom", r#"{"name":7}"#),
+        ("ListRooms", r#"{"names":[null]}"#),
+        ("SendData", r#"{"room":"r","data":"%%%"}"#),
+        ("MutePublishedTrack", r#"{"room":"r","muted":"true"}"#),
+        ("UpdateParticipant", r#"{"room":"r","attributes":{"a":null}}"#),
+    ] {
+        let answer = ask(method, body).await;
+        let said = parsed(&answer);
+        assert_eq!((answer.status, &said["code"]), (400, &json!("malformed")), "{method} {body}");
+        assert_eq!(said["msg"], json!("the json request could not be decoded"));
+        assert!(said["meta"]["cause"].is_string(), "{said}");
+    }
+    for kind in ["1.0", "1", r#""LOSSY""#, r#""NOPE""#] {
+        let body = format!(r#"{{"room":"r","data":"aGk","kind":{kind}}}"#);
+        assert_eq!(ask("SendData", &body).await.status, 503, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_room_cannot_have_is_said_and_not_dropped() {
+    let server = Server::start().await;
+    for (body, status, code, msg, cause) in [
+        (
+            json!({"name": "r", "egress": {"room": {"roomName": "r"}}}),
+            500,
+            "internal",
+            "egress not connected (redis required)",
+            "leave egress out",
+        ),
+        (
+            json!({"name": "r", "roomPreset": "nope"}),
+            400,
+            "invalid_argument",
+            "unknown room configuration in create room request",
+            "leave room_preset out",
+        ),
+    ] {
+        let (got, said) = call(&server, all(), "CreateRoom", &body).await;
+        assert_eq!((got, &said["code"]), (status, &json!(code)), "{said}");
+        assert_eq!(said["msg"], json!(format!("twirp error unknown: {msg}")));
+        assert!(said["meta"]["cause"].as_str().unwrap().contains(cause), "{said}");
+    }
+    assert_eq!(call(&server, all(), "ListRooms", &json!({})).await.1, json!({"rooms": []}));
+    let left_out = json!({"name": "r", "agents": [{"agentName": "a"}], "syncStreams": true,
+        "minPlayoutDelay": 5, "maxPlayoutDelay": 9});
+    assert_eq!(call(&server, all(), "CreateRoom", &left_out).await.0, 200);
+}
+
+#[tokio::test]
 async fn rooms_are_made_once_listed_and_deleted() {
     let server = Server::start().await;
     let (status, made) =
@@ -147,8 +222,9 @@ async fn protobuf_is_answered_by_protobuf_and_refused_by_json() {
     assert_eq!((made.status, made.header("content-type")), (200, Some("application/protobuf")));
     assert!(made.body.contains("pb"));
     let garbage = server.ask("POST", path, &headers, &[0xff; 3]).await;
-    let said = json!({"code": "malformed", "msg": "the protobuf request could not be decoded"});
-    assert_eq!((garbage.status, parsed(&garbage)), (400, said));
+    let said = parsed(&garbage);
+    assert_eq!((garbage.status, &said["code"]), (400, &json!("malformed")));
+    assert_eq!(said["msg"], json!("the protobuf request could not be decoded"));
 }
 
 #[tokio::test]

@@ -148,6 +148,61 @@ async fn own_attributes_need_their_grant() {
 }
 
 #[tokio::test]
+async fn sizes_of_a_token_are_judged_before_the_upgrade() {
+    let server = Server::start().await;
+    let signed = |builder: TokenBuilder| {
+        let now = hearth_runtime::WallClock::unix_secs();
+        let valid_for = std::time::Duration::from_secs(60);
+        builder.sign("devkey", "secret", now, valid_for).unwrap()
+    };
+    let fat = |metadata: usize, attribute: usize| {
+        let attributes = [("a".to_owned(), "v".repeat(attribute))].into();
+        let builder = TokenBuilder::new().identity("a").video(VideoGrant::join("r"));
+        signed(builder.metadata("m".repeat(metadata)).attributes(attributes))
+    };
+    for (metadata, attribute, status, text) in [
+        (524_288, 65_535, 101, ""),
+        (524_289, 0, 500, "metadata has 524289 bytes and may have 524288"),
+        (0, 65_536, 500, "attributes have 65537 bytes and may have 65536"),
+    ] {
+        let token = fat(metadata, attribute);
+        let header = bearer(&token);
+        let by_query = format!("access_token={token}");
+        for (query, header) in [("", header.as_str()), (by_query.as_str(), "")] {
+            let mut client = server.connect().await;
+            client.request("GET", &format!("/rtc?{query}"), &upgrade(header), b"").await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, status);
+            assert!(answer.body.contains(text), "{}", answer.body);
+            assert_eq!(answer.body.starts_with("connection closed by media"), status == 500);
+            let headers: Vec<&str> = [header].into_iter().filter(|h| !h.is_empty()).collect();
+            let validated = server.get(&format!("/rtc/validate?{query}"), &headers).await;
+            assert_eq!((validated.status, validated.body.as_str()), (200, "success"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn lengths_are_in_bytes() {
+    let server = Server::start().await;
+    for (identity, room, text) in [
+        ("ä".repeat(128), "r".to_owned(), "success"),
+        (
+            "ä".repeat(129),
+            "r".to_owned(),
+            "participant identity length exceeds limits: max length 256",
+        ),
+        ("a".to_owned(), "ä".repeat(128), "success"),
+        ("a".to_owned(), "ä".repeat(129), "room name length exceeds limits: max length 256"),
+    ] {
+        let header = bearer(&token(&identity, VideoGrant::join(room)));
+        let answer = server.get("/rtc/validate", &[&header]).await;
+        assert_eq!(answer.body, text);
+        assert_eq!(answer.status, if text == "success" { 200 } else { 400 });
+    }
+}
+
+#[tokio::test]
 async fn a_good_token_is_good_wherever_it_stands() {
     let server = Server::start().await;
     let signed = token("a", VideoGrant::join("r"));

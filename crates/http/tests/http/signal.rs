@@ -78,6 +78,34 @@ async fn answers_come_in_the_format_of_the_last_request() {
 }
 
 #[tokio::test]
+async fn requests_in_json_are_read_as_go_reads_them() {
+    let server = Server::start().await;
+    let mut client = join(&server, "").await;
+    message(&mut client).await.unwrap();
+    for request in [
+        r#"{"ping":"7"}"#,
+        r#"{"ping":7.0}"#,
+        r#"{"offer":null,"ping":7e0}"#,
+        r#"{"future":{"a":[1]},"ping":7}"#,
+    ] {
+        client.send_frame(TEXT, request.as_bytes()).await;
+        loop {
+            let (first, payload) = client.frame().await.expect(request);
+            assert_ne!(first, 0x88, "closed after {request}");
+            if String::from_utf8_lossy(&payload).contains("pong") {
+                break;
+            }
+        }
+    }
+    for request in [r#"{"ping":7.5}"#, r#"{"ping":7,"offer":{}}"#, r#"{"ping":7} x"#] {
+        let mut client = join(&server, "").await;
+        message(&mut client).await.unwrap();
+        client.send_frame(TEXT, request.as_bytes()).await;
+        assert_eq!(client.close_code().await, Some(1007), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_message_closes_the_connection_with_a_code_that_lets_clients_resume() {
     let server = Server::start().await;
     let over_limit = vec![0; (2 << 20) + 1];

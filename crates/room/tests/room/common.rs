@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_access::{Claims, Keys, VideoGrant};
+use hearth_access::{AdmittedJoin, Claims, Keys, Limits, VideoGrant};
 use hearth_plane::{Channel, Command, DownTrackSpec, Event, Fingerprint, PeerId, RoomId, ShardId};
 use hearth_random::Seed;
 use hearth_room::{Join, JoinError, Output, Room, RoomConfig, SessionId};
@@ -95,7 +95,8 @@ impl World {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let unix_ms = UNIX_MS;
-        let join = Join { session, shard: ShardId(shard), claims, request, unix_ms };
+        let admitted = AdmittedJoin::new(claims, &Limits::default()).unwrap();
+        let join = Join { session, shard: ShardId(shard), admitted, request, unix_ms };
         let joined = self.room.handle_join(self.now, join);
         self.drain();
         joined.map(|()| session)

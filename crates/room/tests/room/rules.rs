@@ -4,51 +4,14 @@ use std::time::Duration;
 
 use crate::common::{Client, MIC, World, claims, dual, kinds, microphone, updates};
 use bytes::Bytes;
-use hearth_access::{Claims, VideoGrant};
+use hearth_access::Claims;
 use hearth_plane::{Channel, Command, Event, Level, Wish};
-use hearth_room::{Call, CallError, JoinError, Reply, authorize};
-use hearth_signal::JoinParams;
+use hearth_room::{Call, CallError, JoinError, Reply};
 use hearth_signal::proto::{
     self, DataPacket, UserPacket, data_packet, signal_request::Message as Request,
     signal_response::Message,
 };
 use prost::Message as _;
-
-#[test]
-fn joins_are_refused_with_the_texts_of_livekit_server() {
-    let grant = |change: fn(&mut VideoGrant)| {
-        let mut claims = claims("alice");
-        change(&mut claims.video);
-        claims
-    };
-    let named = |identity: String| Claims { identity, ..claims("") };
-    let metadata = JoinParams { metadata: "m".into(), ..dual() };
-    let publish = JoinParams { publish: Some("x".into()), ..dual() };
-    let long = "l".repeat(257);
-    let mut long_room = claims("alice");
-    long_room.video.room.clone_from(&long);
-    let cases = [
-        (
-            Claims { has_video: false, ..claims("a") },
-            dual(),
-            401,
-            "no permissions to access the room",
-        ),
-        (grant(|g| g.room_join = false), dual(), 401, "permissions denied"),
-        (named(String::new()), dual(), 400, "identity cannot be empty"),
-        (named(long), dual(), 400, "participant identity length exceeds limits: max length 256"),
-        (grant(|g| g.room = String::new()), dual(), 400, "no room name"),
-        (long_room, dual(), 400, "room name length exceeds limits: max length 256"),
-        (claims("alice"), metadata.clone(), 401, "no permissions to access the room"),
-        (grant(|g| g.can_publish = Some(false)), publish, 401, "no permissions to access the room"),
-    ];
-    for (claims, request, status, text) in cases {
-        let error = World::new().try_join(claims, request, 0).unwrap_err();
-        assert_eq!((error.status(), error.to_string().as_str()), (status, text));
-    }
-    let own = grant(|g| g.can_update_own_metadata = Some(true));
-    assert_eq!(authorize(&own, &metadata), Ok(()));
-}
 
 #[test]
 fn a_full_room_takes_nobody_but_a_successor() {
@@ -241,6 +204,42 @@ fn metadata_is_changed_by_those_who_may() {
     let Some(Message::RequestResponse(response)) = told.last() else { panic!() };
     assert_eq!(response.reason(), proto::request_response::Reason::NotAllowed);
     assert_eq!(response.request_id, 7);
+    assert_eq!(response.message, "does not have permission to update own metadata");
+}
+
+#[test]
+fn what_is_too_large_of_a_profile_is_named_and_a_long_name_of_a_token_is_in_nobodys_way() {
+    let mut world = World::new();
+    // 2 letters more than the limit of 256 bytes.
+    let long = "ä".repeat(129);
+    let mut may = Claims { name: long.clone(), ..claims("alice") };
+    may.video.can_update_own_metadata = Some(true);
+    let session = world.try_join(may, dual(), 0).unwrap();
+    let metadata = |len: usize| proto::UpdateParticipantMetadata {
+        metadata: "m".repeat(len),
+        ..Default::default()
+    };
+    let name = proto::UpdateParticipantMetadata { name: long, ..Default::default() };
+    let attributes = proto::UpdateParticipantMetadata {
+        attributes: [("k".to_owned(), "v".repeat(65_536))].into(),
+        ..Default::default()
+    };
+    for (request, said) in [
+        (metadata(524_288), ""),
+        (metadata(524_289), "exceeds metadata size limit"),
+        (name, "exceeds name length limit"),
+        (attributes, "exceeds attributes size limit"),
+    ] {
+        world.signals.clear();
+        let message = Some(Request::UpdateMetadata(request));
+        world.room.handle_signal(world.now, session, proto::SignalRequest { message });
+        world.drain();
+        let Some(Message::RequestResponse(response)) = world.signals[&session].last() else {
+            panic!("an answer")
+        };
+        let limited = response.reason() == proto::request_response::Reason::LimitExceeded;
+        assert_eq!((response.message.as_str(), limited), (said, !said.is_empty()));
+    }
 }
 
 #[test]

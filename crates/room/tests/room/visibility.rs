@@ -369,9 +369,8 @@ fn what_is_said_of_many_is_cut_into_messages_of_128_kib() {
 #[test]
 fn participants_say_their_region_and_the_details_of_their_kind() {
     let mut world = World::with(|config| config.server.region = "eu-north".into());
-    let details = vec!["cloud_agent"];
-    let others = [("kindDetails".to_owned(), details.into())].into();
-    join(&mut world, Claims { kind: "agent".into(), others, ..claims("agent") });
+    let kind_details = vec!["cloud_agent".to_owned()];
+    join(&mut world, Claims { kind: "agent".into(), kind_details, ..claims("agent") });
     let reply = world.room.handle_call(world.now, Call::ListParticipants);
     let Ok(Reply::Participants(all)) = reply else { panic!() };
     let detail = proto::participant_info::KindDetail::CloudAgent;

@@ -8,6 +8,7 @@
 //! * **livekit-server:** `pkg/config/config.go`; the keys have the same names and defaults.
 
 mod keys;
+mod limits;
 mod raw;
 mod tree;
 
@@ -118,6 +119,8 @@ pub(crate) struct RoomLimits {
     pub(crate) enable_remote_unmute: bool,
     /// How long nobody watches an encoding before its publisher is told to stop it.
     pub(crate) dynacast_pause_delay: Duration,
+    /// How large metadata, attributes and names may be.
+    pub(crate) limits: hearth_access::Limits,
 }
 
 impl Config {
@@ -237,7 +240,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             region: raw.region.unwrap_or_default(),
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
-            room: room(raw.room, &raw.video)?,
+            room: room(raw.room, &raw.video, &raw.limit)?,
             warnings,
         })
     }
@@ -365,13 +368,19 @@ fn log(dev: bool, level: Option<&str>, json: Option<bool>) -> Result<LogConfig, 
     Ok(LogConfig { level, json: json.unwrap_or(false) })
 }
 
-fn room(raw: raw::RawRoom, video: &raw::RawVideo) -> Result<RoomLimits, ConfigError> {
+fn room(
+    raw: raw::RawRoom,
+    video: &raw::RawVideo,
+    limit: &raw::RawLimit,
+) -> Result<RoomLimits, ConfigError> {
     const SECONDS: &str = "0..=31536000 seconds";
     let seconds = |key, value, default| {
         ranged::<u64>(key, value, 0..=31_536_000, default, SECONDS).map(Duration::from_secs)
     };
     let most = i128::from(u32::MAX);
+    let limits = limits::limits(limit, &raw)?;
     Ok(RoomLimits {
+        limits,
         auto_create: raw.auto_create.unwrap_or(true),
         empty_timeout: seconds("room.empty_timeout", raw.empty_timeout, 300)?,
         departure_timeout: seconds("room.departure_timeout", raw.departure_timeout, 20)?,

@@ -32,6 +32,7 @@ pub(crate) struct Raw {
     pub(crate) logging: RawLogging,
     pub(crate) room: RawRoom,
     pub(crate) video: RawVideo,
+    pub(crate) limit: RawLimit,
 }
 
 /// `rtc`.
@@ -62,6 +63,20 @@ pub(crate) struct RawRoom {
     pub(crate) max_participants: Option<i128>,
     pub(crate) enabled_codecs: Option<Vec<String>>,
     pub(crate) enable_remote_unmute: Option<bool>,
+    /// These three are older names of keys of `limit`.
+    pub(crate) max_metadata_size: Option<i128>,
+    pub(crate) max_room_name_length: Option<i128>,
+    pub(crate) max_participant_identity_length: Option<i128>,
+}
+
+/// `limit`, in bytes.
+#[derive(Default)]
+pub(crate) struct RawLimit {
+    pub(crate) max_metadata_size: Option<i128>,
+    pub(crate) max_attributes_size: Option<i128>,
+    pub(crate) max_room_name_length: Option<i128>,
+    pub(crate) max_participant_identity_length: Option<i128>,
+    pub(crate) max_participant_name_length: Option<i128>,
 }
 
 /// `video`.
@@ -100,10 +115,27 @@ impl Raw {
                 max_participants: whole(root, "room.max_participants")?,
                 enabled_codecs: codecs(root)?,
                 enable_remote_unmute: truth(root, "room.enable_remote_unmute")?,
+                max_metadata_size: whole(root, "room.max_metadata_size")?,
+                max_room_name_length: whole(root, "room.max_room_name_length")?,
+                max_participant_identity_length: whole(
+                    root,
+                    "room.max_participant_identity_length",
+                )?,
             },
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
+            limit: limit(root)?,
         })
     }
+}
+
+fn limit(root: &Placed) -> Result<RawLimit, WrongType> {
+    Ok(RawLimit {
+        max_metadata_size: whole(root, "limit.max_metadata_size")?,
+        max_attributes_size: whole(root, "limit.max_attributes_size")?,
+        max_room_name_length: whole(root, "limit.max_room_name_length")?,
+        max_participant_identity_length: whole(root, "limit.max_participant_identity_length")?,
+        max_participant_name_length: whole(root, "limit.max_participant_name_length")?,
+    })
 }
 
 /// Finds a value by its path; a section that is no mapping is an error of that section.
