@@ -7,6 +7,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use flate2::{Compression, write::GzEncoder};
+use hearth_signal::json::{self, Style};
 use hearth_signal::proto::{SignalRequest, WrappedJoinRequest};
 use hearth_signal::{
     JoinParams, JoinParamsError, JoinPath, frame, parse_candidate, write_candidate,
@@ -15,6 +16,7 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 
 const PACKED: i32 = 1;
+const REQUEST: &str = "livekit.SignalRequest";
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = frame::decode_binary(bytes) {
@@ -32,14 +34,20 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(request) = frame::decode_text(text) {
         survives(&request);
+        for style in [Style::Sparse, Style::Full] {
+            let text = json::encode(REQUEST, &request, style).expect("every message has a form");
+            assert_eq!(
+                json::decode::<SignalRequest>(REQUEST, text.as_bytes()).ok().as_ref(),
+                Some(&request)
+            );
+        }
     }
     let _ = JoinParams::from_wrapped(text);
     let query: Vec<_> = form_urlencoded::parse(bytes).into_owned().collect();
     for path in [JoinPath::V0, JoinPath::V1] {
         if let Ok(mut params) = JoinParams::from_query(path, &query) {
-            params.sets_own_metadata();
             params.augment(Some(text), Some(text));
-            assert!(params.client.address.chars().count() <= 64);
+            assert!(params.client.address.chars().count() <= 256);
             assert!(params.client.capabilities.len() <= 16 || params.single_pc);
         }
     }
