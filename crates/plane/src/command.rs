@@ -1,5 +1,7 @@
 //! What control tells a shard to do.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -17,6 +19,10 @@ pub struct Wish {
     /// Highest temporal layer.
     pub max_temporal: u8,
 }
+
+/// Transports that one [`Command::SendData`] may name. Higher costs fewer commands, lower lets a shard do
+/// other things between them: a message to one transport takes tens of microseconds.
+pub const MAX_RECEIVERS: usize = 64;
 
 /// One instruction to one shard. Commands about unknown ids are ignored: the thing is already gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,10 +110,10 @@ pub enum Command {
         /// Which subscription.
         down: DownId,
     },
-    /// Write a message to a data channel. Too slow a reader loses it (counted).
+    /// Write a message to a data channel of each of some transports. Too slow a reader loses it (counted).
     SendData {
-        /// Which transport.
-        peer: PeerId,
+        /// Which transports, at most [`MAX_RECEIVERS`].
+        peers: Arc<[PeerId]>,
         /// Which channel; never `Other`.
         channel: Channel,
         /// The message.

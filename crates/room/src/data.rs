@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use hearth_plane::{Channel, Command, PeerId, data_cost};
+use hearth_plane::{Channel, Command, MAX_RECEIVERS, PeerId, ShardId, data_cost};
 use hearth_signal::proto::data_stream::header::ContentHeader;
 use hearth_signal::proto::{DataPacket, UserPacket, data_packet};
 use prost::Message as _;
@@ -186,26 +186,42 @@ impl Room {
         };
         receivers.sort_unstable();
         receivers.dedup();
-        for receiver in receivers {
-            if Some(receiver) != from {
-                self.deliver_to(receiver, lossy, payload);
-            }
-        }
+        receivers.retain(|receiver| Some(*receiver) != from);
+        self.deliver_to(&receivers, lossy, payload);
     }
 
-    fn deliver_to(&mut self, receiver: Key, lossy: bool, payload: &Bytes) {
-        let Some(participant) = self.people.get_mut(receiver) else { return };
-        let peer = participant.transports.primary().peer;
-        let open = participant.data.is_open;
-        if !open && lossy {
-            return;
-        }
-        if !open {
-            participant.data.wait(payload.clone());
-            return;
+    fn deliver_to(&mut self, receivers: &[Key], lossy: bool, payload: &Bytes) {
+        let mut open = Vec::with_capacity(receivers.len());
+        for receiver in receivers {
+            let Some(participant) = self.people.get_mut(*receiver) else { continue };
+            if participant.data.is_open {
+                open.push((participant.shard, participant.transports.primary().peer));
+            } else if !lossy {
+                participant.data.wait(payload.clone());
+            }
         }
         let channel = if lossy { Channel::Lossy } else { Channel::Reliable };
-        self.command_for(receiver, Command::SendData { peer, channel, payload: payload.clone() });
+        self.send_to_peers(open, channel, payload);
+    }
+
+    /// One command for each shard, or a few if it has many of the receivers.
+    pub(crate) fn send_to_peers(
+        &mut self,
+        mut receivers: Vec<(ShardId, PeerId)>,
+        channel: Channel,
+        payload: &Bytes,
+    ) {
+        receivers.sort_unstable();
+        for of_shard in receivers.chunk_by(|a, b| a.0 == b.0) {
+            for some in of_shard.chunks(MAX_RECEIVERS) {
+                let Some((shard, _)) = some.first() else { continue };
+                let peers = some.iter().map(|(_, peer)| *peer).collect();
+                self.command(
+                    *shard,
+                    Command::SendData { peers, channel, payload: payload.clone() },
+                );
+            }
+        }
     }
 
     pub(crate) fn channel_open(&mut self, peer: PeerId, channel: Channel) {
@@ -226,7 +242,7 @@ impl Room {
         let waiting = std::mem::take(&mut participant.data.waiting);
         participant.data.waiting_bytes = 0;
         for payload in waiting {
-            self.deliver_to(key, false, &payload);
+            self.deliver_to(&[key], false, &payload);
         }
     }
 }

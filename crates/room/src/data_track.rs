@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::{Bytes, BytesMut};
-use hearth_plane::{Channel, Command};
+use hearth_plane::{Channel, PeerId, ShardId};
 use hearth_signal::proto::{
     self, DataTrackInfo, PublishDataTrackRequest, UnpublishDataTrackRequest, request_response,
     signal_response::Message,
@@ -271,16 +271,20 @@ impl Room {
         let Some(&[high, low]) = payload.get(HANDLE) else { return };
         let id = (key, u16::from_be_bytes([high, low]));
         let Some(subscribers) = self.data_tracks.subscribers.get(&id) else { return };
-        for (subscriber, handle) in subscribers.clone() {
+        // Most of them have the same handle.
+        let mut by_handle: BTreeMap<u16, Vec<(ShardId, PeerId)>> = BTreeMap::new();
+        for (subscriber, handle) in subscribers {
+            if let Some(participant) = self.people.get(*subscriber) {
+                let receiver = (participant.shard, participant.transports.primary().peer);
+                by_handle.entry(*handle).or_default().push(receiver);
+            }
+        }
+        for (handle, receivers) in by_handle {
             let mut packet = BytesMut::from(&**payload);
             if let Some(place) = packet.get_mut(HANDLE) {
                 place.copy_from_slice(&handle.to_be_bytes());
             }
-            let Some(participant) = self.people.get(subscriber) else { continue };
-            let peer = participant.transports.primary().peer;
-            let payload = packet.freeze();
-            let command = Command::SendData { peer, channel: Channel::DataTrack, payload };
-            self.command_for(subscriber, command);
+            self.send_to_peers(receivers, Channel::DataTrack, &packet.freeze());
         }
     }
 }

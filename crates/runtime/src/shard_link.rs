@@ -35,9 +35,13 @@ pub(crate) enum ShardInput {
     Fault(crate::shard_thread::Fault),
 }
 
-/// How much a command is to do, in commands.
-pub(crate) const fn cost(_command: &Command) -> u32 {
-    1
+/// How much a command is to do, in commands about one transport.
+pub(crate) fn cost(command: &Command) -> u32 {
+    if let Command::SendData { peers, .. } = command {
+        u32::try_from(peers.len()).unwrap_or(u32::MAX).max(1)
+    } else {
+        1
+    }
 }
 
 /// How control reaches one shard.

@@ -25,6 +25,12 @@ impl Shard {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         if let Command::CloseRoom { room } = command {
             self.close_room(room);
+        } else if let Command::SendData { peers, channel, payload } = command {
+            for &peer in &*peers {
+                self.guarded(Turn::Peer(peer), |shard| {
+                    shard.send_data(now, peer, channel, &payload);
+                });
+            }
         } else if let Some(turn) = self.turn_of(&command) {
             self.guarded(turn, |shard| shard.execute(now, command));
         }
@@ -38,7 +44,6 @@ impl Shard {
             | Command::RestartIce { peer, .. }
             | Command::AddRemoteCandidate { peer, .. }
             | Command::RemovePeer { peer }
-            | Command::SendData { peer, .. }
             | Command::DataTaken { peer, .. } => Turn::Peer(*peer),
             Command::SetUpTrack { track, spec } => match spec.source {
                 Source::Local(peer) => Turn::Peer(peer),
@@ -56,8 +61,8 @@ impl Shard {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
                 Turn::Peer(self.peers.get(down.peer)?.id)
             }
-            // Has a turn for each thing that it removes.
-            Command::CloseRoom { .. } => return None,
+            // Have a turn for each transport and track.
+            Command::SendData { .. } | Command::CloseRoom { .. } => return None,
         })
     }
 
@@ -110,13 +115,11 @@ impl Shard {
                 }
             }
             Command::RemoveDownTrack { down } => self.remove_down_track(down),
-            Command::SendData { peer, channel, payload } => {
-                self.send_data(now, peer, channel, &payload);
-            }
             Command::DataTaken { peer, bytes } => {
                 self.with_peer(peer, |entry| entry.peer.handle_data_taken(now, bytes));
             }
-            Command::CloseRoom { room } => self.close_room(room),
+            // They have no turn of their own.
+            Command::SendData { .. } | Command::CloseRoom { .. } => {}
         }
     }
 

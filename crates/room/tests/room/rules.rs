@@ -287,10 +287,41 @@ fn data_tracks_are_forwarded_under_the_subscribers_handle() {
     world.event(Event::Data { peer: alice.primary, channel, payload });
     packet[2..4].copy_from_slice(&handle.to_be_bytes());
     let got = world.take_commands().into_iter().find_map(|(_, command)| match command {
-        Command::SendData { peer, payload, .. } => Some((peer, payload.to_vec())),
+        Command::SendData { peers, payload, .. } => Some((peers.to_vec(), payload.to_vec())),
         _ => None,
     });
-    assert_eq!(got, Some((bob.primary, packet)));
+    assert_eq!(got, Some((vec![bob.primary], packet)));
+}
+
+#[test]
+fn a_message_costs_a_command_for_each_shard_and_not_for_each_receiver() {
+    let mut world = World::new();
+    let mut clients = Vec::new();
+    for n in 0..100_u16 {
+        let claims = claims(&format!("client{n}"));
+        let session = world.try_join(claims, dual(), u16::from(n >= 70)).unwrap();
+        let client = Client::new(&world, session, false);
+        client.connect(&mut world);
+        clients.push(client);
+    }
+    world.take_commands();
+    for (channel, payload) in [(Channel::Reliable, "all"), (Channel::Lossy, "lossy")] {
+        let user = UserPacket { payload: payload.into(), ..UserPacket::default() };
+        let value = Some(data_packet::Value::User(user));
+        let payload = DataPacket { value, ..DataPacket::default() }.encode_to_vec().into();
+        world.event(Event::Data { peer: clients[0].primary, channel, payload });
+        let mut got = Vec::new();
+        let mut sizes = Vec::new();
+        for (shard, command) in world.take_commands() {
+            let Command::SendData { peers, .. } = command else { panic!("{command:?}") };
+            sizes.push((shard.0, peers.len()));
+            got.extend(peers.iter().copied());
+        }
+        // 69 and 30, at most 64 a command.
+        assert_eq!(sizes, [(0, 64), (0, 5), (1, 30)]);
+        let others: Vec<_> = clients[1..].iter().map(|client| client.primary).collect();
+        assert_eq!(got, others, "everybody but the sender, once");
+    }
 }
 
 #[test]
@@ -482,11 +513,12 @@ fn three(world: &mut World) -> [Client; 3] {
 
 /// The packets that went out, by transport and channel.
 fn sent(world: &mut World) -> Vec<(hearth_plane::PeerId, Channel, DataPacket)> {
-    let packet = |(_, command)| match command {
-        Command::SendData { peer, channel, payload } => {
-            Some((peer, channel, DataPacket::decode(payload).unwrap()))
+    let packets = |(_, command)| match command {
+        Command::SendData { peers, channel, payload } => {
+            let packet = DataPacket::decode(payload).unwrap();
+            peers.iter().map(|peer| (*peer, channel, packet.clone())).collect()
         }
-        _ => None,
+        _ => Vec::new(),
     };
-    world.take_commands().into_iter().filter_map(packet).collect()
+    world.take_commands().into_iter().flat_map(packets).collect()
 }
