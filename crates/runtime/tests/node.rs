@@ -13,12 +13,14 @@ use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     DisconnectReason, JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
 };
+use hearth_testkit::ErrorWatch;
 use tokio::time::{interval, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let idle = node.counts();
     assert_eq!(
@@ -56,6 +58,7 @@ async fn who_joins_gets_a_join_response_first_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_dropped_session_and_a_given_up_join_leave_nothing_behind() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let mut bob = node.join(admitted("bob"), JoinParams::default()).await.unwrap();
     first_response(&mut bob).await;
@@ -78,6 +81,7 @@ async fn a_dropped_session_and_a_given_up_join_leave_nothing_behind() {
 
 #[tokio::test]
 async fn joins_while_the_room_ends_get_a_new_room() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     for n in 0..200 {
         let deleting = node.clone();
@@ -95,6 +99,7 @@ async fn joins_while_the_room_ends_get_a_new_room() {
 
 #[tokio::test]
 async fn a_node_that_stops_tells_clients_so() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let mut alice = node.join(admitted("alice"), JoinParams::default()).await.unwrap();
     first_response(&mut alice).await;
@@ -110,6 +115,7 @@ async fn a_node_that_stops_tells_clients_so() {
 
 #[tokio::test]
 async fn a_room_that_does_not_exist_is_not_made_if_the_config_or_a_resume_says_so() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(NodeConfig { auto_create: false, ..config() }).await.unwrap();
     let refused = node.join(admitted("erin"), JoinParams::default()).await.unwrap_err();
     assert_eq!(refused, JoinError::RoomNotFound);
@@ -127,6 +133,7 @@ async fn a_room_that_does_not_exist_is_not_made_if_the_config_or_a_resume_says_s
 
 #[tokio::test]
 async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..10 {
@@ -140,6 +147,7 @@ async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
 
 #[tokio::test]
 async fn a_second_node_cannot_share_the_port_of_the_first() {
+    let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let taken = format!("127.0.0.1:{}", node.udp_port()).parse().unwrap();
     let second = Node::start(NodeConfig { udp_bind: vec![taken], ..config() }).await;

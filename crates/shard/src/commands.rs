@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
-use hearth_metrics::Metric;
+use hearth_metrics::{Metric, bug};
 use hearth_peer::{Peer, RoundTrip, TwccRecorder};
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, RoomId, Source,
@@ -125,12 +125,12 @@ impl Shard {
 
     /// Forgets a peer and everything that hangs on it. Says no goodbye.
     pub(crate) fn remove_peer(&mut self, peer: PeerId) {
-        let Some(entry) =
-            self.peer_keys.remove(&peer).and_then(|key| Some((key, self.peers.remove(key)?)))
-        else {
+        let Some(key) = self.peer_keys.remove(&peer) else {
             return;
         };
-        let (key, entry) = entry;
+        let Some(entry) = self.peers.remove(key) else {
+            return bug!("{peer:?} had a key and no entry");
+        };
         self.steering.remove(key, &entry.ufrags, &entry.paths);
         if let Some(due) = self.dues.get_mut(key) {
             *due = None;
@@ -234,7 +234,7 @@ impl Shard {
             return;
         };
         let Some(entry) = self.tracks.remove(key) else {
-            return;
+            return bug!("{id:?} had a key and no entry");
         };
         self.batching.forget_track(id.room, key);
         for listener in &entry.listeners {
@@ -331,7 +331,7 @@ impl Shard {
 
     fn remove_down(&mut self, key: usize) {
         let Some(entry) = self.downs.remove(key) else {
-            return;
+            return bug!("a subscription was listed and had no entry");
         };
         self.down_keys.remove(&entry.id);
         if let Some(track) = self.tracks.get_mut(entry.track) {
@@ -348,7 +348,7 @@ impl Shard {
             return;
         };
         let Some(entry) = self.peers.get_mut(key) else {
-            return;
+            return bug!("{peer:?} has a key and no entry");
         };
         if let Err(error) = entry.peer.send_data(now, channel, payload) {
             self.counts.add(drops::send_data(channel, error), 1);
@@ -358,16 +358,19 @@ impl Shard {
 
     fn with_peer(&mut self, peer: PeerId, act: impl FnOnce(&mut PeerEntry)) {
         if let Some(&key) = self.peer_keys.get(&peer) {
-            if let Some(entry) = self.peers.get_mut(key) {
-                act(entry);
+            match self.peers.get_mut(key) {
+                Some(entry) => act(entry),
+                None => bug!("{peer:?} has a key and no entry"),
             }
             self.drain_peer(key);
         }
     }
 
     fn with_track(&mut self, track: TrackId, act: impl FnOnce(&mut TrackEntry)) {
-        if let Some(entry) = self.track_keys.get(&track).and_then(|key| self.tracks.get_mut(*key)) {
-            act(entry);
+        let Some(&key) = self.track_keys.get(&track) else { return };
+        match self.tracks.get_mut(key) {
+            Some(entry) => act(entry),
+            None => bug!("{track:?} has a key and no entry"),
         }
     }
 }

@@ -12,9 +12,11 @@
 )]
 
 mod client;
+mod errors;
 mod publisher;
 mod viewer;
 
 pub use client::{Client, Received, forged_check};
+pub use errors::ErrorWatch;
 pub use publisher::{Publisher, audio_codecs, extensions, video_codecs};
 pub use viewer::{Viewer, ViewerReport};

@@ -9,6 +9,7 @@ use hearth_http::{AppState, serve};
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
 use hearth_runtime::{Node, NodeConfig, WallClock};
+use hearth_testkit::ErrorWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<()>,
+    _errors: ErrorWatch,
 }
 
 impl Server {
@@ -32,7 +34,7 @@ impl Server {
             let _ = stopped.await;
         };
         let task = tokio::spawn(serve(vec![listener], AppState { node, keys }, shutdown));
-        Self { address, stop: Some(stop), task }
+        Self { address, stop: Some(stop), task, _errors: ErrorWatch::everywhere() }
     }
 
     pub(crate) async fn connect(&self) -> Client {

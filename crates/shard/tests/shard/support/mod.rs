@@ -19,7 +19,7 @@ use hearth_plane::{
 use hearth_random::{Purpose, Seed};
 use hearth_shard::{Shard, ShardConfig};
 use hearth_testkit::{
-    Client, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
+    Client, ErrorWatch, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
 };
 use hearth_units::MediaKind;
 
@@ -65,6 +65,7 @@ pub(crate) struct World {
     by_addr: BTreeMap<SocketAddr, usize>,
     seed: u64,
     link: LinkConfig,
+    _errors: ErrorWatch,
 }
 
 impl World {
@@ -86,6 +87,7 @@ impl World {
             by_addr: BTreeMap::new(),
             seed,
             link,
+            _errors: ErrorWatch::on_this_thread(),
         }
     }
 
