@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_datagram::{Endpoint, MAX_DATAGRAM, SendSlab};
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
-use hearth_plane::{Channel, IceCredentials, PeerSpec};
+use hearth_plane::{Channel, IceCredentials, PeerSpec, data_cost};
 use hearth_random::{Purpose, Seed};
 use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock};
 use hearth_rtp::{RtpView, original_seq};
@@ -212,6 +212,12 @@ impl Link {
     /// What happened to the transport.
     pub(crate) fn poll_event(&mut self, now: Instant) -> Option<PeerEvent> {
         let event = self.peer.poll_event()?;
+        if let PeerEvent::Data { channel, payload } = &event
+            && !channel.is_lossy()
+        {
+            // Whoever asks for an event has time for it: the sender may go on.
+            self.peer.handle_data_taken(now, data_cost(payload.len()));
+        }
         if event == PeerEvent::Connected {
             self.connected = Some(now);
             self.next_report = Some(now + REPORT / 4);
