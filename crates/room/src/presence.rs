@@ -7,6 +7,8 @@
 //!   else.
 //! * **livekit-server:** `pkg/rtc/room.go` (`audioUpdateWorker`, `connectionQualityWorker`).
 
+use std::collections::BTreeMap;
+
 use hearth_plane::Level;
 use hearth_signal::proto::{self, SpeakerInfo, signal_response::Message};
 
@@ -37,12 +39,13 @@ impl Room {
         if changes.is_empty() {
             return;
         }
+        let changes: BTreeMap<Key, SpeakerInfo> = changes.into_iter().collect();
         for recipient in self.people.keys() {
-            let concerns = |key: Key| key == recipient || self.subscriptions.hears(recipient, key);
-            let speakers: Vec<SpeakerInfo> = changes
-                .iter()
-                .filter(|(key, _)| concerns(*key))
-                .map(|(_, speaker)| speaker.clone())
+            let speakers: Vec<SpeakerInfo> = self
+                .subscriptions
+                .concerning(recipient)
+                .into_iter()
+                .filter_map(|key| changes.get(&key).cloned())
                 .collect();
             if !speakers.is_empty() {
                 let message = proto::SpeakersChanged { speakers };
@@ -83,7 +86,7 @@ impl Room {
     pub(crate) fn tell_quality(&mut self) {
         let active: Vec<Key> =
             self.people.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
-        let mut infos = Vec::with_capacity(active.len());
+        let mut infos = BTreeMap::new();
         let mut changed = false;
         for key in active {
             let Some(participant) = self.people.get(key) else { continue };
@@ -98,17 +101,14 @@ impl Room {
                 quality: quality.into(),
                 score: opinion(score),
             };
-            infos.push((key, info));
+            infos.insert(key, info);
         }
         if !changed {
             return;
         }
-        for (recipient, _) in &infos {
-            let updates = infos
-                .iter()
-                .filter(|(key, _)| key == recipient || self.subscriptions.hears(*recipient, *key))
-                .map(|(_, info)| info.clone())
-                .collect();
+        for recipient in infos.keys() {
+            let concerning = self.subscriptions.concerning(*recipient).into_iter();
+            let updates = concerning.filter_map(|key| infos.get(&key).cloned()).collect();
             let message = proto::ConnectionQualityUpdate { updates };
             self.send(*recipient, Message::ConnectionQuality(message));
         }

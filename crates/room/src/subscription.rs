@@ -5,7 +5,7 @@
 //! * **Out:** subscriptions.
 //! * **Invariant:** at most one subscription of a track by a participant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_plane::{DownId, DownTrackSpec, TrackId, Wish};
 
@@ -77,6 +77,12 @@ impl Subscriptions {
         range.filter_map(|(_, down)| self.all.get(down))
     }
 
+    /// The participant itself and the publishers it gets tracks of, each once, ascending.
+    pub(crate) fn concerning(&self, subscriber: Key) -> BTreeSet<Key> {
+        let publishers = self.of_subscriber(subscriber).map(|subscription| subscription.publisher);
+        publishers.chain([subscriber]).collect()
+    }
+
     /// Whether the participant gets any track of the other.
     pub(crate) fn hears(&self, subscriber: Key, publisher: Key) -> bool {
         self.of_subscriber(subscriber).any(|s| s.publisher == publisher)
@@ -98,6 +104,7 @@ mod tests {
         assert_eq!((of(Key(1)), of(Key(2)), of(Key(3))), (vec![1, 2], vec![3], vec![]));
         let got: Vec<u32> = subscriptions.of_track(id(10)).map(|s| s.down.n).collect();
         assert_eq!(got, [1, 3]);
+        assert_eq!(Vec::from_iter(subscriptions.concerning(Key(1))), [Key(1), Key(9)]);
         assert!(subscriptions.hears(Key(1), Key(9)) && !subscriptions.hears(Key(3), Key(9)));
     }
 
