@@ -1,5 +1,5 @@
-// A bad network: a UDP proxy in front of the server's media port that loses packets at random, from a seed.
-// Pages send through it when they are opened with `rewrite` (page/candidate-rewrite.js).
+// A bad network: a UDP proxy in front of the server's media port that loses packets at random, from a seed, and delays
+// them. Pages send through it when they are opened with `rewrite` (page/candidate-rewrite.js).
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -11,15 +11,18 @@ const BUFFER_BYTES = 2 * 1024 * 1024;
 /** A running proxy. Each client gets a socket of its own towards the server, as behind a NAT. */
 export class LossyProxy {
   #clients = new Map(); // "address:port" -> socket
+  #waiting = [];
+  #timer;
   /** Datagrams towards the server and towards clients. */
   up = { passed: 0, lost: 0 };
   down = { passed: 0, lost: 0 };
 
-  /** Loses a datagram with probability `loss`, in each direction. */
-  static async start(serverPort, { loss, seed }) {
+  /** Loses a datagram with probability `loss`, and delivers it `delay` ms later, in each direction. */
+  static async start(serverPort, { loss, seed, delay = 0 }) {
     const proxy = new LossyProxy();
     proxy.serverPort = serverPort;
     proxy.loss = loss;
+    proxy.delay = delay;
     proxy.random = random(seed);
     proxy.socket = createSocket({ type: 'udp4', recvBufferSize: BUFFER_BYTES }).bind(0, HOST);
     await once(proxy.socket, 'listening');
@@ -30,7 +33,28 @@ export class LossyProxy {
 
   #sendUp(datagram, from) {
     if (!this.#passes(this.up)) return;
-    this.#client(from).send(datagram, this.serverPort, HOST);
+    const client = this.#client(from);
+    this.#deliver(() => client.send(datagram, this.serverPort, HOST));
+  }
+
+  /** In the order of arrival: all wait as long. */
+  #deliver(send) {
+    if (this.delay === 0) {
+      send();
+      return;
+    }
+    this.#waiting.push({ at: performance.now() + this.delay, send });
+    if (this.#waiting.length === 1) this.#wait();
+  }
+
+  /** Timers count whole milliseconds; what is due by the next half leaves with this one. */
+  #wait() {
+    this.#timer = setTimeout(() => {
+      const now = performance.now() + 0.5;
+      const due = this.#waiting.findIndex(({ at }) => at > now);
+      for (const { send } of this.#waiting.splice(0, due < 0 ? this.#waiting.length : due)) send();
+      if (this.#waiting.length > 0) this.#wait();
+    }, Math.max(0, this.#waiting[0].at - performance.now()));
   }
 
   #client({ address, port }) {
@@ -39,7 +63,7 @@ export class LossyProxy {
     if (known) return known;
     const socket = createSocket({ type: 'udp4', recvBufferSize: BUFFER_BYTES }).bind(0, HOST);
     socket.on('message', (datagram) => {
-      if (this.#passes(this.down)) this.socket.send(datagram, port, address);
+      if (this.#passes(this.down)) this.#deliver(() => this.socket.send(datagram, port, address));
     });
     this.#clients.set(key, socket);
     return socket;
@@ -52,6 +76,8 @@ export class LossyProxy {
   }
 
   stop() {
+    clearTimeout(this.#timer);
+    this.#waiting = [];
     for (const socket of [this.socket, ...this.#clients.values()]) socket.close();
   }
 }

@@ -1,10 +1,11 @@
 // What a viewer sees of a camera over a network that loses packets, on the way to the server and on the way back.
 //
-//   npm run measure:loss -- --loss 0.05 --seconds 60 --runs 3         the hearth of this checkout
+//   npm run measure:loss -- --loss 0.05 --delay 50 --seconds 60 --runs 3         the hearth of this checkout
 //   npm run measure:loss -- --url ws://… --udp-port … --api-key … --api-secret …   any LiveKit server on this machine
 //
 // Prints for each run the longest time without a new frame, and the freezes that Chromium counts: a frame that is shown
-// for 150 ms longer than usual. The losses of a run are drawn from `--seed` and its number.
+// for 150 ms longer than usual. The losses of a run are drawn from `--seed` and its number. `--delay` is the time one
+// way between a client and the server, in ms: half their round trip, a quarter of the way from camera to viewer and back.
 
 import { parseArgs } from 'node:util';
 
@@ -24,13 +25,14 @@ const { values: flags } = parseArgs({
     'api-key': { type: 'string', default: API_KEY },
     'api-secret': { type: 'string', default: API_SECRET },
     loss: { type: 'string', default: '0.05' },
+    delay: { type: 'string', default: '0' },
     seconds: { type: 'string', default: '60' },
     runs: { type: 'string', default: '3' },
     seed: { type: 'string', default: '1' },
   },
 });
 const keys = { apiKey: flags['api-key'], apiSecret: flags['api-secret'] };
-const [loss, seconds] = [Number(flags.loss), Number(flags.seconds)];
+const [loss, delay, seconds] = [Number(flags.loss), Number(flags.delay), Number(flags.seconds)];
 
 const server = flags.url ? null : await Server.start({ roomShare: null });
 const url = flags.url ?? server.ws;
@@ -38,10 +40,10 @@ const udpPort = Number(flags['udp-port'] ?? server.udpPort);
 const site = await Site.start();
 const browser = await Chromium.launch();
 try {
-  console.log(`${url}, one camera (720p VP8 simulcast) in Chromium, ${100 * loss} % loss each way, ${seconds} s a run`);
+  console.log(`${url}, one camera (720p VP8 simulcast) in Chromium, ${100 * loss} % loss and ${delay} ms each way, ${seconds} s a run`);
   for (let run = 1; run <= Number(flags.runs); run += 1) {
     const seed = Number(flags.seed) + run - 1;
-    const proxy = await LossyProxy.start(udpPort, { loss, seed });
+    const proxy = await LossyProxy.start(udpPort, { loss, delay, seed });
     try {
       report(seed, await watch(`measure-loss-${seed}-${Math.random().toString(36).slice(2, 8)}`, proxy));
     } finally {
