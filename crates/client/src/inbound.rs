@@ -82,7 +82,7 @@ impl Inbound {
             clock_rate: if video { 90_000 } else { 48_000 },
             unwrapper: SeqUnwrapper::default(),
             reception: Reception::default(),
-            nack: video.then(|| NackTracker::new(RTT)),
+            nack: video.then(|| NackTracker::new(RTT, false)),
             first: None,
             newest: 0,
             seen: [0; (WINDOW / 64) as usize],
@@ -116,7 +116,7 @@ impl Inbound {
         let seq = self.unwrapper.unwrap(view.seq);
         self.reception.handle_packet(now, seq, view.timestamp, self.clock_rate);
         if let Some(nack) = &mut self.nack {
-            nack.handle_packet(now, seq);
+            nack.handle_packet(now, seq, view.timestamp, view.marker);
         }
         let before = self.newest;
         let known = self.first.is_some();
@@ -136,16 +136,17 @@ impl Inbound {
         Some(latency)
     }
 
-    /// A packet that was repeated in the stream for retransmissions.
+    /// A packet that was repeated in the stream for retransmissions: its original number and payload.
     pub(crate) fn handle_recovered(
         &mut self,
         now: Instant,
         seq: u16,
+        view: &RtpView<'_>,
         payload: &[u8],
         epoch: Instant,
     ) -> Option<Arrival> {
         let nack = self.nack.as_mut().filter(|_| self.first.is_some())?;
-        nack.handle_recovered(seq);
+        nack.handle_recovered(now, seq, view.timestamp, view.marker);
         // Near the newest, whichever side of a wrap.
         let ahead = i64::from(seq.wrapping_sub(self.newest as u16) as i16);
         let full = self.newest.checked_add_signed(ahead)?;
@@ -161,8 +162,8 @@ impl Inbound {
         self.nack.as_mut().map_or(0, |nack| nack.poll(now, RTT, out))
     }
 
-    pub(crate) fn handle_sender_report(&mut self, now: Instant, ntp: u64, rtp_time: u32) {
-        self.reception.handle_sender_report(now, ntp, rtp_time);
+    pub(crate) fn handle_sender_report(&mut self, now: Instant, ntp: u64) {
+        self.reception.handle_sender_report(now, ntp);
     }
 
     /// What to report, if anything arrived.
@@ -240,9 +241,11 @@ mod tests {
         assert_eq!((tally.packets, tally.lost), (8, 2), "65534 and 1 are missing");
         assert_eq!((tally.out_of_order, tally.duplicates), (2, 1));
         let again = [&[7; 10][..], &stamp::write(0)].concat();
-        let arrival = inbound.handle_recovered(now, 65_534, &again, now).unwrap();
+        let header = [0x80, 97, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0xfe];
+        let view = RtpView::parse(&header).unwrap();
+        let arrival = inbound.handle_recovered(now, 65_534, &view, &again, now).unwrap();
         assert_eq!(arrival.latency, Some(0), "a repeated packet is late, and counts");
-        assert!(inbound.handle_recovered(now, 65_534, &again, now).is_none());
+        assert!(inbound.handle_recovered(now, 65_534, &view, &again, now).is_none());
         let tally = inbound.tally();
         assert_eq!((tally.packets, tally.lost, tally.recovered), (9, 1, 1));
     }

@@ -261,7 +261,7 @@ impl Link {
         let inbound = self.inbound.iter_mut().find(|inbound| Some(inbound.ssrc()) == media);
         if let (Some(inbound), Some((seq, payload))) = (inbound, original_seq(view.payload))
             && let Some(arrival) =
-                inbound.handle_recovered(arrivals.at, seq, payload, arrivals.epoch)
+                inbound.handle_recovered(arrivals.at, seq, view, payload, arrivals.epoch)
         {
             arrivals.count(payload.len(), arrival.latency);
         }
@@ -269,9 +269,9 @@ impl Link {
 
     fn receive_rtcp(&mut self, now: Instant, packet: &Packet<'_>) {
         match packet {
-            Packet::SenderReport { ssrc, ntp, rtp_time, .. } => {
+            Packet::SenderReport { ssrc, ntp, .. } => {
                 if let Some(inbound) = self.inbound.iter_mut().find(|i| i.ssrc() == *ssrc) {
-                    inbound.handle_sender_report(now, *ntp, *rtp_time);
+                    inbound.handle_sender_report(now, *ntp);
                 }
             }
             Packet::Nack { media, seqs, .. } => {

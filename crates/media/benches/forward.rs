@@ -8,7 +8,7 @@ use hearth_codec::Codec;
 use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
 use hearth_plane::{
     DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
-    UpTrackSpec,
+    UpTrackSpec, Wish,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -51,7 +51,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
                 extensions: ExtensionIds::default(),
                 cname: String::new(),
             };
-            let mut down = DownTrack::new(now, spec, MediaKind::Video, u64::from(n));
+            let mut down = DownTrack::new(now, spec, MediaKind::Video, Wish::ALL, u64::from(n));
             down.retarget(1);
             down
         })

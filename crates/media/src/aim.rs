@@ -19,9 +19,8 @@ pub(crate) struct Aim {
 }
 
 impl Aim {
-    /// Everything is wanted.
-    pub(crate) const fn new(kind: MediaKind) -> Self {
-        let wish = Wish { enabled: true, max_encoding: 2, max_temporal: 7 };
+    /// Nothing is sent yet.
+    pub(crate) const fn new(kind: MediaKind, wish: Wish) -> Self {
         Self { wish, kind, target: None, current: None }
     }
 

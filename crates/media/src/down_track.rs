@@ -5,7 +5,8 @@
 //! * **In:** [`set_wish`](DownTrack::set_wish), [`retarget`](DownTrack::retarget) (which encodings
 //!   are alive), [`forward`](DownTrack::forward) (one packet of the track).
 //! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
-//! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame.
+//! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame. A number is given
+//!   only to what is sent: where a packet cannot be, an empty one is, and nobody asks for it for ever.
 //! * **livekit-server:** `DownTrack.WriteRTP` and `Forwarder.GetTranslationParams`.
 
 use std::time::{Duration, Instant};
@@ -17,12 +18,13 @@ use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
 use crate::aim::Aim;
 use crate::budget::Budget;
-use crate::history::{History, Record};
+use crate::history::{History, Recall, Record};
 use crate::rewriter::Rewriter;
 use crate::ring::UpPacket;
 use crate::timeline::{SourceClock, Timeline, ticks};
 use crate::verdict::DropReason::{
-    AwaitKeyframe, Duplicate, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig, TooOld,
+    AwaitKeyframe, Duplicate, Empty, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig,
+    TooOld,
 };
 use crate::verdict::{Verdict, Written};
 use crate::vp8::{Vp8Numbers, Vp8Triple};
@@ -41,6 +43,8 @@ pub struct DownTrack {
     extensions: ExtensionIds,
     conversion: Option<Conversion>,
     aim: Aim,
+    /// [`PacketMeta::beginning`](crate::PacketMeta::beginning) of the current encoding.
+    beginning: u8,
     packets: u32,
     octets: u32,
     /// The wire number of the first packet; below 2^15 so that the rollover counter starts at 0.
@@ -49,6 +53,8 @@ pub struct DownTrack {
     history: History,
     rewriter: Rewriter,
     vp8: Vp8Numbers,
+    /// Where the last key frame sent begins, 0 if none was.
+    keyframe: u64,
     next_rtx: u64,
     budget: Budget,
     /// What `ssrc`, `extensions` and `conversion` are from.
@@ -63,13 +69,14 @@ struct Conversion {
 }
 
 impl DownTrack {
-    /// Starts with everything wanted; `seed` gives the first sequence numbers.
-    pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, seed: u64) -> Self {
+    /// Starts with nothing sent; `seed` gives the first sequence numbers.
+    pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, wish: Wish, seed: u64) -> Self {
         Self {
             ssrc: spec.ssrc,
             extensions: spec.extensions,
             conversion: None,
-            aim: Aim::new(kind),
+            aim: Aim::new(kind, wish),
+            beginning: 0,
             packets: 0,
             octets: 0,
             first_seq: 1 + (seed & 0x7ffe),
@@ -77,6 +84,7 @@ impl DownTrack {
             history: History::new(now, kind),
             rewriter: Rewriter::default(),
             vp8: Vp8Numbers::default(),
+            keyframe: 0,
             budget: Budget::new(now),
             next_rtx: 1 + ((seed >> 16) & 0x7ffe),
             spec,
@@ -124,6 +132,16 @@ impl DownTrack {
         self.aim.current()
     }
 
+    /// The encoding being sent, and which of its beginnings: another one than before was switched to.
+    pub fn source(&self) -> (Option<u8>, u8) {
+        (self.aim.current(), self.beginning)
+    }
+
+    /// Whether the subscriber can get packets of a codec.
+    pub fn decodes(&mut self, codec: Codec) -> bool {
+        self.conversion(codec).is_some()
+    }
+
     /// The encodings whose packets it may get, now or from a key frame on: bit i for encoding i.
     pub fn watched(&self) -> u8 {
         self.aim.watched()
@@ -155,11 +173,18 @@ impl DownTrack {
         if !self.aim.wish().enabled {
             return Verdict::Drop(Paused);
         }
+        let is_current = self.aim.current() == Some(meta.encoding);
+        let follows = is_current && self.beginning == meta.beginning;
+        if pkt.payload.is_empty() {
+            return if follows { self.pass_over(now, pkt, buf) } else { Verdict::Drop(Empty) };
+        }
         let Some((codec, payload)) = self.convert(meta.codec, pkt.payload) else {
             return Verdict::Drop(OtherCodec);
         };
-        if self.aim.current() != Some(meta.encoding) {
-            if !self.aim.accepts(meta.encoding) {
+        if !follows {
+            let is_later = meta.beginning.wrapping_sub(self.beginning).cast_signed() > 0;
+            let accepted = if is_current { is_later } else { self.aim.accepts(meta.encoding) };
+            if !accepted {
                 return Verdict::Drop(OtherEncoding);
             }
             if !meta.info.keyframe || meta.info.temporal > self.aim.wish().max_temporal {
@@ -167,13 +192,14 @@ impl DownTrack {
             }
             self.switch_to(now, pkt, clocks);
         }
-        if meta.info.temporal > self.aim.wish().max_temporal {
-            self.rewriter.skip(meta.seq);
+        // A late one whose number was passed over is sent whatever its layer: the subscriber asks for it.
+        if meta.info.temporal > self.aim.wish().max_temporal && self.rewriter.skip(meta.seq) {
             if let Some((input, modulus)) = vp8_numbers(pkt) {
                 self.vp8.skip(input.picture_id, modulus);
             }
             return Verdict::Drop(TemporalLayer);
         }
+        let is_next = !follows || self.rewriter.is_next(meta.seq);
         let Some(out) = self.rewriter.map(meta.seq) else {
             return Verdict::Drop(TooOld);
         };
@@ -188,8 +214,8 @@ impl DownTrack {
             ..Record::default()
         };
         if let Some((input, modulus)) = vp8_numbers(pkt) {
-            let Some(numbers) = self.vp8.map(input, modulus) else {
-                return Verdict::Drop(TooOld);
+            let Some(numbers) = self.vp8.map(input, modulus, is_next) else {
+                return self.fill(now, pkt, out, buf);
             };
             record.picture_id = numbers.picture_id;
             record.tl0 = numbers.tl0;
@@ -204,8 +230,11 @@ impl DownTrack {
         };
         let converted = UpPacket { payload, ..*pkt };
         let Some((header_len, len)) = self.write(&converted, &header, &record, None, buf) else {
-            return Verdict::Drop(TooBig);
+            return self.fill(now, pkt, out, buf);
         };
+        if meta.info.keyframe && is_next {
+            self.keyframe = index;
+        }
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add((len - header_len) as u32);
         record.padding = padding(len);
@@ -219,21 +248,59 @@ impl DownTrack {
     }
 
     /// Which packet of the track answers a NACK for `wire`; counts as an answer. `rtt` is the round trip to
-    /// the subscriber.
+    /// the subscriber, if it is known.
     pub fn lookup(
         &mut self,
         now: Instant,
         wire: u16,
-        rtt: Duration,
+        rtt: Option<Duration>,
         newest: impl Fn(u8) -> Option<ExtSeq>,
-    ) -> Option<Resend> {
+    ) -> Answer {
         if !self.budget.allows(now, self.packets) {
+            return Answer::Nothing;
+        }
+        match self.history.retransmit(now, wire, rtt) {
+            Recall::Nothing => Answer::Nothing,
+            Recall::Forgotten { index } => self.answer_lost(index),
+            Recall::Found { index, record, first } => {
+                let encoding = record.encoding();
+                let seq = newest(encoding).and_then(|newest| History::source_seq(newest, &record));
+                let resend = |seq| Answer::Resend(Resend { encoding, seq, first, index, record });
+                seq.map_or_else(|| self.answer_lost(index), resend)
+            }
+        }
+    }
+
+    /// What there is to say when the packet of a [`Resend`] is no longer stored.
+    pub fn not_stored(&self, resend: &Resend) -> Answer {
+        self.answer_lost(resend.index)
+    }
+
+    /// Packet `index` cannot be sent again. What precedes the last key frame is not needed.
+    fn answer_lost(&self, index: u64) -> Answer {
+        match self.aim.current() {
+            Some(encoding) if self.keyframe > 0 && index >= self.keyframe => {
+                Answer::Lost { encoding }
+            }
+            _ => Answer::Nothing,
+        }
+    }
+
+    /// Writes `pkt` once more, soon after [`retransmit`](Self::retransmit), in case that is lost. Only over RTX,
+    /// where each packet has its own number, and within the budget.
+    pub fn retransmit_copy(
+        &mut self,
+        now: Instant,
+        resend: &Resend,
+        pkt: &UpPacket<'_>,
+        buf: &mut [u8],
+    ) -> Option<Written> {
+        let codec = self.conversion(pkt.meta.codec)?;
+        let has_rtx = codec.rtx_pt.is_some() && self.spec.rtx_ssrc.is_some();
+        if !has_rtx || !self.budget.allows(now, self.packets) {
             return None;
         }
-        let (index, record) = self.history.retransmit(now, wire, rtt)?;
-        let encoding = record.keyidx_encoding >> 6;
-        let seq = History::source_seq(newest(encoding)?, &record)?;
-        Some(Resend { encoding, seq, index, record })
+        self.retransmit(resend, pkt, buf)
     }
 
     /// Writes `pkt` again, over RTX if negotiated. Returns its SSRC's [`Written`].
@@ -243,14 +310,18 @@ impl DownTrack {
         pkt: &UpPacket<'_>,
         buf: &mut [u8],
     ) -> Option<Written> {
-        let (codec, payload) = self.convert(pkt.meta.codec, pkt.payload)?;
+        let (codec, payload) = if resend.record.is_empty() {
+            (self.conversion(pkt.meta.codec)?, pkt.payload)
+        } else {
+            self.convert(pkt.meta.codec, pkt.payload)?
+        };
         let rtx = codec.rtx_pt.zip(self.spec.rtx_ssrc);
         let (payload_type, ssrc, index) = match rtx {
             Some((pt, ssrc)) => (pt, ssrc, self.next_rtx),
             None => (codec.pt, self.ssrc, resend.index),
         };
         let header = RtpHeader {
-            marker: pkt.meta.marker,
+            marker: pkt.meta.marker && !resend.record.is_empty(),
             payload_type,
             seq: index as u16,
             timestamp: resend.record.timestamp,
@@ -294,6 +365,7 @@ impl DownTrack {
 
     fn switch_to(&mut self, now: Instant, pkt: &UpPacket<'_>, clocks: &[Option<SourceClock>; 3]) {
         let meta = pkt.meta;
+        self.beginning = meta.beginning;
         self.rewriter.switch_to(meta.seq);
         self.timeline.switch_to(
             now,
@@ -306,6 +378,52 @@ impl DownTrack {
             self.vp8.switch_to(first, modulus);
         }
         self.aim.switch_to(meta.encoding);
+    }
+
+    /// Closes the gap that a packet without a payload would leave; if it is late and its number a gap already, it
+    /// fills that.
+    fn pass_over(&mut self, now: Instant, pkt: &UpPacket<'_>, buf: &mut [u8]) -> Verdict {
+        if self.rewriter.skip(pkt.meta.seq) {
+            return Verdict::Drop(Empty);
+        }
+        match self.rewriter.map(pkt.meta.seq) {
+            Some(out) => self.fill(now, pkt, out, buf),
+            None => Verdict::Drop(TooOld),
+        }
+    }
+
+    /// Sends number `out`, which `pkt` cannot be sent under, as a packet of padding. A receiver takes it as
+    /// arrived, and no frame as complete that lacks it.
+    fn fill(&mut self, now: Instant, pkt: &UpPacket<'_>, out: u64, buf: &mut [u8]) -> Verdict {
+        let meta = pkt.meta;
+        let Some(codec) = self.conversion(meta.codec) else {
+            return Verdict::Drop(OtherCodec);
+        };
+        let index = self.first_seq + out;
+        let record = Record {
+            source: meta.seq.get() as u32,
+            timestamp: self.timeline.map(meta.encoding, meta.timestamp),
+            keyidx_encoding: (meta.encoding << 6) | Record::EMPTY,
+            padding: 1,
+            ..Record::default()
+        };
+        let header = RtpHeader {
+            marker: false,
+            payload_type: codec.pt,
+            seq: index as u16,
+            timestamp: record.timestamp,
+            ssrc: self.ssrc,
+        };
+        let written = self.write(pkt, &header, &record, None, buf);
+        let padded = written.and_then(|(header_len, len)| {
+            Some((header_len, pad_unsealed(buf, len, record.padding)?))
+        });
+        let Some((header_len, len)) = padded else {
+            return Verdict::Drop(TooBig);
+        };
+        self.packets = self.packets.wrapping_add(1);
+        self.history.record(now, index, record);
+        Verdict::Forward(Written { header_len, len, index })
     }
 
     /// How the subscriber gets `from`: as it is, or the Opus inside RED.
@@ -355,6 +473,9 @@ impl DownTrack {
                 count += 1;
             }
         }
+        if record.is_empty() {
+            count = 0;
+        }
         let usable = buf.len().checked_sub(SEAL_ROOM)?;
         let buf = buf.get_mut(..usable)?;
         let header_len = write_header(buf, header, extensions.get(..count)?)?;
@@ -362,6 +483,9 @@ impl DownTrack {
         if let Some(original) = original {
             buf.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
             at += 2;
+        }
+        if record.is_empty() {
+            return Some((header_len, at));
         }
         let mut payload = pkt.payload;
         if let Some(descriptor) = pkt.meta.info.vp8.filter(|d| d.picture_id.is_some()) {
@@ -379,6 +503,20 @@ impl DownTrack {
     }
 }
 
+/// What there is to say to a NACK.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// This packet, again.
+    Resend(Resend),
+    /// What was asked for is needed and gone: only a key frame of the encoding helps.
+    Lost {
+        /// The encoding being sent.
+        encoding: u8,
+    },
+    /// It was never sent, is under way, is not needed, or was sent often enough.
+    Nothing,
+}
+
 /// A packet to be sent again.
 #[derive(Clone, Copy, Debug)]
 pub struct Resend {
@@ -386,6 +524,8 @@ pub struct Resend {
     pub encoding: u8,
     /// Where it is stored.
     pub seq: ExtSeq,
+    /// It was not sent again before.
+    pub first: bool,
     index: u64,
     record: Record,
 }
@@ -467,7 +607,7 @@ mod tests {
         scene.down.retarget(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let newest = scene.seqs[0].unwrap(10);
-        let resend = scene.down.lookup(scene.now, first, Duration::ZERO, |_| Some(newest)).unwrap();
+        let resend = resend(scene.down.lookup(scene.now, first, RTT, |_| Some(newest))).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
         let mut buf = [0; 1_500];
@@ -488,7 +628,7 @@ mod tests {
         let (start, mut buf) = (scene.now, [0; 1_500]);
         let repeated = (0..90).filter(|i| {
             let now = start + *i * Duration::from_millis(10);
-            let resend = scene.down.lookup(now, first, Duration::ZERO, |_| Some(meta.seq));
+            let resend = resend(scene.down.lookup(now, first, RTT, |_| Some(meta.seq)));
             resend.is_some_and(|resend| scene.down.retransmit(&resend, &pkt, &mut buf).is_some())
         });
         assert_eq!(repeated.count(), 64);
@@ -509,10 +649,8 @@ mod tests {
             assert_eq!((written.len, first.padding, first.payload), (117, 5, &[7; 100][..]));
             assert_eq!(scene.down.sent(), (1, 100), "padding is no payload");
 
-            let resend = scene
-                .down
-                .lookup(scene.now, first.seq, Duration::ZERO, |_| Some(meta.seq))
-                .unwrap();
+            let answer = scene.down.lookup(scene.now, first.seq, RTT, |_| Some(meta.seq));
+            let resend = resend(answer).unwrap();
             let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
             if is_same {
                 assert_eq!(again[..repeated.len], sent[..written.len]);
@@ -549,13 +687,163 @@ mod tests {
         let first = RtpView::parse(&buf[..written.len]).unwrap();
         assert_eq!(first.padding, 0);
 
-        let resend =
-            scene.down.lookup(scene.now, first.seq, Duration::ZERO, |_| Some(meta.seq)).unwrap();
+        let answer = scene.down.lookup(scene.now, first.seq, RTT, |_| Some(meta.seq));
+        let resend = resend(answer).unwrap();
         let repeated = scene.down.retransmit(&resend, &pkt, &mut again).unwrap();
         assert_eq!(again[..repeated.len], buf[..written.len], "nor is it there the second time");
     }
 
+    const RTT: Option<Duration> = Some(Duration::ZERO);
+    const ALL: Wish = Wish::ALL;
+
+    fn resend(answer: Answer) -> Option<Resend> {
+        if let Answer::Resend(resend) = answer { Some(resend) } else { None }
+    }
+
+    #[test]
+    fn padding_leaves_no_gap_and_fills_the_one_it_left_when_it_was_late() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 100, true).unwrap();
+        assert_eq!(scene.send_payload(0, 101, &[], |_| {}), Err(Empty));
+        assert_eq!(scene.send(0, 102, false), Ok(first + 1));
+        // 103 is lost, and comes by a retransmission.
+        assert_eq!(scene.send(0, 104, false), Ok(first + 3));
+        assert_eq!(scene.send_payload(0, 103, &[], |_| {}), Ok(first + 2));
+        assert_eq!((scene.sent.payload.len(), scene.sent.padding), (0, 1));
+        assert_eq!(scene.send(0, 105, false), Ok(first + 4));
+    }
+
+    #[test]
+    fn what_was_sent_as_padding_is_sent_again_as_the_same_whatever_is_stored() {
+        for (rtx_pt, len) in [(None, 0), (Some(97), 2)] {
+            let mut scene = Scene::new(MediaKind::Video);
+            scene.down.spec.codecs[0].rtx_pt = rtx_pt;
+            scene.down.retarget(0b001);
+            let first = scene.send(0, 10, true).unwrap();
+            scene.send(0, 12, false).unwrap();
+            assert_eq!(scene.send_payload(0, 11, &[], |_| {}), Ok(first + 1));
+            let sent = scene.bytes.clone();
+            let meta = scene.meta(0, 11, false);
+            let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+            let answer = scene.down.lookup(scene.now, first + 1, RTT, |_| Some(meta.seq));
+            let mut again = [0; 1_500];
+            let written =
+                scene.down.retransmit(&resend(answer).unwrap(), &pkt, &mut again).unwrap();
+            let view = RtpView::parse(&again[..written.len]).unwrap();
+            assert_eq!(view.payload.len(), len);
+            assert!(rtx_pt.is_some() || again[..written.len] == sent);
+        }
+    }
+
+    #[test]
+    fn a_packet_that_does_not_fit_leaves_no_gap_to_be_asked_for() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        assert_eq!(scene.send_payload(0, 11, &[7; 1_490], |_| {}), Ok(first + 1));
+        assert_eq!((scene.sent.payload.len(), scene.sent.padding), (0, 1));
+        assert_eq!(scene.send(0, 12, false), Ok(first + 2));
+    }
+
+    #[test]
+    fn a_late_packet_that_fills_a_gap_is_sent_whatever_its_layer() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.set_wish(Wish { max_temporal: 1, ..ALL });
+        scene.down.retarget(0b001);
+        let layer = |temporal| move |meta: &mut PacketMeta| meta.info.temporal = temporal;
+        let first = scene.send(0, 10, true).unwrap();
+        // 11, of a layer that is not wanted, is lost at first.
+        assert_eq!(scene.send_payload(0, 12, &[7; 100], layer(1)), Ok(first + 2));
+        assert_eq!(scene.send_payload(0, 11, &[7; 100], layer(2)), Ok(first + 1));
+        assert_eq!(scene.send_payload(0, 13, &[7; 100], layer(2)), Err(TemporalLayer));
+        assert_eq!(scene.send(0, 14, false), Ok(first + 3));
+    }
+
+    #[test]
+    fn an_encoding_that_begins_anew_goes_on_with_its_key_frame_and_never_back() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        let anew = |keyframe| {
+            move |meta: &mut PacketMeta| {
+                (meta.beginning, meta.info.keyframe) = (1, keyframe);
+            }
+        };
+        let back = |meta: &mut PacketMeta| meta.info.keyframe = true;
+        assert_eq!(scene.send_payload(0, 20_000, &[7; 100], anew(false)), Err(AwaitKeyframe));
+        assert_eq!(scene.send(0, 11, false), Ok(first + 1), "what is late still counts");
+        assert_eq!(scene.send_payload(0, 20_001, &[7; 100], anew(true)), Ok(first + 2));
+        assert_eq!(scene.send_payload(0, 12, &[7; 100], back), Err(OtherEncoding));
+        assert_eq!(scene.send_payload(0, 20_002, &[7; 100], anew(false)), Ok(first + 3));
+        assert_eq!(scene.down.source(), (Some(0), 1));
+    }
+
+    #[test]
+    fn sound_goes_on_at_once_when_it_begins_anew() {
+        let mut scene = Scene::new(MediaKind::Audio);
+        let first = scene.send(0, 40_000, true).unwrap();
+        let anew = |meta: &mut PacketMeta| meta.beginning = 1;
+        assert_eq!(
+            scene.send_payload(0, 60_000, &[7; 100], |meta| {
+                meta.info.keyframe = true;
+                anew(meta);
+            }),
+            Ok(first + 1)
+        );
+    }
+
+    #[test]
+    fn a_request_that_can_no_longer_be_answered_asks_for_a_key_frame_unless_one_was_sent_since() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 1, true).unwrap();
+        for seq in 2..=700 {
+            scene.send(0, seq, false).unwrap();
+        }
+        let newest = scene.seqs[0].unwrap(700);
+        let ask = |scene: &mut Scene, ahead: u16| {
+            scene.down.lookup(scene.now, first + ahead, RTT, |_| Some(newest))
+        };
+        assert!(matches!(ask(&mut scene, 100), Answer::Lost { encoding: 0 }), "not in the history");
+        let Answer::Resend(found) = ask(&mut scene, 690) else { panic!("in the history") };
+        assert!(matches!(scene.down.not_stored(&found), Answer::Lost { encoding: 0 }));
+        assert!(matches!(ask(&mut scene, 700), Answer::Nothing), "yet to come");
+        scene.send(0, 701, true).unwrap();
+        assert!(matches!(ask(&mut scene, 100), Answer::Nothing));
+        assert!(matches!(scene.down.not_stored(&found), Answer::Nothing));
+    }
+
+    #[test]
+    fn the_copy_of_a_retransmission_has_a_number_of_its_own_and_counts_against_the_budget() {
+        let mut scene = Scene::new(MediaKind::Video);
+        scene.down.retarget(0b001);
+        let first = scene.send(0, 10, true).unwrap();
+        let meta = scene.meta(0, 10, true);
+        let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+        let answer = scene.down.lookup(scene.now, first, RTT, |_| Some(meta.seq));
+        let found = resend(answer).unwrap();
+        let (now, mut buf) = (scene.now, [0; 1_500]);
+        assert!(found.first);
+        let one = scene.down.retransmit(&found, &pkt, &mut buf).unwrap();
+        let copies = (0..100).map_while(|_| {
+            scene.down.retransmit_copy(now, &found, &pkt, &mut buf).map(|written| written.index)
+        });
+        let expect: Vec<u64> = (1..64).map(|i| one.index + i).collect();
+        assert_eq!(copies.collect::<Vec<_>>(), expect);
+        let mut scene = Scene::new(MediaKind::Audio);
+        scene.down.spec.codecs[0].rtx_pt = None;
+        let copy = scene.down.retransmit_copy(now, &found, &pkt, &mut buf);
+        assert!(
+            copy.is_none(),
+            "without RTX it would be the same packet, and is dropped as a replay"
+        );
+    }
+
     struct Scene {
+        /// What was sent last.
+        bytes: Vec<u8>,
+        sent: Sent,
         down: DownTrack,
         now: Instant,
         codec: Codec,
@@ -578,7 +866,14 @@ mod tests {
             };
             #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
             let now = Instant::now();
-            Self { down: DownTrack::new(now, spec, kind, 77), now, codec, seqs: Default::default() }
+            Self {
+                bytes: Vec::new(),
+                sent: Sent::default(),
+                down: DownTrack::new(now, spec, kind, ALL, 77),
+                now,
+                codec,
+                seqs: Default::default(),
+            }
         }
 
         fn meta(&mut self, encoding: u8, wire: u16, keyframe: bool) -> PacketMeta {
@@ -588,10 +883,34 @@ mod tests {
                 marker: true,
                 codec: self.codec,
                 encoding,
+                beginning: 0,
                 info: PayloadInfo { keyframe, ..PayloadInfo::default() },
                 audio_level: None,
                 orientation: None,
                 capture_time: None,
+            }
+        }
+
+        /// The wire number it left under, of a packet that `change` changes.
+        fn send_payload(
+            &mut self,
+            encoding: u8,
+            wire: u16,
+            payload: &[u8],
+            change: impl FnOnce(&mut PacketMeta),
+        ) -> Result<u16, crate::DropReason> {
+            let mut meta = self.meta(encoding, wire, false);
+            change(&mut meta);
+            let pkt = UpPacket { meta: &meta, descriptor: &[], payload };
+            let mut buf = [0; 1_500];
+            match self.down.forward(self.now, &pkt, &[None; 3], &mut buf, |_| 0) {
+                Verdict::Forward(written) => {
+                    self.bytes = buf[..written.len].to_vec();
+                    let view = RtpView::parse(&self.bytes).unwrap();
+                    self.sent = Sent { payload: view.payload.to_vec(), padding: view.padding };
+                    Ok(view.seq)
+                }
+                Verdict::Drop(reason) => Err(reason),
             }
         }
 
@@ -602,13 +921,13 @@ mod tests {
             wire: u16,
             keyframe: bool,
         ) -> Result<u16, crate::DropReason> {
-            let meta = self.meta(encoding, wire, keyframe);
-            let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
-            let mut buf = [0; 1_500];
-            match self.down.forward(self.now, &pkt, &[None; 3], &mut buf, |_| 0) {
-                Verdict::Forward(written) => Ok(RtpView::parse(&buf[..written.len]).unwrap().seq),
-                Verdict::Drop(reason) => Err(reason),
-            }
+            self.send_payload(encoding, wire, &[7; 100], |meta| meta.info.keyframe = keyframe)
         }
+    }
+
+    #[derive(Default)]
+    struct Sent {
+        payload: Vec<u8>,
+        padding: u8,
     }
 }

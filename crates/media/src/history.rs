@@ -3,9 +3,9 @@
 //! * **Owns:** for each of the last packets: which packet of the source it was, and how it was
 //!   renumbered. The payload stays in the track's ring.
 //! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
-//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, most of a round trip apart, and
-//!   under no other number than its own: one SRTP index must not seal two different packets. A number that was
-//!   used, or is too old to tell, is not [free](History::is_free).
+//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, most of a round trip apart, not before a
+//!   subscriber can have missed it, and under no other number than its own: one SRTP index must not seal two
+//!   different packets. A number that was used, or is too old to tell, is not [free](History::is_free).
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,19 @@ const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from
 
 /// Set in [`Record::tries_left`] once a packet has left under a number, however often it may be sent again.
 const SENT: u8 = 0x80;
+/// Before the round trip is measured.
+const ASSUMED_RTT: Duration = Duration::from_millis(70);
+
+/// What there is to say to a NACK.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Recall {
+    /// How the packet was numbered; `first` if it was not sent again before.
+    Found { index: u64, record: Record, first: bool },
+    /// It was sent so long ago that nothing is known of it.
+    Forgotten { index: u64 },
+    /// It was never sent, is under way, or was sent often enough.
+    Nothing,
+}
 
 /// How a sent packet was numbered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,7 +45,7 @@ pub(crate) struct Record {
     pub(crate) picture_id: u16,
     /// VP8 TL0PICIDX as sent.
     pub(crate) tl0: u8,
-    /// VP8 KEYIDX (5 bits) as sent; encoding in the upper 2 bits.
+    /// VP8 KEYIDX (5 bits) as sent; [`EMPTY`](Record::EMPTY); encoding in the upper 2 bits.
     pub(crate) keyidx_encoding: u8,
     /// Bytes of padding as sent.
     pub(crate) padding: u8,
@@ -41,6 +54,19 @@ pub(crate) struct Record {
     pub(crate) tries_left: u8,
     /// Kept by [`History`]: ms since its origin, wraps.
     pub(crate) sent_ms: u16,
+}
+
+impl Record {
+    /// In `keyidx_encoding`: it was sent without the payload of its source.
+    pub(crate) const EMPTY: u8 = 0x20;
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.keyidx_encoding & Self::EMPTY != 0
+    }
+
+    pub(crate) const fn encoding(&self) -> u8 {
+        self.keyidx_encoding >> 6
+    }
 }
 
 /// See the module documentation.
@@ -95,31 +121,35 @@ impl History {
         }
     }
 
-    /// How packet `wire` was numbered, if it may be sent again at `now`; counts as a try. `rtt` is the round
-    /// trip to the subscriber.
-    pub(crate) fn retransmit(
-        &mut self,
-        now: Instant,
-        wire: u16,
-        rtt: Duration,
-    ) -> Option<(u64, Record)> {
-        let behind = u64::from((self.newest as u16).wrapping_sub(wire));
-        let index = self.newest.checked_sub(behind)?;
-        if behind >= self.records.len() as u64 {
-            return None;
+    /// How packet `wire` was numbered, if it may be sent again at `now`; that counts as a try. `rtt` is the round
+    /// trip to the subscriber, if it is known.
+    pub(crate) fn retransmit(&mut self, now: Instant, wire: u16, rtt: Option<Duration>) -> Recall {
+        let behind = (self.newest as u16).wrapping_sub(wire);
+        let Some(index) = self.newest.checked_sub(u64::from(behind)) else {
+            return Recall::Nothing;
+        };
+        if usize::from(behind) >= self.records.len() {
+            // In the other half of the numbers are those that are yet to come.
+            return if behind < 0x8000 { Recall::Forgotten { index } } else { Recall::Nothing };
         }
         let now_ms = self.millis(now);
-        let slot = self.slot(index)?;
-        let waited = now_ms.wrapping_sub(slot.sent_ms);
+        let Some(slot) = self.slot(index) else {
+            return Recall::Nothing;
+        };
+        let waited = Duration::from_millis(u64::from(now_ms.wrapping_sub(slot.sent_ms)));
         let tries_left = slot.tries_left & !SENT;
-        let was_tried = tries_left < MAX_TRIES;
-        let spacing = (rtt / 4 * 3).clamp(SPACING.0, SPACING.1);
-        if was_tried && u128::from(waited) < spacing.as_millis() {
-            return None;
-        }
-        slot.tries_left = SENT | tries_left.checked_sub(1)?;
-        slot.sent_ms = now_ms;
-        Some((index, *slot))
+        let first = tries_left == MAX_TRIES;
+        let least = if first {
+            // Who asks sooner has not missed it: it was overtaken.
+            rtt.unwrap_or_default() / 2
+        } else {
+            (rtt.unwrap_or(ASSUMED_RTT) / 4 * 3).clamp(SPACING.0, SPACING.1)
+        };
+        let Some(tries_left) = tries_left.checked_sub(1).filter(|_| waited >= least) else {
+            return Recall::Nothing;
+        };
+        (slot.tries_left, slot.sent_ms) = (SENT | tries_left, now_ms);
+        Recall::Found { index, record: *slot, first }
     }
 
     /// Answers for nothing that was sent so far.
@@ -163,7 +193,13 @@ impl History {
 mod tests {
     use super::*;
 
-    const RTT: Duration = Duration::ZERO;
+    const RTT: Option<Duration> = Some(Duration::ZERO);
+
+    impl Recall {
+        fn found(self) -> Option<(u64, Record)> {
+            if let Self::Found { index, record, .. } = self { Some((index, record)) } else { None }
+        }
+    }
 
     #[test]
     fn a_record_is_sixteen_bytes() {
@@ -177,21 +213,30 @@ mod tests {
         let mut history = History::new(t0, MediaKind::Audio);
         history.record(t0, 70_000, Record { source: 5, ..Record::default() });
         let answers = (1..=200_u32)
-            .filter(|i| history.retransmit(t0 + *i * SPACING.0, 70_000_u64 as u16, RTT).is_some())
+            .filter(|i| {
+                let now = t0 + *i * SPACING.0;
+                history.retransmit(now, 70_000_u64 as u16, RTT).found().is_some()
+            })
             .count();
         assert_eq!(answers, 100);
     }
 
     #[test]
     fn what_is_under_way_is_not_sent_again() {
-        for (rtt, expect) in [(0, vec![0, 10, 20, 30]), (40, vec![0, 30]), (900, vec![0, 100])] {
+        for (rtt, expect) in [
+            (Some(0), vec![0, 10, 20, 30]),
+            (Some(40), vec![20, 50]),
+            (Some(900), vec![450, 550]),
+            (None, vec![0, 53, 106]),
+        ] {
             #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
             let t0 = Instant::now();
             let mut history = History::new(t0, MediaKind::Audio);
             history.record(t0, 7, Record::default());
-            let rtt = Duration::from_millis(rtt);
+            let rtt = rtt.map(Duration::from_millis);
+            let at = |ms| t0 + Duration::from_millis(ms);
             let answered: Vec<u64> = (0..)
-                .filter(|ms| history.retransmit(t0 + Duration::from_millis(*ms), 7, rtt).is_some())
+                .filter(|ms| history.retransmit(at(*ms), 7, rtt).found().is_some())
                 .take(expect.len())
                 .collect();
             assert_eq!(answered, expect, "{rtt:?}");
@@ -206,8 +251,9 @@ mod tests {
         for index in [100, 101, 103] {
             history.record(t0, index, Record::default());
         }
-        let answered: Vec<u16> =
-            (99..=104).filter(|&wire| history.retransmit(t0, wire, RTT).is_some()).collect();
+        let answered: Vec<u16> = (99..=104)
+            .filter(|&wire| history.retransmit(t0, wire, RTT).found().is_some())
+            .collect();
         assert_eq!(answered, [100, 101, 103]);
     }
 
@@ -232,6 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_long_ago_is_told_from_what_is_yet_to_come() {
+        #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
+        let t0 = Instant::now();
+        let mut history = History::new(t0, MediaKind::Audio);
+        for index in 70_000..70_200 {
+            history.record(t0, index, Record::default());
+        }
+        for (index, forgotten) in [(70_001_u64, true), (70_071, true), (70_200, false)] {
+            let recall = history.retransmit(t0, index as u16, RTT);
+            let expect = if forgotten { Recall::Forgotten { index } } else { Recall::Nothing };
+            assert_eq!(recall, expect, "{index}");
+        }
+        assert!(history.retransmit(t0, 70_072_u64 as u16, RTT).found().is_some());
+    }
+
+    #[test]
     fn a_packet_that_comes_very_late_does_not_answer_for_a_newer_one() {
         #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
         let t0 = Instant::now();
@@ -239,10 +301,14 @@ mod tests {
         for index in [5_u64, 518, 6] {
             history.record(t0, index, Record { source: index as u32, ..Record::default() });
         }
-        let answer = history.retransmit(t0, 518, RTT).map(|(index, record)| (index, record.source));
+        let answer = history.retransmit(t0, 518, RTT).found();
+        let answer = answer.map(|(index, record)| (index, record.source));
         assert_eq!(answer, Some((518, 518)));
-        assert_eq!(history.retransmit(t0, 6, RTT), None);
+        assert_eq!(history.retransmit(t0, 6, RTT).found(), None);
         history.record(t0, 7, Record { source: 7, ..Record::default() });
-        assert_eq!(history.retransmit(t0, 7, RTT).map(|(_, record)| record.source), Some(7));
+        assert_eq!(
+            history.retransmit(t0, 7, RTT).found().map(|(_, record)| record.source),
+            Some(7)
+        );
     }
 }

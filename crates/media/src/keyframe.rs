@@ -4,10 +4,23 @@
 //! * **In:** [`handle_request`](KeyframeRequests::handle_request) (a subscriber cannot decode),
 //!   [`handle_keyframe`](KeyframeRequests::handle_keyframe) (one arrived), time.
 //! * **Out:** [`poll_output`](KeyframeRequests::poll_output) – "send one PLI now".
-//! * **Invariant:** two requests on the wire are at least `min_interval` apart.
+//! * **Invariant:** two requests for two key frames are at least `min_interval` apart on the wire, two for the
+//!   same one as far as their answer may take.
 //! * **Spec:** PLI is RFC 4585 §6.3.1; the distance is livekit-server's `rtc.pli_throttle`.
 
 use std::time::{Duration, Instant};
+
+/// The least time a key frame may take: an encoder of 30 frames a second has sent its start after two.
+const MIN_RETRY: Duration = Duration::from_millis(200);
+const FRAMES: Duration = Duration::from_millis(66);
+
+/// After how long without a key frame its request, or the key frame, is taken for lost. Longer shows a still
+/// picture for longer, shorter makes an encoder answer twice.
+///
+/// * `rtt` – the round trip to the publisher.
+pub fn retry_after(rtt: Duration) -> Duration {
+    (rtt + rtt / 2 + FRAMES).max(MIN_RETRY)
+}
 
 /// Send one Picture Loss Indication upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,7 +45,7 @@ enum State {
 }
 
 impl KeyframeRequests {
-    /// Starts idle; `min_interval` is the shortest time between two PLIs on the wire.
+    /// Starts idle; `min_interval` is the shortest time from a PLI on the wire to that for another key frame.
     pub(crate) fn new(min_interval: Duration) -> Self {
         Self { min_interval, last_sent: None, state: State::Idle }
     }
@@ -66,15 +79,16 @@ impl KeyframeRequests {
         }
     }
 
-    /// Returns the request that is due at `now`, if any. Call until `None`.
-    pub(crate) fn poll_output(&mut self, now: Instant) -> Option<SendPli> {
+    /// Returns the request that is due at `now`, if any. Call until `None`. It is repeated after `retry`
+    /// ([`retry_after`]).
+    pub(crate) fn poll_output(&mut self, now: Instant, retry: Duration) -> Option<SendPli> {
         let State::Wanted { send_at } = &mut self.state else {
             return None;
         };
         if now < *send_at {
             return None;
         }
-        *send_at = now + self.min_interval;
+        *send_at = now + retry;
         self.last_sent = Some(now);
         Some(SendPli)
     }
@@ -85,12 +99,13 @@ mod tests {
     use super::*;
 
     const MIN: Duration = Duration::from_millis(500);
+    const RETRY: Duration = Duration::from_millis(216);
 
     /// Runs to `until` the way a shard does: sleep to the deadline, then drain.
     fn sent_by(requests: &mut KeyframeRequests, until: Instant) -> Vec<Instant> {
         let mut sent = Vec::new();
         while let Some(at) = requests.poll_timeout().filter(|&at| at <= until) {
-            while requests.poll_output(at).is_some() {
+            while requests.poll_output(at, RETRY).is_some() {
                 sent.push(at);
             }
         }
@@ -108,7 +123,14 @@ mod tests {
         for _ in 0..100 {
             requests.handle_request(t0);
         }
-        assert_eq!(sent_by(&mut requests, t0 + ms(499)), [t0]);
+        assert_eq!(sent_by(&mut requests, t0 + ms(215)), [t0]);
+    }
+
+    #[test]
+    fn a_key_frame_is_waited_for_a_round_trip_and_a_half_and_two_frames() {
+        for (rtt, retry) in [(0, 200), (60, 200), (100, 216), (300, 516)] {
+            assert_eq!(retry_after(ms(rtt)), ms(retry), "{rtt}");
+        }
     }
 
     #[test]
@@ -116,7 +138,8 @@ mod tests {
         let t0 = epoch();
         let mut requests = KeyframeRequests::new(MIN);
         requests.handle_request(t0);
-        assert_eq!(sent_by(&mut requests, t0 + ms(1_100)), [t0, t0 + ms(500), t0 + ms(1_000)]);
+        let sent = sent_by(&mut requests, t0 + ms(600));
+        assert_eq!(sent, [t0, t0 + ms(216), t0 + ms(432)]);
 
         requests.handle_keyframe();
         assert_eq!(sent_by(&mut requests, t0 + ms(60_000)), []);
@@ -139,7 +162,7 @@ mod tests {
         let t0 = epoch();
         let mut requests = KeyframeRequests::new(MIN);
         requests.handle_need(t0);
-        assert_eq!(sent_by(&mut requests, t0 + ms(400)), [t0]);
+        assert_eq!(sent_by(&mut requests, t0 + ms(200)), [t0]);
         requests.handle_keyframe();
         // It has arrived, and not been sent to the subscriber yet.
         requests.handle_need(t0 + ms(400));

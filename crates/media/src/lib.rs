@@ -15,7 +15,8 @@ mod up_track;
 mod verdict;
 mod vp8;
 
-pub use down_track::{DownTrack, Resend};
+pub use down_track::{Answer, DownTrack, Resend};
+pub use keyframe::retry_after;
 pub use ring::{PacketMeta, UpPacket};
 pub use timeline::SourceClock;
 pub use up_track::{Ingest, UpTrack};

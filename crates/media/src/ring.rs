@@ -44,6 +44,9 @@ pub struct PacketMeta {
     pub codec: Codec,
     /// Index of the simulcast encoding, 0 = lowest.
     pub encoding: u8,
+    /// How often the encoding began anew before it, wraps: under another SSRC, with other numbers, or in another
+    /// codec. What came before a beginning is of no use to what comes after.
+    pub beginning: u8,
     /// What the payload says of itself.
     pub info: PayloadInfo,
     /// RFC 6464 byte, as received.
@@ -291,6 +294,7 @@ mod tests {
             marker: false,
             codec,
             encoding: 0,
+            beginning: 0,
             info: hearth_codec::inspect(Codec::Opus, &[0]),
             audio_level: None,
             orientation: None,

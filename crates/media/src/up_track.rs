@@ -6,12 +6,12 @@
 //!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
 //! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
 //! * **Invariant:** a packet is stored once, however often it arrives, and only if somebody watched
-//!   its encoding before.
+//!   its encoding before. Numbers of an encoding grow, whatever SSRC it comes under and however that counts.
 //! * **Not here:** who gets it (`shard`), loss recovery (`peer`).
 
 use std::time::{Duration, Instant};
 
-use hearth_codec::{Codec, inspect};
+use hearth_codec::{Codec, PayloadInfo, inspect};
 use hearth_plane::{ReceiveCodec, UpTrackSpec};
 use hearth_rtp::{ExtensionIds, ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
@@ -32,6 +32,12 @@ const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
 /// a key frame whole though its start was repeated. Longer holds memory for few.
 const STORED_UNWATCHED: Duration = Duration::from_millis(300);
 
+/// A jump of the numbers that no burst of loss explains: the sender began anew.
+const MAX_GAP: u64 = 1_000;
+/// An SSRC that another has taken the place of is heard again after so long a silence of that one. Longer leaves
+/// more of a stream that went back unheard, shorter lets the last packets of the one before through.
+const TAKEN_BACK: Duration = Duration::from_millis(500);
+
 /// What became of a received packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ingest {
@@ -39,12 +45,14 @@ pub enum Ingest {
     Accepted {
         /// The number it is stored under if somebody may get it.
         wanted: Option<ExtSeq>,
-        /// The encoding starts with it.
+        /// The encoding starts with it, or goes on under another SSRC or in another codec.
         first: bool,
-        /// Its codec.
+        /// It begins a key frame (video only).
+        keyframe: bool,
+        /// Its codec; of a packet without a payload of the track, that of those before it.
         codec: Codec,
     },
-    /// Stored before, too old, or of a payload type that was not negotiated.
+    /// Stored before, too old, or of no stream of the track.
     Ignored,
 }
 
@@ -92,11 +100,129 @@ impl Store {
 #[derive(Debug)]
 struct Encoding {
     store: Store,
+    source: Source,
     unwrapper: SeqUnwrapper,
+    /// Added to what the unwrapper says, so that numbers grow when the source begins anew.
+    offset: u64,
     newest: Option<ExtSeq>,
+    codec: Option<Codec>,
+    /// [`PacketMeta::beginning`] of the newest, and its first number.
+    beginning: u8,
+    begins: Option<ExtSeq>,
     keyframes: KeyframeRequests,
     clock: Option<SourceClock>,
     octets: u64,
+}
+
+/// The SSRC an encoding comes under.
+#[derive(Debug, Default)]
+struct Source {
+    ssrc: Option<u32>,
+    /// The one before.
+    former: Option<u32>,
+    heard: Option<Instant>,
+}
+
+impl Source {
+    /// Whether a packet is of the encoding, and whether that begins anew with it. `has_media` is false for
+    /// padding, which begins nothing.
+    fn takes(&mut self, now: Instant, ssrc: u32, has_media: bool) -> Option<bool> {
+        if self.ssrc == Some(ssrc) {
+            self.heard = Some(now);
+            return Some(false);
+        }
+        let silent =
+            self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= TAKEN_BACK);
+        if !has_media || (self.former == Some(ssrc) && !silent) {
+            return None;
+        }
+        self.former = self.ssrc.replace(ssrc);
+        self.heard = Some(now);
+        Some(self.former.is_some())
+    }
+}
+
+/// What a packet is to its encoding.
+struct Place {
+    seq: ExtSeq,
+    codec: Codec,
+    /// The encoding starts with it, or goes on under another SSRC or in another codec.
+    first: bool,
+}
+
+impl Encoding {
+    fn new() -> Self {
+        Self {
+            store: Store::Nothing,
+            source: Source::default(),
+            unwrapper: SeqUnwrapper::default(),
+            offset: 0,
+            newest: None,
+            codec: None,
+            beginning: 0,
+            begins: None,
+            keyframes: KeyframeRequests::new(PLI_INTERVAL),
+            clock: None,
+            octets: 0,
+        }
+    }
+
+    /// Another source goes on: its numbers have nothing to do with those before.
+    fn renumber(&mut self) {
+        let newest = self.newest.map_or(0, ExtSeq::get);
+        self.offset = newest.checked_next_multiple_of(0x1_0000).unwrap_or(newest);
+        self.unwrapper = SeqUnwrapper::default();
+        self.clock = None;
+    }
+
+    /// What follows `seq` does not go on from what came before.
+    fn begin(&mut self, now: Instant, kind: MediaKind, seq: ExtSeq) {
+        self.beginning = self.beginning.wrapping_add(1);
+        self.begins = Some(seq);
+        let is_watched = matches!(self.store, Store::Awaited(_) | Store::Watched(_));
+        if is_watched && kind == MediaKind::Video {
+            self.keyframes.handle_request(now);
+        }
+    }
+
+    /// What a packet is to the encoding; `media` is its codec, `None` if it has no payload of the track. `None`
+    /// if it is none of the encoding.
+    fn place(
+        &mut self,
+        now: Instant,
+        kind: MediaKind,
+        view: &RtpView<'_>,
+        media: Option<Codec>,
+    ) -> Option<Place> {
+        let codec = media.or(self.codec)?;
+        let is_other_source = self.source.takes(now, view.ssrc, media.is_some())?;
+        if is_other_source {
+            self.renumber();
+        }
+        let seq = self.unwrapper.unwrap(view.seq).plus(self.offset);
+        let jump = self.newest.map_or(0, |newest| seq.since(newest).unwrap_or(0));
+        if media.is_none() && jump > MAX_GAP {
+            return None;
+        }
+        // Sound changes between RED and Opus from packet to packet.
+        let is_other_codec = kind == MediaKind::Video
+            && jump > 0
+            && self.codec.is_some_and(|before| before != codec);
+        if is_other_source || is_other_codec || jump > MAX_GAP {
+            self.begin(now, kind, seq);
+        }
+        if Some(seq) > self.newest {
+            self.codec = Some(codec);
+        }
+        let first = self.newest.is_none() || is_other_source || is_other_codec;
+        Some(Place { seq, codec, first })
+    }
+
+    /// [`PacketMeta::beginning`] of packet `seq`.
+    fn beginning_of(&self, seq: ExtSeq) -> u8 {
+        let earlier = self.begins.is_some_and(|begins| seq < begins);
+        self.beginning.wrapping_sub(u8::from(earlier))
+    }
 }
 
 /// See the module documentation.
@@ -133,14 +259,7 @@ impl UpTrack {
         self.codecs.clone_from(&spec.codecs);
         self.extensions = spec.extensions;
         let count = spec.encodings.len().clamp(1, MAX_ENCODINGS).max(self.encodings.len());
-        self.encodings.resize_with(count, || Encoding {
-            store: Store::Nothing,
-            unwrapper: SeqUnwrapper::default(),
-            newest: None,
-            keyframes: KeyframeRequests::new(PLI_INTERVAL),
-            clock: None,
-            octets: 0,
-        });
+        self.encodings.resize_with(count, Encoding::new);
     }
 
     /// Audio or video.
@@ -202,26 +321,32 @@ impl UpTrack {
         }
     }
 
-    /// Takes a packet of `encoding`; payload type already that of the media (not of RTX).
+    /// Takes a packet of `encoding`; payload type already that of the media (not of RTX). One that is of no use
+    /// but takes a number (padding, another payload type) is stored without a payload, so that subscribers see
+    /// no gap where it was.
     ///
     /// **Cost:** O(1), one copy of the payload if the encoding is or was just watched, no allocation.
     pub fn ingest(&mut self, now: Instant, encoding: u8, view: &RtpView<'_>) -> Ingest {
-        let Some(codec) = self.codecs.iter().find(|c| c.pt == view.payload_type).map(|c| c.codec)
-        else {
-            return Ingest::Ignored;
-        };
+        let known = self.codecs.iter().find(|c| c.pt == view.payload_type).map(|c| c.codec);
+        let media = known.filter(|_| !view.payload.is_empty());
         let Some(enc) = self.encodings.get_mut(usize::from(encoding)) else {
             return Ingest::Ignored;
         };
-        let seq = enc.unwrapper.unwrap(view.seq);
-        let extensions = ReadExtensions::read(view, &self.extensions);
-        let info = inspect(codec, view.payload);
+        let Some(Place { seq, codec, first }) = enc.place(now, self.kind, view, media) else {
+            return Ingest::Ignored;
+        };
+        let (payload, extensions) = match media {
+            Some(_) => (view.payload, ReadExtensions::read(view, &self.extensions)),
+            None => (&[][..], ReadExtensions::default()),
+        };
+        let info = media.map_or_else(PayloadInfo::default, |codec| inspect(codec, payload));
         let meta = PacketMeta {
             seq,
             timestamp: view.timestamp,
             marker: view.marker,
             codec,
             encoding,
+            beginning: enc.beginning_of(seq),
             info,
             audio_level: extensions.audio_level.map(|level| level.to_byte()),
             orientation: extensions.video_orientation,
@@ -232,20 +357,20 @@ impl UpTrack {
         // What is not stored may be here for the second time.
         let mut is_new = is_newest;
         if let Some(stored) = enc.store.room(now).filter(|stored| Some(seq) > stored.after) {
-            is_new = stored.ring.insert(meta, descriptor, view.payload);
+            is_new = stored.ring.insert(meta, descriptor, payload);
             if !is_new {
                 return Ingest::Ignored;
             }
         }
         if is_new {
-            enc.octets += view.payload.len() as u64;
+            enc.octets += payload.len() as u64;
         }
-        if is_newest {
+        if is_newest && media.is_some() {
             self.activity.handle_packet(now, encoding, view.timestamp);
         }
-        let first = enc.newest.is_none();
         enc.newest = enc.newest.max(Some(seq));
-        if info.keyframe {
+        let keyframe = info.keyframe && self.kind == MediaKind::Video;
+        if keyframe {
             enc.keyframes.handle_keyframe();
         }
         if let (Some(speaker), Some(level), false) =
@@ -257,7 +382,17 @@ impl UpTrack {
             Store::Awaited(stored) | Store::Watched(stored) => Some(seq) > stored.after,
             Store::Kept { .. } | Store::Nothing => false,
         };
-        Ingest::Accepted { wanted: wanted.then_some(seq), first, codec }
+        Ingest::Accepted { wanted: wanted.then_some(seq), first, keyframe, codec }
+    }
+
+    /// The SSRC an encoding comes under.
+    pub fn ssrc(&self, encoding: u8) -> Option<u32> {
+        self.encodings.get(usize::from(encoding))?.source.ssrc
+    }
+
+    /// The codec an encoding comes in.
+    pub fn codec(&self, encoding: u8) -> Option<Codec> {
+        self.encodings.get(usize::from(encoding))?.codec
     }
 
     /// A stored packet.
@@ -304,12 +439,13 @@ impl UpTrack {
         }
     }
 
-    /// An encoding that a PLI is due for. Call until `None`.
-    pub fn poll_keyframe_request(&mut self, now: Instant) -> Option<u8> {
+    /// An encoding that a PLI is due for. Call until `None`. It is repeated after `retry`
+    /// ([`retry_after`](crate::retry_after)).
+    pub fn poll_keyframe_request(&mut self, now: Instant, retry: Duration) -> Option<u8> {
         (0_u8..).zip(&mut self.encodings).find_map(|(i, enc)| {
             // Another shard may have aimed at what does not count as live here.
             let reachable = self.activity.is_heard(now, i) || enc.newest.is_none();
-            (reachable && enc.keyframes.poll_output(now).is_some()).then_some(i)
+            (reachable && enc.keyframes.poll_output(now, retry).is_some()).then_some(i)
         })
     }
 
@@ -353,7 +489,9 @@ mod tests {
                 source: Source::Local(PeerId { room: RoomId(1), n: 1 }),
                 kind: MediaKind::Video,
                 mid: "0".to_owned(),
-                codecs: vec![ReceiveCodec { codec: Codec::H264, pt: 96, rtx_pt: None }],
+                codecs: [(Codec::H264, 96), (Codec::Vp8, 98)]
+                    .map(|(codec, pt)| ReceiveCodec { codec, pt, rtx_pt: None })
+                    .to_vec(),
                 extensions: ExtensionIds::default(),
                 encodings: vec![EncodingSpec::default(); 2],
                 nack: true,
@@ -366,14 +504,32 @@ mod tests {
 
         /// The number it is stored under if somebody may get it.
         fn ingest(&mut self, encoding: u8, seq: u16) -> Option<ExtSeq> {
-            let mut packet = [0; 100];
-            let timestamp = u32::from(seq) * 3_000;
-            let header = RtpHeader { marker: true, payload_type: 96, seq, timestamp, ssrc: 5 };
-            write_header(&mut packet, &header, &[]).unwrap();
-            match self.up.ingest(self.now, encoding, &RtpView::parse(&packet).unwrap()) {
+            match self.receive(encoding, (5, seq), 96, 88) {
                 Ingest::Accepted { wanted, .. } => wanted,
                 Ingest::Ignored => panic!("ignored"),
             }
+        }
+
+        /// A packet of an SSRC with a number, a payload type, and a payload of so many bytes.
+        fn receive(
+            &mut self,
+            encoding: u8,
+            (ssrc, seq): (u32, u16),
+            payload_type: u8,
+            len: usize,
+        ) -> Ingest {
+            let mut packet = vec![0; 12 + len];
+            let timestamp = u32::from(seq).wrapping_mul(3_000);
+            let header = RtpHeader { marker: true, payload_type, seq, timestamp, ssrc };
+            write_header(&mut packet, &header, &[]).unwrap();
+            self.up.ingest(self.now, encoding, &RtpView::parse(&packet).unwrap())
+        }
+
+        /// As what it is stored: number, which beginning, length.
+        fn stored(&self, encoding: u8, ingest: Ingest) -> Option<(ExtSeq, u8, usize)> {
+            let Ingest::Accepted { wanted, .. } = ingest else { return None };
+            let packet = self.up.packet(encoding, wanted?)?;
+            Some((packet.meta.seq, packet.meta.beginning, packet.payload.len()))
         }
     }
 
@@ -472,5 +628,65 @@ mod tests {
         assert_eq!(scene.up.live(scene.now), 0, "old packets do not make it alive");
         assert_eq!(scene.up.octets(), 2 * 88);
         assert!(scene.ingest(0, 7).is_some());
+    }
+
+    #[test]
+    fn padding_and_unknown_payload_types_take_their_numbers_and_nothing_else() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b11);
+        assert_eq!(scene.receive(0, (5, 8), 96, 0), Ingest::Ignored, "no beginning");
+        let first = scene.ingest(0, 9).unwrap();
+        for (ahead, payload_type, len) in [(1, 96, 0), (2, 126, 4), (3, 13, 0)] {
+            let ingest = scene.receive(0, (5, 9 + ahead), payload_type, len);
+            assert_eq!(scene.stored(0, ingest), Some((first.plus(u64::from(ahead)), 0, 0)));
+        }
+        assert_eq!(scene.up.octets(), 88);
+        assert_eq!(scene.receive(0, (6, 900), 96, 0), Ingest::Ignored, "nor another beginning");
+        assert_eq!(scene.receive(0, (5, 9_000), 96, 0), Ingest::Ignored);
+        assert_eq!(scene.ingest(0, 13), Some(first.plus(4)));
+    }
+
+    #[test]
+    fn an_encoding_goes_on_under_another_ssrc_whatever_that_counts_from() {
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b11);
+        scene.ingest(0, 40_000).unwrap();
+        for (n, ssrc, seq) in [(1, 6, 20_000), (2, 7, 39_000), (3, 8, 65_535), (4, 9, 3)] {
+            let newest = scene.up.newest(0).unwrap();
+            let ingest = scene.receive(0, (ssrc, seq), 96, 88);
+            assert!(matches!(ingest, Ingest::Accepted { first: true, .. }), "{ingest:?}");
+            let (stored, beginning, _) = scene.stored(0, ingest).unwrap();
+            assert!(stored > newest, "{ssrc}");
+            assert_eq!((beginning, scene.up.ssrc(0)), (n, Some(ssrc)));
+            // One that left before it.
+            assert_eq!(scene.receive(0, (ssrc - 1, 40_001), 96, 88), Ingest::Ignored);
+            let next = scene.receive(0, (ssrc, seq.wrapping_add(1)), 96, 88);
+            assert_eq!(scene.stored(0, next), Some((stored.plus(1), n, 88)));
+        }
+        scene.now += TAKEN_BACK;
+        assert_eq!(scene.receive(0, (8, 7), 96, 0), Ingest::Ignored);
+        let back = scene.receive(0, (8, 7), 96, 88);
+        assert_eq!(scene.stored(0, back).map(|(_, beginning, _)| beginning), Some(5));
+    }
+
+    #[test]
+    fn another_codec_and_a_jump_of_the_numbers_are_beginnings_that_want_a_key_frame() {
+        for (seq, payload_type, first) in [(11, 98, true), (1_011, 96, false)] {
+            let mut scene = Scene::new();
+            scene.up.set_watched(scene.now, 0b11);
+            scene.ingest(0, 10).unwrap();
+            let ingest = scene.receive(0, (5, seq), payload_type, 88);
+            assert!(matches!(ingest, Ingest::Accepted { first: now, .. } if now == first));
+            assert_eq!(scene.stored(0, ingest).map(|(_, beginning, _)| beginning), Some(1));
+            assert_eq!(scene.up.poll_keyframe_request(scene.now, Duration::ZERO), Some(0));
+            // What is late belongs to what was before.
+            let late = scene.receive(0, (5, seq - 2), 96, 88);
+            assert_eq!(scene.stored(0, late).map(|(_, beginning, _)| beginning), Some(0));
+        }
+        let mut scene = Scene::new();
+        scene.up.set_watched(scene.now, 0b11);
+        scene.ingest(0, 10).unwrap();
+        let ingest = scene.receive(0, (5, 1_010), 96, 88);
+        assert_eq!(scene.stored(0, ingest).map(|(_, beginning, _)| beginning), Some(0));
     }
 }

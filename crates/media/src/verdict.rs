@@ -41,4 +41,6 @@ pub enum DropReason {
     TooBig,
     /// The subscriber cannot decode it.
     OtherCodec,
+    /// It has no payload of the track: padding, or a payload type that was not negotiated.
+    Empty,
 }

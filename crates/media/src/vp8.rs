@@ -7,8 +7,9 @@
 //! * **Spec:** RFC 7741 §4.2: PictureID 7 or 15 bits, TL0PICIDX 8 bits, KEYIDX 5 bits, all wrap.
 //! * **livekit-server:** `pkg/sfu/codecmunger/vp8.go`.
 
-/// Pictures that late packets may still belong to.
-const WINDOW: usize = 32;
+/// Pictures that late packets may still belong to: a retransmission comes within a second and a round trip of
+/// what was lost (`hearth_peer::NackTracker`), which is 66 pictures at 60 a second and 120 at 110.
+const WINDOW: usize = 128;
 /// We always send the 15-bit form.
 const MASK: u16 = 0x7fff;
 
@@ -30,7 +31,7 @@ struct Seen {
 }
 
 /// See the module documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Vp8Numbers {
     /// Newest picture of the source, whether sent or withheld.
     newest: Option<u16>,
@@ -39,6 +40,19 @@ pub(crate) struct Vp8Numbers {
     tl0_offset: u8,
     keyidx_offset: u8,
     seen: [Option<Seen>; WINDOW],
+}
+
+impl Default for Vp8Numbers {
+    fn default() -> Self {
+        Self {
+            newest: None,
+            last_out: Vp8Triple::default(),
+            started: false,
+            tl0_offset: 0,
+            keyidx_offset: 0,
+            seen: [None; WINDOW],
+        }
+    }
 }
 
 impl Vp8Numbers {
@@ -65,23 +79,37 @@ impl Vp8Numbers {
         }
     }
 
-    /// The numbers to send; `None` if the packet is of a picture before the switch or the window.
-    pub(crate) fn map(&mut self, input: Vp8Triple, modulus: u16) -> Option<Vp8Triple> {
-        let picture_id = match self.ahead(input.picture_id, modulus) {
-            None => input.picture_id & MASK,
-            Some(0) => self.seen(input.picture_id)?,
-            Some(ahead) if ahead < modulus / 2 => {
+    /// The numbers to send. For a late packet `None` if it is of a picture before the switch or the window, or
+    /// of one that was withheld; never if `is_next`, the packet is newer than all before it: a picture id that
+    /// falls back then begins anew.
+    pub(crate) fn map(
+        &mut self,
+        input: Vp8Triple,
+        modulus: u16,
+        is_next: bool,
+    ) -> Option<Vp8Triple> {
+        let ahead = self.ahead(input.picture_id, modulus);
+        let (picture_id, begins) = match ahead {
+            None => (input.picture_id & MASK, true),
+            Some(ahead) if ahead > 0 && ahead < modulus / 2 => {
                 self.reserve(ahead, modulus);
-                self.last_out.picture_id.wrapping_add(ahead) & MASK
+                (self.last_out.picture_id.wrapping_add(ahead) & MASK, true)
             }
-            Some(_) => self.seen(input.picture_id)?,
+            Some(_) => match self.seen(input.picture_id) {
+                Some(known) => (known, false),
+                None if is_next => {
+                    self.seen = [None; WINDOW];
+                    (self.last_out.picture_id.wrapping_add(1) & MASK, true)
+                }
+                None => return None,
+            },
         };
         let out = Vp8Triple {
             picture_id,
             tl0: input.tl0.wrapping_add(self.tl0_offset),
             keyidx: input.keyidx.wrapping_add(self.keyidx_offset) & 0x1f,
         };
-        if self.ahead(input.picture_id, modulus).is_none_or(|a| a > 0 && a < modulus / 2) {
+        if begins {
             self.newest = Some(input.picture_id);
             self.last_out = out;
             self.remember(input.picture_id, picture_id);
@@ -136,7 +164,27 @@ mod tests {
 
     #[track_caller]
     fn check(numbers: &mut Vp8Numbers, input: u16, expect: Option<u16>) {
-        assert_eq!(numbers.map(triple(input), BITS15).map(|out| out.picture_id), expect);
+        let out = numbers.map(triple(input), BITS15, false);
+        assert_eq!(out.map(|out| out.picture_id), expect, "{input}");
+    }
+
+    #[test]
+    fn a_picture_of_sixty_a_second_is_let_in_as_long_as_it_is_asked_for() {
+        let mut numbers = started(10);
+        check(&mut numbers, 10, Some(10));
+        for picture in 12..78 {
+            check(&mut numbers, picture, Some(picture));
+        }
+        check(&mut numbers, 11, Some(11));
+    }
+
+    #[test]
+    fn an_encoder_that_counts_its_pictures_anew_goes_on() {
+        let mut numbers = started(5_000);
+        check(&mut numbers, 5_000, Some(5_000));
+        check(&mut numbers, 3, None);
+        let mut next = |id| numbers.map(triple(id), BITS15, true).map(|out| out.picture_id);
+        assert_eq!([next(3), next(3), next(4)], [Some(5_001), Some(5_001), Some(5_002)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hearth_codec::Codec;
 use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
 use hearth_plane::{
     DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
-    UpTrackSpec,
+    UpTrackSpec, Wish,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -63,7 +63,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         extensions: ExtensionIds::default(),
         cname: "c".to_owned(),
     };
-    let mut down = DownTrack::new(now, spec, MediaKind::Video, 1);
+    let mut down = DownTrack::new(now, spec, MediaKind::Video, Wish::ALL, 1);
     down.retarget(1);
     let mut out = [0; 1_500];
 

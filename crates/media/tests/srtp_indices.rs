@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
-use hearth_media::{DownTrack, Ingest, UpTrack, Verdict, Written};
+use hearth_media::{Answer, DownTrack, Ingest, UpTrack, Verdict, Written};
 use hearth_plane::{
     DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
     UpTrackSpec, Wish,
@@ -213,8 +213,9 @@ impl Model {
         let Down { track, down, newest } = &mut downs[at];
         let up = &tracks[*track].up;
         let wire = (newest.unwrap_or(0) as u16).wrapping_sub(random.below(600).min(40) as u16);
-        let rtt = Duration::from_millis(random.below(100).into());
-        let Some(resend) = down.lookup(*now, wire, rtt, |encoding| up.newest(encoding)) else {
+        let rtt = Some(Duration::from_millis(random.below(100).into()));
+        let Answer::Resend(resend) = down.lookup(*now, wire, rtt, |encoding| up.newest(encoding))
+        else {
             return;
         };
         let Some(pkt) = up.packet(resend.encoding, resend.seq) else { return };
@@ -284,7 +285,7 @@ impl Model {
         };
         let spec = changed(&mut self.random, spec, self.made * 4);
         let seed = u64::from(self.random.next()) << 32 | u64::from(self.random.next());
-        let down = DownTrack::new(self.now, spec, kind, seed);
+        let down = DownTrack::new(self.now, spec, kind, Wish::ALL, seed);
         let down = Down { track, down, newest: None };
         match self.downs.get_mut(at) {
             Some(old) => *old = down,

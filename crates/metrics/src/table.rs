@@ -128,6 +128,8 @@ metrics! {
     DropForwardBig = Counter, "dropped", "forward_too_big";
     /// Packets not forwarded: of a codec that the subscriber cannot decode.
     DropForwardCodec = Counter, "dropped", "forward_other_codec";
+    /// Packets not forwarded: without payload of the track (padding, or a payload type not negotiated).
+    DropForwardEmpty = Counter, "dropped", "forward_empty";
     /// Packets not forwarded: the subscriber had it before.
     DropForwardDuplicate = Counter, "dropped", "forward_duplicate";
     /// Packets of a track for which its batch had no room.

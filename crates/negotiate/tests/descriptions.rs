@@ -1,5 +1,5 @@
 //! Which sections of a description live, whose transport counts, and what old but legal SDP costs.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 

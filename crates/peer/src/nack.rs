@@ -1,13 +1,16 @@
 //! Which packets of one SSRC are missing, and when to ask for them again.
 //!
-//! * **Owns:** the missing sequence numbers, each with its tries and its next deadline.
+//! * **Owns:** the missing sequence numbers, each with its next deadline; how much is lost, and by how much
+//!   packets overtake each other; where the newest frame ends.
 //! * **In:** [`handle_packet`](NackTracker::handle_packet) and
-//!   [`handle_recovered`](NackTracker::handle_recovered) (one arrived), time, the round trip.
+//!   [`handle_recovered`](NackTracker::handle_recovered) (one arrived),
+//!   [`handle_keyframe`](NackTracker::handle_keyframe) (nothing before it is needed), time, the round trip.
 //! * **Out:** [`poll`](NackTracker::poll) – numbers to ask for now;
 //!   [`took_surrender`](NackTracker::took_surrender) – some will never come, ask for a key frame.
-//! * **Invariant:** at most 256 numbers are tracked, each is asked for during 800 ms to a second, and two
-//!   requests for one are at least 20 ms apart.
-//! * **Spec:** generic NACK is RFC 4585 §6.2.1.
+//! * **Invariant:** at most [`MAX_TRACKED`] numbers are missing, each for a second at most. Two requests for one
+//!   are further apart than a sender that obeys libwebrtc's rule ignores, but for the second copy of one.
+//! * **Spec:** generic NACK is RFC 4585 §6.2.1. libwebrtc's `RtpPacketHistory` ignores a request within the
+//!   round trip and 5 ms of the last retransmission of that packet.
 
 use std::time::{Duration, Instant};
 
@@ -17,91 +20,186 @@ use hearth_units::ExtSeq;
 const MAX_TRACKED: usize = 256;
 /// A jump that no burst loss explains: the sender restarted.
 const MAX_GAP: u64 = 1_000;
-/// When it is given up, counted from the first request: after two round trips, but not before and not after
-/// this. Shorter asks for more key frames, longer is of no use: a second of packets is kept, and what comes
+/// After a silence this long that took so many packets a key frame comes sooner, and costs less, than all that
+/// was lost: half a second of frames is worth two or three of them.
+const OUTAGE: (Duration, u64) = (Duration::from_millis(500), 16);
+/// When it is given up, counted from the first request: after two and a half round trips, but not before and not
+/// after this. Shorter asks for more key frames, longer is of no use: a second of packets is kept, and what comes
 /// later has no place among them.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(1_000));
-/// Waiting longer spares requests for reordered packets, shorter repairs sooner.
-const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
-/// The smallest and largest distance of two requests; it grows by a quarter each time, as livekit-server's
-/// does. Larger leaves too few on a long way, where libwebrtc ignores those that come too soon.
-const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+/// The first request waits as long as packets have been seen to be overtaken, within these bounds. Longer spares
+/// requests for reordered packets, shorter repairs sooner.
+const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(40));
+/// The least distance of two requests, on the shortest way.
+const MIN_SPACING: Duration = Duration::from_millis(20);
+/// A sender ignores requests within the round trip as it knows it and 5 ms; 1 ms for the timers.
+const SPACING_MARGIN: Duration = Duration::from_millis(6);
+/// The second copy of a request follows so much later: short beside a round trip, long beside most bursts of loss.
+const COPY_DELAY: Duration = Duration::from_millis(7);
+/// Above one lost packet in so many, each request is sent twice: a lost one costs a round trip, a copy 60 bytes.
+const COPY_ABOVE: u32 = 100;
+/// Loss is measured over as many packets as half of this to all of it.
+const LOSS_WINDOW: u32 = 1_024;
+/// So many mean frame times after the last packet of a frame that has no end, its next one is asked for.
+const PROBE_AFTER: u32 = 2;
+/// A retransmission may be that many numbers ahead of what came in its own stream: the tail of a frame.
+const MAX_TAIL: u16 = 64;
 
 /// The missing packets of one SSRC.
 #[derive(Debug)]
 pub struct NackTracker {
     rtt: Duration,
-    newest: Option<ExtSeq>,
+    repeats_in_stream: bool,
+    newest: Option<Newest>,
     /// Ascending.
     missing: Vec<Missing>,
     /// No deadline in `missing` is earlier; may be early itself.
     next: Option<Instant>,
     surrendered: bool,
+    /// How late packets are that were overtaken.
+    reordering: Duration,
+    loss: Loss,
+}
+
+/// The newest packet, and its frame.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    seq: ExtSeq,
+    at: Instant,
+    timestamp: u32,
+    marker: bool,
+    /// A marker has been seen: their lack means something.
+    has_markers: bool,
+    frame_began: Instant,
+    /// Mean time from frame to frame; 0 before the second.
+    pace: Duration,
+    /// Newest packet of the frames before.
+    before_frame: Option<ExtSeq>,
+    /// The one after it was asked for.
+    probed: bool,
 }
 
 #[derive(Debug)]
 struct Missing {
     seq: ExtSeq,
-    ask_at: Instant,
+    noticed: Instant,
+    next: Instant,
     asked: Option<Asked>,
+    /// At `next` the second copy of the last request is due.
+    copy: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     first: Instant,
-    /// From the last request to the next.
-    retry: Duration,
+    last: Instant,
+}
+
+/// Packets of late, and how many of them were lost.
+#[derive(Debug, Default)]
+struct Loss {
+    expected: u32,
+    lost: u32,
 }
 
 impl NackTracker {
-    /// Begins with nothing missing; `rtt` is assumed until [`poll`](Self::poll) is told a better one.
-    pub const fn new(rtt: Duration) -> Self {
-        Self { rtt, newest: None, missing: Vec::new(), next: None, surrendered: false }
+    /// Begins with nothing missing.
+    ///
+    /// * `rtt` – assumed until [`poll`](Self::poll) is told a better one.
+    /// * `repeats_in_stream` – no RTX stream was negotiated (RFC 4588): what arrives late in this one may be a
+    ///   retransmission.
+    pub fn new(rtt: Duration, repeats_in_stream: bool) -> Self {
+        Self {
+            rtt,
+            repeats_in_stream,
+            newest: None,
+            missing: Vec::new(),
+            next: None,
+            surrendered: false,
+            reordering: Duration::ZERO,
+            loss: Loss::default(),
+        }
     }
 
     /// A packet arrived in its own stream, first sent or repeated.
-    pub fn handle_packet(&mut self, now: Instant, seq: ExtSeq) {
-        let Some(newest) = self.newest else {
-            self.newest = Some(seq);
+    ///
+    /// * `timestamp` – RTP time, wraps; packets of one frame have the same.
+    /// * `marker` – it ends its frame.
+    pub fn handle_packet(&mut self, now: Instant, seq: ExtSeq, timestamp: u32, marker: bool) {
+        let Some(newest) = &mut self.newest else {
+            self.newest = Some(Newest::first(now, seq, timestamp, marker));
             return;
         };
-        let Some(ahead) = seq.since(newest) else {
-            self.forget(seq);
+        let Some(ahead) = seq.since(newest.seq) else {
+            self.handle_late(now, seq);
             return;
         };
         if ahead == 0 {
             return;
         }
-        self.newest = Some(seq);
-        if ahead > MAX_GAP {
-            self.surrendered |= !self.missing.is_empty();
-            self.missing.clear();
-            self.next = None;
+        let (before, silent) = (newest.seq, now.saturating_duration_since(newest.at));
+        newest.advance(now, seq, timestamp, marker);
+        let lost = ahead - 1;
+        self.loss.expect(ahead);
+        let outage = silent >= OUTAGE.0 && lost > OUTAGE.1;
+        if ahead > MAX_GAP || outage || self.missing.len() as u64 + lost > MAX_TRACKED as u64 {
+            self.clear();
             self.surrendered = true;
             return;
         }
-        let ask_at = now + (self.rtt / 4).clamp(FIRST_DELAY.0, FIRST_DELAY.1);
-        let lost = ahead - 1;
-        let tracked = lost.min(MAX_TRACKED as u64);
-        let too_many = (self.missing.len() + tracked as usize).saturating_sub(MAX_TRACKED);
-        self.surrendered |= too_many > 0 || tracked < lost;
-        self.missing.drain(..too_many);
-        self.missing.extend((ahead - tracked..ahead).map(|i| Missing {
-            seq: newest.plus(i),
-            ask_at,
-            asked: None,
-        }));
-        if ahead > 1 {
-            self.next = Some(self.next.map_or(ask_at, |next| next.min(ask_at)));
+        if lost > 0 {
+            let next = now + self.reordering.clamp(FIRST_DELAY.0, FIRST_DELAY.1);
+            self.missing.extend((1..ahead).map(|i| Missing {
+                seq: before.plus(i),
+                noticed: now,
+                next,
+                asked: None,
+                copy: false,
+            }));
+            self.next = Some(self.next.map_or(next, |earliest| earliest.min(next)));
         }
     }
 
-    /// A packet was repeated in the stream for retransmissions (RFC 4588); `seq` is its original
-    /// number, 16 bits.
-    pub fn handle_recovered(&mut self, seq: u16) {
+    /// A packet was repeated in the stream for retransmissions (RFC 4588).
+    ///
+    /// * `seq` – its original number, 16 bits.
+    /// * `timestamp`, `marker` – its own, as in [`handle_packet`](Self::handle_packet).
+    pub fn handle_recovered(&mut self, now: Instant, seq: u16, timestamp: u32, marker: bool) {
         if let Some(at) = self.missing.iter().position(|missing| missing.seq.wire() == seq) {
             self.missing.remove(at);
+        } else if let Some(newest) = self.newest {
+            // The end of a frame that was lost as a whole, or was asked for on suspicion.
+            let ahead = seq.wrapping_sub(newest.seq.wire());
+            if (1..=MAX_TAIL).contains(&ahead) {
+                let seq = newest.seq.plus(u64::from(ahead));
+                self.handle_packet(now, seq, timestamp, marker);
+            }
         }
+    }
+
+    /// The packet `seq`, which has just been handed in, begins a key frame: what came before it is of no use.
+    ///
+    /// `is_first` is false where others of the same frame may come before it, as parameter sets do (H.264,
+    /// H.265): then what may belong to it is still asked for.
+    pub fn handle_keyframe(&mut self, seq: ExtSeq, is_first: bool) {
+        let bound = match self.newest.and_then(|newest| newest.before_frame) {
+            _ if is_first => seq,
+            Some(before) if before < seq => before,
+            _ => return,
+        };
+        let useless = self.missing.partition_point(|missing| missing.seq < bound);
+        self.missing.drain(..useless);
+        if self.missing.is_empty() {
+            self.next = None;
+        }
+        self.surrendered = false;
+    }
+
+    /// Nobody needs what is missing.
+    pub fn clear(&mut self) {
+        self.missing.clear();
+        self.next = None;
+        self.surrendered = false;
     }
 
     /// Writes the numbers to ask for now, oldest first, at most `out.len()`; returns how many.
@@ -109,41 +207,18 @@ impl NackTracker {
     /// `rtt` is the round trip to the sender, which has had a chance to answer only after that.
     pub fn poll(&mut self, now: Instant, rtt: Duration, out: &mut [u16]) -> usize {
         self.rtt = rtt;
-        if self.next.is_none_or(|next| next > now) {
-            return 0;
+        let mut written = self.poll_missing(now, out);
+        if let Some(slot) = out.get_mut(written)
+            && let Some(seq) = self.newest.as_mut().and_then(|newest| newest.probe(now))
+        {
+            *slot = seq.wire();
+            written += 1;
         }
-        let first_retry = (rtt + rtt / 10).clamp(RETRY.0, RETRY.1);
-        let patience = (2 * rtt).clamp(PATIENCE.0, PATIENCE.1);
-        let (mut slots, mut next, mut surrendered) = (out.iter_mut(), None::<Instant>, false);
-        let mut written = 0_usize;
-        self.missing.retain_mut(|missing| {
-            if missing.ask_at <= now {
-                let asked = match missing.asked {
-                    None => Asked { first: now, retry: first_retry },
-                    Some(asked) if now >= asked.first + patience => {
-                        surrendered = true;
-                        return false;
-                    }
-                    Some(asked) => {
-                        Asked { retry: (asked.retry + asked.retry / 4).min(RETRY.1), ..asked }
-                    }
-                };
-                if let Some(slot) = slots.next() {
-                    *slot = missing.seq.wire();
-                    written += 1;
-                    missing.ask_at = (now + asked.retry).min(asked.first + patience);
-                    missing.asked = Some(asked);
-                }
-            }
-            next = Some(next.map_or(missing.ask_at, |next| next.min(missing.ask_at)));
-            true
-        });
-        self.next = next;
-        self.surrendered |= surrendered;
         written
     }
 
-    /// When to [`poll`](Self::poll) next; may be early.
+    /// When to [`poll`](Self::poll) next for what is missing; may be early. The tail of a frame can wait for
+    /// another occasion.
     pub const fn poll_timeout(&self) -> Option<Instant> {
         self.next
     }
@@ -153,10 +228,136 @@ impl NackTracker {
         std::mem::replace(&mut self.surrendered, false)
     }
 
-    fn forget(&mut self, seq: ExtSeq) {
-        if let Ok(at) = self.missing.binary_search_by_key(&seq, |missing| missing.seq) {
-            self.missing.remove(at);
+    fn poll_missing(&mut self, now: Instant, out: &mut [u16]) -> usize {
+        if self.next.is_none_or(|next| next > now) {
+            return 0;
         }
+        let is_lost = |missing: &&Missing| missing.next <= now && missing.asked.is_none();
+        let lost = self.missing.iter().filter(is_lost).count();
+        if lost > 0 {
+            self.loss.lost = self.loss.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
+            // What was overtaken long ago says little of now.
+            self.reordering = self.reordering * 15 / 16;
+        }
+        let (copies, rtt) = (self.loss.is_high(), self.rtt);
+        let spacing = spacing(rtt, copies);
+        let patience = (rtt * 5 / 2).clamp(PATIENCE.0, PATIENCE.1);
+        let (mut slots, mut next) = (out.iter_mut(), None::<Instant>);
+        let (mut written, mut surrendered) = (0_usize, false);
+        self.missing.retain_mut(|missing| {
+            if missing.next <= now {
+                let end = missing.asked.map(|asked| asked.first + patience);
+                if end.is_some_and(|end| now >= end) {
+                    surrendered = true;
+                    return false;
+                }
+                if let Some(slot) = slots.next() {
+                    *slot = missing.seq.wire();
+                    written += 1;
+                    missing.handle_asked(now, spacing, copies);
+                    // No answer to one more request would come in time.
+                    let end = missing.asked.map_or(now, |asked| asked.first) + patience;
+                    if missing.next + rtt > end && !missing.copy {
+                        missing.next = end;
+                    }
+                }
+            }
+            next = Some(next.map_or(missing.next, |next| next.min(missing.next)));
+            true
+        });
+        self.next = next;
+        self.surrendered |= surrendered;
+        written
+    }
+
+    /// A packet came after newer ones.
+    fn handle_late(&mut self, now: Instant, seq: ExtSeq) {
+        let Ok(at) = self.missing.binary_search_by_key(&seq, |missing| missing.seq) else {
+            return;
+        };
+        let missing = self.missing.remove(at);
+        let too_soon = |asked: Asked| {
+            now.saturating_duration_since(asked.first) < self.rtt.saturating_sub(self.rtt / 4)
+        };
+        if missing.asked.is_none_or(|asked| !self.repeats_in_stream || too_soon(asked)) {
+            let late = now.saturating_duration_since(missing.noticed);
+            // A little more, that the next that is as late is not asked for.
+            self.reordering = self.reordering.max(late + late / 4).min(FIRST_DELAY.1);
+            self.loss.lost = self.loss.lost.saturating_sub(u32::from(missing.asked.is_some()));
+        }
+    }
+}
+
+/// From one request to the next: constant, as an answer takes as long every time.
+fn spacing(rtt: Duration, copies: bool) -> Duration {
+    let single = (rtt + rtt / 10 + SPACING_MARGIN).max(MIN_SPACING);
+    if copies { single.max(rtt + COPY_DELAY + SPACING_MARGIN) } else { single }
+}
+
+impl Missing {
+    /// It is asked for now.
+    fn handle_asked(&mut self, now: Instant, spacing: Duration, copies: bool) {
+        let copied = std::mem::replace(&mut self.copy, false);
+        let asked = self.asked.get_or_insert(Asked { first: now, last: now });
+        if copied {
+            self.next = asked.last + spacing;
+            return;
+        }
+        asked.last = now;
+        self.copy = copies;
+        self.next = now + if copies { COPY_DELAY } else { spacing };
+    }
+}
+
+impl Newest {
+    fn first(now: Instant, seq: ExtSeq, timestamp: u32, marker: bool) -> Self {
+        Self {
+            seq,
+            at: now,
+            timestamp,
+            marker,
+            has_markers: marker,
+            frame_began: now,
+            pace: Duration::ZERO,
+            before_frame: None,
+            probed: false,
+        }
+    }
+
+    fn advance(&mut self, now: Instant, seq: ExtSeq, timestamp: u32, marker: bool) {
+        if timestamp != self.timestamp {
+            let took = now.saturating_duration_since(self.frame_began);
+            self.pace = if self.pace.is_zero() { took } else { (self.pace * 7 + took) / 8 };
+            self.frame_began = now;
+            self.before_frame = Some(self.seq);
+        }
+        self.has_markers |= marker;
+        (self.seq, self.at, self.timestamp, self.marker) = (seq, now, timestamp, marker);
+        self.probed = false;
+    }
+
+    /// The number after the newest, once, if its frame should have ended by now.
+    fn probe(&mut self, now: Instant) -> Option<ExtSeq> {
+        let due = self.has_markers
+            && !self.marker
+            && !self.probed
+            && !self.pace.is_zero()
+            && now.saturating_duration_since(self.at) >= self.pace * PROBE_AFTER;
+        self.probed |= due;
+        due.then(|| self.seq.plus(1))
+    }
+}
+
+impl Loss {
+    fn expect(&mut self, packets: u64) {
+        self.expected = self.expected.saturating_add(u32::try_from(packets).unwrap_or(u32::MAX));
+        if self.expected >= LOSS_WINDOW {
+            (self.expected, self.lost) = (self.expected / 2, self.lost / 2);
+        }
+    }
+
+    fn is_high(&self) -> bool {
+        self.lost.saturating_mul(COPY_ABOVE) > self.expected
     }
 }
 
@@ -169,83 +370,244 @@ mod tests {
 
     #[test]
     fn a_reordered_packet_is_not_asked_for() {
-        let (mut tracker, mut seqs, t0) = start();
-        for seq in [10, 12, 11] {
-            tracker.handle_packet(t0, seqs.unwrap(seq));
-        }
-        assert_eq!(asked(&mut tracker, t0 + ms(1_000)), []);
-        assert!(!tracker.took_surrender());
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[10, 12, 11]);
+        assert_eq!(scene.asked_until(1_000), []);
+        assert!(!scene.tracker.took_surrender());
     }
 
     #[test]
-    fn a_lost_packet_is_asked_for_for_a_while_and_then_given_up() {
+    fn requests_keep_the_distance_within_which_a_sender_ignores_them() {
         for (rtt, last, expect) in [
-            (0, 805, vec![5, 25, 50, 81, 120, 169, 230, 306, 401, 501, 601, 701, 801]),
-            (60, 815, vec![15, 81, 163, 263, 363, 463, 563, 663, 763]),
-            (450, 920, vec![20, 120, 220, 320, 420, 520, 620, 720, 820]),
-            (5_000, 1_020, vec![20, 120, 220, 320, 420, 520, 620, 720, 820, 920]),
+            (0, 803, vec![3, 23, 43, 63, 83]),
+            (10, 803, vec![3, 23, 43, 63, 83]),
+            (60, 803, vec![3, 75, 147, 219, 291]),
+            (100, 803, vec![3, 119, 235, 351, 467]),
+            (200, 803, vec![3, 229, 455]),
+            (450, 1_003, vec![3, 504]),
+            (5_000, 1_003, vec![3]),
         ] {
-            let (rtt, t0) = (ms(rtt), crate::test_epoch());
-            let (mut tracker, mut seqs) = (NackTracker::new(rtt), SeqUnwrapper::default());
-            for seq in [65_535, 1] {
-                tracker.handle_packet(t0, seqs.unwrap(seq));
+            let mut scene = Scene::new(ms(rtt));
+            scene.loses_little();
+            scene.receive(0, &[65_535, 1]);
+            let asks: Vec<u64> = scene.asked_until(2_000).into_iter().map(|(at, _)| at).collect();
+            let firsts = asks.get(..expect.len()).unwrap_or(&asks);
+            assert_eq!(firsts, expect, "{rtt}");
+            for pair in asks.windows(2) {
+                let apart = pair[1] - pair[0];
+                assert!(apart >= rtt + 5, "{rtt}: {pair:?}");
             }
-            let (mut asks, mut now) = (Vec::new(), t0);
-            while let Some(next) = tracker.poll_timeout() {
-                assert!(!tracker.took_surrender());
-                now = next;
-                let mut out = [0; 10];
-                if tracker.poll(now, rtt, &mut out) > 0 {
-                    asks.push((now - t0).as_millis());
-                }
+            let end = asks.last().unwrap() + rtt;
+            assert!(end <= last || asks.len() == 1, "{rtt}: its answer comes too late: {asks:?}");
+            assert_eq!(scene.surrendered, Some(last), "{rtt}");
+        }
+    }
+
+    #[test]
+    fn under_loss_each_request_is_sent_twice_and_the_next_still_keeps_its_distance() {
+        for (rtt, expect) in [
+            (10, vec![3, 10, 26, 33]),
+            (30, vec![3, 10, 46, 53]),
+            (100, vec![3, 10, 119, 126, 235, 242]),
+        ] {
+            let mut scene = Scene::new(ms(rtt));
+            scene.receive(0, &[10, 12]);
+            let asks: Vec<u64> = scene.asked_until(2_000).into_iter().map(|(at, _)| at).collect();
+            assert_eq!(asks.get(..expect.len()), Some(&*expect), "{rtt}");
+            // If only the copy arrived, the sender is silent for a round trip and 5 ms from then.
+            assert!(asks[2] - asks[1] >= rtt + 5, "{rtt}: {asks:?}");
+        }
+    }
+
+    #[test]
+    fn below_one_lost_packet_in_a_hundred_requests_are_sent_once() {
+        let mut scene = Scene::new(RTT);
+        scene.loses_little();
+        scene.receive(0, &[10, 12]);
+        assert_eq!(scene.asked_until(10), [(3, 11)]);
+    }
+
+    #[test]
+    fn packets_that_are_overtaken_again_and_again_are_waited_for() {
+        for (repeats_in_stream, rtt) in [(false, 10), (true, 100)] {
+            let mut scene = Scene::new(ms(rtt));
+            scene.tracker = NackTracker::new(ms(rtt), repeats_in_stream);
+            let mut asked = Vec::new();
+            for i in 0..20_u16 {
+                let at = u64::from(i) * 100;
+                scene.receive(at, &[10 + 2 * i, 12 + 2 * i]);
+                asked.extend(scene.asked_until(at + 29));
+                scene.receive(at + 30, &[11 + 2 * i]);
+                asked.extend(scene.asked_until(at + 99));
             }
-            assert_eq!(asks, expect, "{rtt:?}");
-            assert_eq!((now - t0).as_millis(), last, "{rtt:?}");
-            assert!(tracker.took_surrender());
-            assert!(!tracker.took_surrender());
+            assert!(asked.iter().all(|(_, seq)| *seq == 11), "{asked:?}");
+            assert!(!scene.tracker.loss.is_high());
         }
     }
 
     #[test]
     fn a_retransmission_ends_the_asking() {
-        let (mut tracker, mut seqs, t0) = start();
-        for seq in [10, 14] {
-            tracker.handle_packet(t0, seqs.unwrap(seq));
-        }
-        tracker.handle_recovered(12);
-        tracker.handle_packet(t0, seqs.unwrap(11));
-        assert_eq!(asked(&mut tracker, t0 + ms(15)), [13]);
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[10, 14]);
+        scene.tracker.handle_recovered(scene.t0, 12, 0, false);
+        scene.receive(0, &[11]);
+        assert_eq!(scene.asked_until(3), [(3, 13)]);
     }
 
     #[test]
     fn a_restart_of_the_sender_is_not_a_thousand_losses() {
-        let (mut tracker, mut seqs, t0) = start();
-        for seq in [10, 12, 2_000] {
-            tracker.handle_packet(t0, seqs.unwrap(seq));
-        }
-        assert_eq!(asked(&mut tracker, t0 + ms(20)), []);
-        assert!(tracker.took_surrender());
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[10, 12, 2_000]);
+        assert_eq!(scene.asked_until(20), []);
+        assert_eq!(scene.surrendered, Some(0));
     }
 
     #[test]
-    fn the_table_is_bounded_and_keeps_the_newest() {
-        let (mut tracker, mut seqs, t0) = start();
-        for seq in [0, 900] {
-            tracker.handle_packet(t0, seqs.unwrap(seq));
+    fn what_does_not_fit_the_list_is_asked_for_as_a_key_frame_and_not_at_all_otherwise() {
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[0, 250]);
+        scene.receive(1, &[251, 260]);
+        assert_eq!(scene.asked_until(900), []);
+        assert_eq!(scene.surrendered, Some(1));
+    }
+
+    #[test]
+    fn after_an_outage_nothing_of_it_is_asked_for() {
+        for (silent, lost, surrenders) in [(499, 90, false), (500, 16, false), (500, 17, true)] {
+            let mut scene = Scene::new(RTT);
+            scene.receive(0, &[10]);
+            scene.receive(silent, &[11 + lost]);
+            let asked = scene.asked_until(silent + 3).len();
+            assert_eq!(asked, if surrenders { 0 } else { usize::from(lost) });
+            assert_eq!(scene.surrendered.is_some(), surrenders);
         }
-        let asks = asked(&mut tracker, t0 + ms(20));
-        assert_eq!((asks.len(), asks.first(), asks.last()), (256, Some(&644), Some(&899)));
-        assert!(tracker.took_surrender());
     }
 
-    fn start() -> (NackTracker, SeqUnwrapper, Instant) {
-        (NackTracker::new(RTT), SeqUnwrapper::default(), crate::test_epoch())
+    #[test]
+    fn nothing_older_than_a_key_frame_is_asked_for() {
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[469, 491, 498, 501]);
+        let keyframe = scene.seqs.unwrap(500);
+        scene.tracker.handle_packet(scene.t0, keyframe, 0, false);
+        scene.tracker.handle_keyframe(keyframe, true);
+        assert_eq!(scene.asked_until(900), [], "499 was before it");
+        assert!(!scene.tracker.took_surrender());
     }
 
-    fn asked(tracker: &mut NackTracker, now: Instant) -> Vec<u16> {
-        let mut out = [0; 300];
-        let n = tracker.poll(now, RTT, &mut out);
-        out[..n].to_vec()
+    #[test]
+    fn what_may_be_the_parameter_sets_of_a_key_frame_is_asked_for() {
+        for (is_first, expect) in [(true, vec![]), (false, vec![(3, 499)])] {
+            let mut scene = Scene::new(RTT);
+            scene.loses_little();
+            scene.receive(0, &[469]);
+            for (seq, timestamp) in [(498, 9_000), (500, 12_000)] {
+                let seq = scene.seqs.unwrap(seq);
+                scene.tracker.handle_packet(scene.t0, seq, timestamp, false);
+            }
+            let keyframe = scene.seqs.unwrap(500);
+            scene.tracker.handle_keyframe(keyframe, is_first);
+            assert_eq!(scene.asked_until(9), expect);
+        }
+    }
+
+    #[test]
+    fn a_frame_without_an_end_is_asked_for_its_next_packet_once() {
+        let mut scene = Scene::new(RTT);
+        for frame in 0..10_u16 {
+            let at = scene.t0 + 33 * MS * u32::from(frame);
+            for part in 0..3 {
+                // The last one lacks its end.
+                if (frame, part) != (9, 2) {
+                    let seq = scene.seqs.unwrap(100 + 3 * frame + part);
+                    let timestamp = u32::from(frame) * 3_000;
+                    scene.tracker.handle_packet(at, seq, timestamp, part == 2);
+                }
+            }
+        }
+        let last = 9 * 33;
+        assert_eq!(scene.asked_until(last + 65), []);
+        assert_eq!(scene.asked_until(last + 900), [(last + 66, 129)]);
+        // It comes, and is not asked for again when the stream goes on.
+        let now = scene.t0 + ms(last + 900);
+        scene.tracker.handle_recovered(now, 129, 27_000, true);
+        let next = scene.seqs.unwrap(130);
+        scene.tracker.handle_packet(now, next, 30_000, true);
+        assert_eq!(scene.asked_until(last + 1_900), []);
+    }
+
+    #[test]
+    fn frames_that_are_complete_and_streams_without_markers_are_not_probed() {
+        for marker in [true, false] {
+            let mut scene = Scene::new(RTT);
+            for frame in 0..10_u16 {
+                let (at, seq) = (scene.t0 + 33 * MS * u32::from(frame), scene.seqs.unwrap(frame));
+                scene.tracker.handle_packet(at, seq, u32::from(frame) * 3_000, marker);
+            }
+            assert_eq!(scene.asked_until(2_000), []);
+        }
+    }
+
+    #[test]
+    fn what_nobody_watches_is_forgotten() {
+        let mut scene = Scene::new(RTT);
+        scene.receive(0, &[10, 14, 3_000]);
+        scene.tracker.clear();
+        assert!(!scene.tracker.took_surrender());
+        scene.receive(0, &[3_002]);
+        assert_eq!(scene.asked_until(3), [(3, 3_001)]);
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    struct Scene {
+        t0: Instant,
+        rtt: Duration,
+        now: u64,
+        tracker: NackTracker,
+        seqs: SeqUnwrapper,
+        surrendered: Option<u64>,
+    }
+
+    impl Scene {
+        fn new(rtt: Duration) -> Self {
+            Self {
+                t0: crate::test_epoch(),
+                rtt,
+                now: 0,
+                tracker: NackTracker::new(rtt, false),
+                seqs: SeqUnwrapper::default(),
+                surrendered: None,
+            }
+        }
+
+        fn loses_little(&mut self) {
+            self.tracker.loss.expected = 500;
+        }
+
+        /// Packets of one frame.
+        fn receive(&mut self, at: u64, seqs: &[u16]) {
+            self.now = at;
+            for seq in seqs {
+                let seq = self.seqs.unwrap(*seq);
+                self.tracker.handle_packet(self.t0 + ms(at), seq, 0, false);
+            }
+        }
+
+        /// What is asked for in each millisecond from now on.
+        fn asked_until(&mut self, end: u64) -> Vec<(u64, u16)> {
+            let mut asked = Vec::new();
+            for at in self.now..=end {
+                let now = self.t0 + ms(at);
+                let mut out = [0; 300];
+                let count = self.tracker.poll(now, self.rtt, &mut out);
+                asked.extend(out.iter().take(count).map(|seq| (at, *seq)));
+                if self.tracker.took_surrender() {
+                    self.surrendered = self.surrendered.or(Some(at));
+                }
+            }
+            self.now = end + 1;
+            asked
+        }
     }
 
     fn ms(ms: u64) -> Duration {

@@ -4,18 +4,30 @@
 //! * **In:** [`handle_packet`](Reception::handle_packet),
 //!   [`handle_sender_report`](Reception::handle_sender_report).
 //! * **Out:** [`report_block`](Reception::report_block); each covers the time since the one before.
-//! * **Invariant:** constant size; nothing a sender puts into its packets overflows.
-//! * **Spec:** RFC 3550 §6.4.1, §A.3, §A.8.
+//! * **Invariant:** constant size; nothing a sender puts into its packets overflows. What a restart of the
+//!   numbers skips is not lost.
+//! * **Spec:** RFC 3550 §6.4.1, §A.1, §A.3, §A.8.
 
 use std::time::Instant;
 
 use hearth_rtp::rtcp::ReportBlock;
 use hearth_units::{ExtSeq, ntp_mid32};
 
+/// A jump by more than this is a restart of the numbers (RFC 3550 §A.1, `MAX_DROPOUT`).
+const MAX_DROPOUT: u64 = 3_000;
+/// A sender report that is older than the last one by less than this was overtaken by it; what is older still
+/// is a clock that was set back. Units of NTP time, 2^-32 s.
+const MAX_REPORT_DELAY: u64 = 10 << 32;
+
 /// Reception statistics of one SSRC.
 #[derive(Debug, Default)]
 pub struct Reception {
     first: Option<First>,
+    /// When the last packet arrived, and whether one did since the last report.
+    last: Option<Instant>,
+    is_heard: bool,
+    /// Numbers that restarts skipped.
+    skipped: u64,
     highest: u64,
     received: u64,
     reported: Counts,
@@ -42,7 +54,7 @@ struct Counts {
 
 #[derive(Debug)]
 struct SenderReport {
-    ntp_mid32: u32,
+    ntp: u64,
     at: Instant,
 }
 
@@ -57,8 +69,13 @@ impl Reception {
         first.seq = first.seq.min(seq);
         self.received = self.received.saturating_add(1);
         let elapsed = now.saturating_duration_since(first.at);
+        (self.last, self.is_heard) = (Some(now), true);
         if seq <= self.highest && self.highest != 0 {
             return;
+        }
+        let jump = seq.saturating_sub(self.highest);
+        if jump > MAX_DROPOUT && self.highest != 0 {
+            self.skipped = self.skipped.saturating_add(jump - 1);
         }
         self.highest = seq;
         if clock_rate != self.clock_rate {
@@ -76,13 +93,28 @@ impl Reception {
         }
     }
 
-    /// A sender report arrived.
+    /// A sender report arrived; false if a later one overtook it.
     ///
     /// * `ntp` – NTP timestamp, 32.32 fixed point.
-    /// * `_rtp` – its RTP timestamp, which reports do not need.
-    pub fn handle_sender_report(&mut self, now: Instant, ntp: u64, _rtp: u32) {
-        let ntp_mid32 = ntp_mid32(ntp);
-        self.sender_report = Some(SenderReport { ntp_mid32, at: now });
+    pub fn handle_sender_report(&mut self, now: Instant, ntp: u64) -> bool {
+        let overtaken = self.sender_report.as_ref().is_some_and(|last| {
+            let behind = last.ntp.wrapping_sub(ntp);
+            behind > 0 && behind < MAX_REPORT_DELAY
+        });
+        if !overtaken {
+            self.sender_report = Some(SenderReport { ntp, at: now });
+        }
+        !overtaken
+    }
+
+    /// When the last packet arrived.
+    pub const fn last_packet(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// Whether a packet arrived since the last report: only then is there to be one (RFC 3550 §6.4.2).
+    pub const fn is_heard(&self) -> bool {
+        self.is_heard
     }
 
     /// What to report, covering the time since the last call.
@@ -90,13 +122,13 @@ impl Reception {
         let totals = Counts { expected: self.expected(), received: self.received };
         let expected = totals.expected.saturating_sub(self.reported.expected);
         let received = totals.received.saturating_sub(self.reported.received);
-        self.reported = totals;
+        (self.reported, self.is_heard) = (totals, false);
         let lost = expected.saturating_sub(received);
         let fraction = lost.saturating_mul(256).checked_div(expected).unwrap_or_default();
         let cumulative = i128::from(totals.expected) - i128::from(totals.received);
         let (last_sr, delay_since_last_sr) = self.sender_report.as_ref().map_or((0, 0), |report| {
             let delay = now.saturating_duration_since(report.at);
-            (report.ntp_mid32, truncate((delay.as_micros() << 16) / 1_000_000))
+            (ntp_mid32(report.ntp), truncate((delay.as_micros() << 16) / 1_000_000))
         });
         ReportBlock {
             ssrc,
@@ -111,11 +143,13 @@ impl Reception {
         }
     }
 
-    /// Packets from the lowest to the highest number seen.
+    /// Packets from the lowest to the highest number seen, without what restarts of the numbers skipped.
     pub fn expected(&self) -> u64 {
-        self.first
+        let all = self
+            .first
             .as_ref()
-            .map_or(0, |first| self.highest.saturating_sub(first.seq).saturating_add(1))
+            .map_or(0, |first| self.highest.saturating_sub(first.seq).saturating_add(1));
+        all.saturating_sub(self.skipped)
     }
 
     /// Packets that arrived, duplicates included.
@@ -168,10 +202,50 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_of_the_numbers_is_not_a_loss_of_what_it_skips() {
+        for (jump, lost) in [(3_000, 2_999), (3_001, 0), (30_000, 0)] {
+            let (mut reception, mut seqs, t0) = start();
+            for seq in [10, 10 + jump, 11 + jump] {
+                reception.handle_packet(t0, seqs.unwrap(seq), 0, 90_000);
+            }
+            assert_eq!(reception.report_block(t0, 7).cumulative_lost, lost, "{jump}");
+            assert_eq!(reception.report_block(t0, 7).fraction_lost, 0);
+        }
+    }
+
+    #[test]
+    fn a_sender_report_that_was_overtaken_is_refused_and_a_clock_set_back_is_not() {
+        let (mut reception, _, t0) = start();
+        let now = 0xe000_0000_u64 << 32;
+        for (ntp, taken) in [
+            (now, true),
+            (now, true),
+            (now - 1, false),
+            (now - (9 << 32), false),
+            (now + (1 << 32), true),
+            (now - (3_600 << 32), true),
+        ] {
+            assert_eq!(reception.handle_sender_report(t0, ntp), taken);
+            let last_sr = reception.report_block(t0, 7).last_sr;
+            assert_eq!(last_sr == ntp_mid32(ntp), taken, "{ntp:x}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_reported_while_it_is_heard() {
+        let (mut reception, mut seqs, t0) = start();
+        assert!(!reception.is_heard());
+        reception.handle_packet(t0, seqs.unwrap(5), 0, 90_000);
+        assert_eq!((reception.is_heard(), reception.last_packet()), (true, Some(t0)));
+        reception.report_block(t0, 7);
+        assert!(!reception.is_heard());
+    }
+
+    #[test]
     fn the_sender_learns_how_long_its_report_has_lain_here() {
         let (mut reception, _, t0) = start();
         assert_eq!(reception.report_block(t0, 7).last_sr, 0);
-        reception.handle_sender_report(t0, 0x1111_2222_3333_4444, 0);
+        assert!(reception.handle_sender_report(t0, 0x1111_2222_3333_4444));
         let block = reception.report_block(t0 + Duration::from_millis(1_500), 7);
         assert_eq!((block.last_sr, block.delay_since_last_sr), (0x2222_3333, 0x1_8000));
     }

@@ -1,6 +1,6 @@
 //! How long a message to the other side and its answer take.
 //!
-//! * **Owns:** the last measurement, and the clock that we tell the other side.
+//! * **Owns:** the last measurement, their mean, and the clock that we tell the other side.
 //! * **In:** [`handle_dlrr`](RoundTrip::handle_dlrr) from who sends to us, and
 //!   [`handle_report`](RoundTrip::handle_report) from who receives of us;
 //!   [`handle_reference_time`](RoundTrip::handle_reference_time) of the other side's own measurement.
@@ -31,6 +31,8 @@ const START: u64 = 1 << 32;
 pub struct RoundTrip {
     origin: Instant,
     measured: Option<Duration>,
+    /// Mean of the last measurements.
+    smoothed: Option<Duration>,
     /// The last answer to a reference time of ours.
     confirmed: Option<Instant>,
     answered: Option<Instant>,
@@ -42,7 +44,7 @@ impl RoundTrip {
 
     /// Nothing is known yet.
     pub const fn new(now: Instant) -> Self {
-        Self { origin: now, measured: None, confirmed: None, answered: None }
+        Self { origin: now, measured: None, smoothed: None, confirmed: None, answered: None }
     }
 
     /// The last measurement, if there is one.
@@ -50,9 +52,14 @@ impl RoundTrip {
         self.measured
     }
 
-    /// The last measurement, or what is assumed before it.
+    /// The mean of the last measurements, each new one an eighth of it (RFC 6298 §2); `None` before the first.
+    pub const fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
+    /// The mean of the last measurements, or what is assumed before the first.
     pub fn estimate(&self) -> Duration {
-        self.measured.unwrap_or(Self::ASSUMED)
+        self.smoothed.unwrap_or(Self::ASSUMED)
     }
 
     /// Our time for an XR receiver reference time block, in NTP format. Only differences count.
@@ -94,6 +101,9 @@ impl RoundTrip {
     fn take(&mut self, rtt: Option<Duration>) -> bool {
         let rtt = rtt.filter(|rtt| *rtt < LONGEST);
         self.measured = rtt.or(self.measured);
+        if let Some(rtt) = rtt {
+            self.smoothed = Some(self.smoothed.map_or(rtt, |mean| (mean * 7 + rtt) / 8));
+        }
         rtt.is_some()
     }
 }
@@ -114,6 +124,20 @@ mod tests {
             trip.handle_dlrr(t0 + (at + held + rtt) * MS, &report);
             let measured = trip.get().unwrap();
             assert!(measured.abs_diff(rtt * MS) < MS / 10, "{measured:?}, not {rtt} ms");
+        }
+    }
+
+    #[test]
+    fn one_measurement_that_is_far_off_moves_the_estimate_by_an_eighth_of_it() {
+        let (mut trip, t0) = (RoundTrip::new(test_epoch()), test_epoch());
+        assert_eq!((trip.smoothed(), trip.estimate()), (None, RoundTrip::ASSUMED));
+        for (at, rtt, expect) in [(0, 40, 40), (1_000, 40, 40), (2_000, 200, 60), (3_000, 60, 60)] {
+            let sent = ntp_mid32(trip.reference_time(t0 + at * MS));
+            let report = DlrrReport { ssrc: 1, last_rr: sent, delay: 0 };
+            trip.handle_dlrr(t0 + (at + rtt) * MS, &report);
+            let estimate = trip.estimate();
+            assert!(estimate.abs_diff(expect * MS) < MS / 10, "{estimate:?}, not {expect} ms");
+            assert_eq!(trip.smoothed(), Some(estimate));
         }
     }
 

@@ -24,6 +24,11 @@ pub struct Wish {
 /// other things between them: a message to one transport takes tens of microseconds.
 pub const MAX_RECEIVERS: usize = 64;
 
+impl Wish {
+    /// Everything there is.
+    pub const ALL: Self = Self { enabled: true, max_encoding: 2, max_temporal: 7 };
+}
+
 /// One instruction to one shard. Commands about unknown ids are ignored: the thing is already gone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -97,6 +102,8 @@ pub enum Command {
     SetDownTrack {
         /// What to send to whom.
         spec: Box<DownTrackSpec>,
+        /// What the subscriber wants of it at first. For a subscription that there is, `SetWish` changes that.
+        wish: Wish,
     },
     /// What the subscriber wants of it.
     SetWish {

@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use hearth_negotiate::{Bound, Sender};
-use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId};
+use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId, Wish};
 use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
@@ -251,9 +251,12 @@ impl Room {
         }
         let first = subscription.spec.replace(spec.clone()).is_none();
         let track = subscription.track;
-        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec) });
+        // The wish goes along: a subscription that began with another would ask for a key frame of that.
+        let wish = if first { self.note_wish(key, track).map(|(_, wish)| wish) } else { None };
+        let subscription = self.subscriptions.get(bound.sender);
+        let wish = wish.or_else(|| subscription.and_then(|s| s.wish)).unwrap_or(Wish::ALL);
+        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec), wish });
         if first {
-            self.apply_settings(key, track);
             self.tell_subscribed(key, track);
         }
     }
@@ -285,23 +288,27 @@ impl Room {
 
     /// Tells the shard what the subscriber wants of the track, if that is new.
     pub(crate) fn apply_settings(&mut self, subscriber: Key, id: TrackId) {
-        let Some(participant) = self.people.get(subscriber) else { return };
-        let Some(track) = self.tracks.get(&id) else { return };
+        if let Some((down, wish)) = self.note_wish(subscriber, id) {
+            self.command_for(subscriber, Command::SetWish { down, wish });
+        }
+    }
+
+    /// What the subscriber wants of the track, if that is new and its shard has the subscription or is about to.
+    fn note_wish(&mut self, subscriber: Key, id: TrackId) -> Option<(DownId, Wish)> {
+        let participant = self.people.get(subscriber)?;
+        let track = self.tracks.get(&id)?;
         let initial = Settings::initial(participant.preferences.adaptive_stream);
         let settings = participant.wants.settings(&track.info.sid).unwrap_or(initial);
         let encodings = track.spec.encodings.len();
         let wish = settings.wish(&track.info, encodings);
-        let found = self.subscriptions.find(subscriber, id);
-        let Some(subscription) = found.and_then(|down| self.subscriptions.get_mut(down)) else {
-            return;
-        };
+        let subscription = self.subscriptions.get_mut(self.subscriptions.find(subscriber, id)?)?;
         if subscription.spec.is_none() || subscription.wish == Some(wish) {
-            return;
+            return None;
         }
         let before = Demand::of(subscription.wish.replace(wish), encodings);
         let down = subscription.down;
         self.dynacast.note_wish(id, before, Demand::of(Some(wish), encodings));
-        self.command_for(subscriber, Command::SetWish { down, wish });
+        Some((down, wish))
     }
 
     /// What is wanted of a track in qualities is another encoding now.

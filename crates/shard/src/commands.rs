@@ -8,16 +8,17 @@ use hearth_metrics::{Metric, bug};
 use hearth_peer::{Peer, RoundTrip, TwccRecorder};
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, RoomId, Source,
-    TrackId, UpTrackSpec,
+    TrackId, UpTrackSpec, Wish,
 };
 use hearth_rtp::ExtensionIds;
 use tracing::error;
 
 use crate::batching::Queued;
-use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry};
+use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry, Watchers};
 use crate::guard::Turn;
 use crate::random::rtcp_ssrc;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
+use crate::ssrc_table::SsrcTable;
 use crate::{Shard, drops};
 
 impl Shard {
@@ -56,7 +57,7 @@ impl Shard {
                 let entry = self.tracks.get(*self.track_keys.get(track)?)?;
                 entry.publisher().map_or(Turn::Track(*track), Turn::Peer)
             }
-            Command::SetDownTrack { spec } => Turn::Peer(spec.peer),
+            Command::SetDownTrack { spec, .. } => Turn::Peer(spec.peer),
             Command::SetWish { down, .. } | Command::RemoveDownTrack { down } => {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
                 Turn::Peer(self.peers.get(down.peer)?.id)
@@ -105,13 +106,13 @@ impl Shard {
             Command::RemoveRelay { track, to } => {
                 self.with_track(track, |entry| entry.relays.retain(|shard| *shard != to));
             }
-            Command::SetDownTrack { spec } => self.set_down_track(now, *spec),
+            Command::SetDownTrack { spec, wish } => self.set_down_track(now, *spec, wish),
             Command::SetWish { down, wish } => {
-                if let Some(entry) = self.down_keys.get(&down).and_then(|k| self.downs.get_mut(*k))
+                if let Some(&key) = self.down_keys.get(&down)
+                    && let Some(entry) = self.downs.get_mut(key)
                 {
                     entry.down.set_wish(wish);
-                    let track = entry.track;
-                    self.retarget(now, track);
+                    self.retarget_one(now, key);
                 }
             }
             Command::RemoveDownTrack { down } => self.remove_down_track(down),
@@ -178,6 +179,7 @@ impl Shard {
             tracks: Vec::new(),
             extensions: ExtensionIds::default(),
             downs: Vec::new(),
+            down_ssrcs: SsrcTable::default(),
             streams: Vec::new(),
             twcc: TwccRecorder::new(),
             rtcp_ssrc: rtcp_ssrc(&seed),
@@ -212,6 +214,7 @@ impl Shard {
             spec,
             track,
             listeners: Vec::new(),
+            watchers: Watchers::default(),
             relays: Vec::new(),
             pending: Vec::with_capacity(64),
             flushed: 0,
@@ -248,7 +251,8 @@ impl Shard {
         }
     }
 
-    fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec) {
+    fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec, wish: Wish) {
+        let ssrc = spec.ssrc;
         if let Some(&key) = self.down_keys.get(&spec.down) {
             self.update_down_track(key, spec);
             return;
@@ -270,27 +274,30 @@ impl Shard {
             id,
             peer,
             track,
-            down: DownTrack::new(now, spec, track_entry.track.kind(), seed),
+            down: DownTrack::new(now, spec, track_entry.track.kind(), wish, seed),
             cursor: track_entry.flushed + track_entry.pending.len() as u64,
             catch_up: None,
             next_sender_report: now,
+            watched: 0,
+            loss: 0,
             lost: 0,
             window_start: QualityWindow::default(),
         });
         track_entry.listeners.push(Listener { down: key, peer });
-        let pending = track_entry.pending.first().copied();
+        let (pending, kind) = (track_entry.pending.first().copied(), track_entry.track.kind());
         self.down_keys.insert(id, key);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.downs.push(key);
+            entry.down_ssrcs.insert(ssrc, key);
         }
         if let Some(pending) = pending
             && let Some(place) = self.batching.place(id.room)
         {
             // What comes before the flush that is to follow is for it, too.
-            self.batching.queue(place, peer, Queued { down: key, size: pending.size });
+            self.batching.queue(place, peer, Queued { down: key, size: pending.size, kind });
         }
         self.visit_soon(peer);
-        self.retarget(now, track);
+        self.retarget_one(now, key);
     }
 
     fn update_down_track(&mut self, key: usize, spec: DownTrackSpec) {
@@ -303,7 +310,11 @@ impl Shard {
         if self.claim_ssrcs(peer, [ssrc, rtx_ssrc])
             && let Some(entry) = self.downs.get_mut(key)
         {
+            let ssrc = spec.ssrc;
             entry.down.update(spec);
+            if let Some(peer) = self.peers.get_mut(peer) {
+                peer.down_ssrcs.insert(ssrc, key);
+            }
         }
     }
 
@@ -336,10 +347,12 @@ impl Shard {
         self.down_keys.remove(&entry.id);
         if let Some(track) = self.tracks.get_mut(entry.track) {
             track.listeners.retain(|listener| listener.down != key);
+            track.watchers.replace(entry.watched, 0);
             track.unsettled = true;
         }
         if let Some(peer) = self.peers.get_mut(entry.peer) {
             peer.downs.retain(|down| *down != key);
+            peer.down_ssrcs.remove(key);
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) const fn forward(reason: hearth_media::DropReason) -> Metric {
         DropReason::TooOld => Metric::DropForwardOld,
         DropReason::TooBig => Metric::DropForwardBig,
         DropReason::Duplicate => Metric::DropForwardDuplicate,
+        DropReason::Empty => Metric::DropForwardEmpty,
         DropReason::OtherCodec => Metric::DropForwardCodec,
     }
 }

@@ -1,6 +1,5 @@
 //! Packets to subscribers, subscriber by subscriber, sealed straight into the send slab.
 
-use std::cmp::Reverse;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -9,11 +8,10 @@ use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric};
 use hearth_units::ExtSeq;
 
-use crate::Shard;
-use crate::batching::Batch;
-use crate::drops;
+use crate::batching::{Batch, Queued};
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
 use crate::run::Run;
+use crate::{Shard, drops};
 
 /// Packets looked through for one that is longer: as many as leave as one.
 const LOOK_AHEAD: usize = 64;
@@ -80,10 +78,11 @@ impl Shard {
         };
         self.served.clear();
         self.served.extend(self.batching.queued(batch, key));
-        // The longest leaves first, as a run may end with a shorter one.
-        self.served.sort_unstable_by_key(|queued| Reverse(queued.size));
+        self.served.sort_unstable_by_key(Queued::order);
         let run = self.batching.is_collecting().then(Run::default);
-        let mut out = Outlet { slab, counts: &mut self.counts, run, is_last: false };
+        let mut out =
+            Outlet { slab, counts: &mut self.counts, run, is_last: false, switched: false };
+        let mut complete = true;
         for (i, queued) in self.served.iter().enumerate() {
             // It may be gone, or its key another subscription's.
             if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
@@ -93,11 +92,15 @@ impl Shard {
                 self.guard.serve(track.id);
                 flush_down(now, peer, down, track, &mut out);
                 if down.is_behind(track) {
-                    return false;
+                    complete = false;
+                    break;
                 }
             }
         }
-        true
+        if out.switched {
+            self.visit_soon(key);
+        }
+        complete
     }
 }
 
@@ -109,6 +112,8 @@ struct Outlet<'a> {
     run: Option<Run>,
     /// No other subscription follows.
     is_last: bool,
+    /// Some subscription gets another source than before.
+    switched: bool,
 }
 
 /// Sends one subscription's packets until it has all, or the slab is full.
@@ -126,7 +131,7 @@ fn flush_down(
         down.catch_up = None;
         return;
     };
-    let Outlet { slab, counts, run, is_last } = out;
+    let Outlet { slab, counts, run, is_last, switched } = out;
     while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
             return;
@@ -137,7 +142,7 @@ fn flush_down(
         let Some(pkt) = track.track.packet(encoding, seq) else {
             continue;
         };
-        let before = down.down.current();
+        let before = down.down.source();
         let to_come = waiting(down.cursor, track).iter().take(LOOK_AHEAD);
         let padding = |len| {
             let Some(run) = run else { return 0 };
@@ -155,7 +160,10 @@ fn flush_down(
                 continue;
             }
         };
-        if before != down.down.current() {
+        if before != down.down.source() {
+            // Its clock is another: until the next report sound and picture may be apart.
+            down.next_sender_report = now;
+            *switched = true;
             let newest = track.track.newest(encoding);
             down.catch_up = newest.and_then(|newest| CatchUp::after(encoding, seq, newest));
         }

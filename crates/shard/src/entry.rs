@@ -9,6 +9,8 @@ use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_rtp::ExtensionIds;
 use hearth_units::{ExtSeq, SeqUnwrapper};
 
+use crate::ssrc_table::SsrcTable;
+
 /// A transport with its streams.
 pub(crate) struct PeerEntry {
     pub(crate) id: PeerId,
@@ -23,6 +25,8 @@ pub(crate) struct PeerEntry {
     pub(crate) extensions: ExtensionIds,
     /// Keys of its subscriptions.
     pub(crate) downs: Vec<usize>,
+    /// The same by SSRC.
+    pub(crate) down_ssrcs: SsrcTable,
     /// Received SSRCs, ascending.
     pub(crate) streams: Vec<Stream>,
     pub(crate) twcc: TwccRecorder,
@@ -45,8 +49,38 @@ pub(crate) struct Stream {
 
 /// Media, or the retransmissions of it.
 pub(crate) enum StreamRole {
-    Media { nack: Option<Box<NackTracker>> },
-    Rtx { media_ssrc: Option<u32> },
+    Media {
+        nack: Option<Box<NackTracker>>,
+    },
+    /// `media_ssrc` is the stream it repeats packets of, from its first packet on.
+    Rtx {
+        media_ssrc: Option<u32>,
+    },
+}
+
+impl Stream {
+    pub(crate) fn is_rtx(&self) -> bool {
+        matches!(self.role, StreamRole::Rtx { .. })
+    }
+}
+
+/// How many subscriptions watch each encoding.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watchers([u32; 8]);
+
+impl Watchers {
+    /// A subscription watches other encodings than before: bit i for encoding i.
+    pub(crate) fn replace(&mut self, before: u8, after: u8) {
+        for (i, count) in self.0.iter_mut().enumerate() {
+            *count = count.saturating_add(u32::from(after >> i & 1));
+            *count = count.saturating_sub(u32::from(before >> i & 1));
+        }
+    }
+
+    /// The encodings that anybody watches: bit i for encoding i.
+    pub(crate) fn watched(self) -> u8 {
+        (0..).zip(self.0).fold(0, |bits, (i, count)| bits | (u8::from(count > 0) << i))
+    }
 }
 
 /// A published track with those who get it.
@@ -56,6 +90,8 @@ pub(crate) struct TrackEntry {
     pub(crate) track: UpTrack,
     /// Its subscriptions here.
     pub(crate) listeners: Vec<Listener>,
+    /// What they watched when they were aimed last.
+    pub(crate) watchers: Watchers,
     /// Other shards that have subscriptions.
     pub(crate) relays: Vec<ShardId>,
     /// Packets of this batch, not yet sent to everybody.
@@ -96,6 +132,11 @@ impl TrackEntry {
         self.unsettled || self.live != self.track.live(now) || self.track.wants_keyframe()
     }
 
+    /// Whether packets of an encoding that were lost on their way here are of use to anybody.
+    pub(crate) fn wants(&self, encoding: u8) -> bool {
+        !self.relays.is_empty() || self.track.is_watched(encoding)
+    }
+
     /// The key of the peer that publishes it, if that is on this shard.
     pub(crate) fn publisher(&self) -> Option<PeerId> {
         match self.spec.source {
@@ -127,7 +168,10 @@ pub(crate) struct DownEntry {
     pub(crate) down: DownTrack,
     pub(crate) id: DownId,
     pub(crate) next_sender_report: Instant,
-    /// Cumulative loss by the subscriber's reports.
+    /// What it watched when it was aimed last: bit i for encoding i.
+    pub(crate) watched: u8,
+    /// Loss by the subscriber's reports: of late, in 1/256, and cumulative.
+    pub(crate) loss: u8,
     pub(crate) lost: i32,
     pub(crate) window_start: QualityWindow,
 }
@@ -162,6 +206,17 @@ impl CatchUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_encoding_is_watched_until_the_last_of_its_watchers_leaves() {
+        let mut watchers = Watchers::default();
+        watchers.replace(0, 0b011);
+        watchers.replace(0, 0b1000_0010);
+        watchers.replace(0b011, 0b001);
+        assert_eq!(watchers.watched(), 0b1000_0011);
+        watchers.replace(0b1000_0010, 0);
+        assert_eq!(watchers.watched(), 0b001);
+    }
 
     #[test]
     fn a_publisher_that_leaves_out_numbers_does_not_make_catching_up_long() {

@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
-use hearth_metrics::Metric;
 use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, XrBlock, XrBlocks};
 
 use crate::Shard;
 use crate::reports::push;
+use crate::retransmission::MAX_ANSWERED;
 
 impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
+    ///
+    /// **Cost:** O(length of `buf`), whatever the peer subscribes to.
     pub(crate) fn receive_rtcp(&mut self, now: Instant, key: usize, buf: &[u8]) {
+        let mut left = MAX_ANSWERED;
         for packet in Packets::new(buf) {
             match packet {
                 Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
@@ -25,9 +28,7 @@ impl Shard {
                     }
                 }
                 Packet::Nack { media, seqs, .. } => {
-                    for wire in seqs {
-                        self.retransmit(now, key, media, wire);
-                    }
+                    self.receive_nack(now, key, media, seqs, &mut left);
                 }
                 Packet::Pli { media, .. } => self.receive_keyframe_request(now, key, media),
                 Packet::Fir { entries, .. } => {
@@ -52,12 +53,20 @@ impl Shard {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
-        let Some(stream) = entry.streams.iter_mut().find(|stream| stream.ssrc == ssrc) else {
+        let Ok(at) = entry.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc) else {
             return;
         };
-        stream.reception.handle_sender_report(now, report.0, report.1);
+        let Some(stream) = entry.streams.get_mut(at) else {
+            return;
+        };
+        if !stream.reception.handle_sender_report(now, report.0) {
+            return;
+        }
         let (track, encoding) = (stream.track, stream.encoding);
-        self.take_sender_report(now, track, encoding, report);
+        // The clock of an SSRC that the encoding does not come under, or of retransmissions, is another.
+        if self.tracks.get(track).is_some_and(|entry| entry.track.ssrc(encoding) == Some(ssrc)) {
+            self.take_sender_report(now, track, encoding, report);
+        }
     }
 
     /// How a subscription arrives at the subscriber (RFC 3550 §6.4.1).
@@ -69,6 +78,9 @@ impl Shard {
             return;
         };
         entry.lost = block.cumulative_lost;
+        // The mean of some reports: in one of a second there are few packets.
+        let loss = 3 * u16::from(entry.loss) + u16::from(block.fraction_lost);
+        entry.loss = u8::try_from(loss.div_ceil(4)).unwrap_or(u8::MAX);
         let Some(track) = self.tracks.get(entry.track) else {
             return;
         };
@@ -121,43 +133,8 @@ impl Shard {
         }
     }
 
-    /// Answers a NACK from the track's ring.
-    fn retransmit(&mut self, now: Instant, key: usize, ssrc: u32, wire: u16) {
-        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get_mut(down))
-        else {
-            return;
-        };
-        let (Some(track), Some(peer)) = (self.tracks.get(entry.track), self.peers.get_mut(key))
-        else {
-            return;
-        };
-        let rtt = peer.round_trip.estimate();
-        let resend = entry.down.lookup(now, wire, rtt, |encoding| track.track.newest(encoding));
-        let Some((resend, path)) = resend.zip(peer.peer.path()) else {
-            return;
-        };
-        let Some(pkt) = track.track.packet(resend.encoding, resend.seq) else {
-            return;
-        };
-        let Some(room) = self.answers.reserve() else {
-            self.counts.add(Metric::DropAnswersFull, 1);
-            return;
-        };
-        if let Some(written) = entry.down.retransmit(&resend, &pkt, room)
-            && let Some(len) =
-                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
-        {
-            self.answers.commit(path, len);
-            self.counts.add(Metric::Retransmissions, 1);
-        }
-    }
-
     /// The subscription of peer `key` that is sent as `ssrc`.
-    fn find_down(&self, key: usize, ssrc: u32) -> Option<usize> {
-        let downs = &self.peers.get(key)?.downs;
-        downs
-            .iter()
-            .copied()
-            .find(|down| self.downs.get(*down).is_some_and(|entry| entry.down.spec().ssrc == ssrc))
+    pub(crate) fn find_down(&self, key: usize, ssrc: u32) -> Option<usize> {
+        self.peers.get(key)?.down_ssrcs.find(ssrc)
     }
 }

@@ -129,7 +129,7 @@ mod tests {
     use hearth_peer::Certificate;
     use hearth_plane::{
         Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, PeerSpec, RoomId, ShardId,
-        Source, UpTrackSpec,
+        Source, UpTrackSpec, Wish,
     };
     use hearth_rtp::ExtensionIds;
     use hearth_units::{MediaKind, SeqUnwrapper};
@@ -192,7 +192,10 @@ mod tests {
                     extensions: ExtensionIds::default(),
                     cname: "publisher".to_owned(),
                 };
-                shard.handle_command(now, Command::SetDownTrack { spec: Box::new(spec) });
+                shard.handle_command(
+                    now,
+                    Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL },
+                );
             }
         }
         shard

@@ -1,8 +1,9 @@
 //! A publisher's packets: whose they are, and into which track they go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hearth_media::{Ingest, SourceClock};
+use hearth_codec::Codec;
+use hearth_media::{Ingest, SourceClock, retry_after};
 use hearth_metrics::Metric;
 use hearth_peer::{NackTracker, Reception, RoundTrip};
 use hearth_plane::{Event, Source, UpTrackSpec};
@@ -10,11 +11,17 @@ use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
 use crate::batching::Queued;
-use crate::entry::{PeerEntry, Pending, Stream, StreamRole};
+use crate::demux::{self, Found};
+use crate::entry::{DownEntry, Listener, PeerEntry, Pending, Stream, StreamRole, TrackEntry};
+use crate::slab::Slab;
 use crate::{Parcel, ParcelKind, Shard};
 
-/// SSRCs that one peer may send; more are dropped.
-const MAX_STREAMS: usize = 64;
+/// SSRCs that are remembered of one encoding, and as many of its retransmissions: the one it comes under, the one
+/// before, and some to spare.
+const MAX_SSRCS: usize = 4;
+/// Retransmissions of a stream that is silent for so long are taken for those of the one in its place. Shorter
+/// may mix the packets of two, longer repairs nothing meanwhile.
+const PARTED_AFTER: Duration = Duration::from_secs(1);
 /// Packets of one track that may wait for one flush: all that one turn of the thread can bring.
 const MAX_PENDING: usize = 2_048;
 
@@ -32,23 +39,9 @@ impl Shard {
         if let Some(seq) = extensions.transport_seq {
             entry.twcc.handle_packet(now, seq);
         }
-        let at = match entry.streams.binary_search_by_key(&view.ssrc, |stream| stream.ssrc) {
-            Ok(at) => at,
-            Err(at) => {
-                let found = entry.tracks.iter().find_map(|track| {
-                    let spec = &self.tracks.get(*track)?.spec;
-                    let (encoding, role) = recognise(spec, &view, &extensions)?;
-                    Some((*track, encoding, role))
-                });
-                let (Some((track, encoding, role)), true) =
-                    (found, entry.streams.len() < MAX_STREAMS)
-                else {
-                    self.counts.add(Metric::DropReceiveStream, 1);
-                    return;
-                };
-                entry.streams.insert(at, new_stream(view.ssrc, track, encoding, role));
-                at
-            }
+        let Some(at) = find_stream(entry, &self.tracks, &view, &extensions) else {
+            self.counts.add(Metric::DropReceiveStream, 1);
+            return;
         };
         let Some(stream) = entry.streams.get_mut(at) else {
             return;
@@ -59,51 +52,68 @@ impl Shard {
         };
         let clock_rate = track_entry.spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         let seq = stream.unwrapper.unwrap(view.seq);
-        stream.reception.handle_packet(now, seq, view.timestamp, clock_rate);
+        let (timestamp, marker) = (view.timestamp, view.marker);
+        stream.reception.handle_packet(now, seq, timestamp, clock_rate);
         match &mut stream.role {
             StreamRole::Media { nack } => {
                 if let Some(nack) = nack {
-                    nack.handle_packet(now, seq);
+                    nack.handle_packet(now, seq, timestamp, marker);
+                    if let Some(next) = nack.poll_timeout() {
+                        self.nacks.note(key, next);
+                    }
                 }
-                self.ingest(now, track, encoding, packet);
+                let taken = self.ingest(now, track, encoding, packet);
+                if let Some(taken) = taken.filter(|taken| taken.keyframe)
+                    && let Some(nack) = self.peers.get_mut(key).and_then(|entry| entry.nack(at))
+                {
+                    nack.handle_keyframe(seq, taken.is_first_of_frame());
+                }
             }
-            StreamRole::Rtx { media_ssrc } => {
-                let media_ssrc = *media_ssrc;
-                let Some(media) =
-                    unwrap_rtx(entry, track, encoding, media_ssrc, &track_entry.spec, packet)
+            StreamRole::Rtx { .. } => {
+                let active = track_entry.track.ssrc(encoding);
+                let Some(at) = active.and_then(|active| repeated_stream(now, entry, at, active))
                 else {
                     return;
                 };
-                let original = RtpView::parse(media).ok().map(|view| view.seq);
+                let spec = &track_entry.spec;
+                let Some((original, media)) = unwrap_rtx(active.unwrap_or(0), spec, packet) else {
+                    return;
+                };
                 // What comes too late to be kept is still missing.
-                if self.ingest(now, track, encoding, media)
-                    && let (Some(original), Some(entry)) = (original, self.peers.get_mut(key))
-                    && let Some(StreamRole::Media { nack: Some(nack) }) =
-                        media_stream(entry, track, encoding).map(|stream| &mut stream.role)
+                let taken = self.ingest(now, track, encoding, media);
+                if let Some(taken) = taken
+                    && let Some(entry) = self.peers.get_mut(key)
+                    && let Some(nack) = entry.nack(at)
                 {
-                    nack.handle_recovered(original);
+                    nack.handle_recovered(now, original, timestamp, marker);
+                    if taken.keyframe
+                        && let Some(stream) = entry.streams.get_mut(at)
+                    {
+                        let seq = stream.unwrapper.unwrap(original);
+                        if let Some(nack) = entry.nack(at) {
+                            nack.handle_keyframe(seq, taken.is_first_of_frame());
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// Gives a media packet to its track, and queues it for those who get it; whether the track took it.
+    /// Gives a media packet to its track, and queues it for those who get it; `None` if the track did not take it.
     pub(crate) fn ingest(
         &mut self,
         now: Instant,
         track: usize,
         encoding: u8,
         packet: &mut [u8],
-    ) -> bool {
+    ) -> Option<Taken> {
         let (Some(entry), Ok(view)) = (self.tracks.get_mut(track), RtpView::parse(packet)) else {
-            return false;
+            return None;
         };
-        if view.payload.is_empty() {
-            return false;
-        }
-        let Ingest::Accepted { wanted, first, codec } = entry.track.ingest(now, encoding, &view)
+        let Ingest::Accepted { wanted, first, keyframe, codec } =
+            entry.track.ingest(now, encoding, &view)
         else {
-            return false;
+            return None;
         };
         self.counts.add(Metric::PacketsReceived, 1);
         entry.quality.packets += 1;
@@ -115,8 +125,9 @@ impl Shard {
             let completes = entry.spec.kind == MediaKind::Video && view.marker;
             self.queue_packet(now, track, (encoding, seq), completes);
         }
+        let taken = Some(Taken { keyframe, codec });
         let Some(entry) = self.tracks.get(track) else {
-            return true;
+            return taken;
         };
         let (id, kind) = (entry.id, |track| ParcelKind::Packet { track, encoding });
         for i in 0..entry.relays.len() {
@@ -128,7 +139,7 @@ impl Shard {
         if first {
             self.retarget(now, track);
         }
-        true
+        taken
     }
 
     /// A packet of a track waits for those who get it; `completes` a frame.
@@ -154,8 +165,9 @@ impl Shard {
         }
         if begins {
             self.batching.queue_track(place, track);
-            for listener in &entry.listeners {
-                self.batching.queue(place, listener.peer, Queued { down: listener.down, size });
+            let kind = entry.track.kind();
+            for Listener { down, peer } in entry.listeners.iter().copied() {
+                self.batching.queue(place, peer, Queued { down, size, kind });
             }
         }
     }
@@ -188,23 +200,32 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let live = entry.track.live(now);
-        (entry.live, entry.unsettled) = (live, false);
-        let mut watched = 0;
-        for listener in &entry.listeners {
-            let Some(down) = self.downs.get_mut(listener.down) else {
-                continue;
-            };
-            // A key frame that comes before the subscriber can have it would be wasted.
-            if self.peers.get(down.peer).is_some_and(|peer| peer.connected)
-                && let Some(encoding) = down.down.retarget(live)
+        (entry.live, entry.unsettled) = (entry.track.live(now), false);
+        for i in 0..entry.listeners.len() {
+            if let Some(listener) = entry.listeners.get(i)
+                && let Some(down) = self.downs.get_mut(listener.down)
             {
-                entry.unsettled = true;
-                entry.track.need_keyframe(now, encoding);
+                aim(now, entry, &self.peers, down);
             }
-            watched |= down.down.watched();
         }
-        entry.track.set_watched(now, watched);
+        entry.track.set_watched(now, entry.watchers.watched());
+        self.send_keyframe_requests(now, track);
+    }
+
+    /// The same for one subscription, the others of whose track stay as they are.
+    pub(crate) fn retarget_one(&mut self, now: Instant, down: usize) {
+        let Some(down) = self.downs.get_mut(down) else {
+            return;
+        };
+        let track = down.track;
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        if entry.listeners.len() == 1 {
+            entry.live = entry.track.live(now);
+        }
+        aim(now, entry, &self.peers, down);
+        entry.track.set_watched(now, entry.watchers.watched());
         self.send_keyframe_requests(now, track);
     }
 
@@ -221,9 +242,12 @@ impl Shard {
             return;
         };
         let (id, source) = (entry.id, entry.spec.source);
+        let publisher = entry.publisher().and_then(|peer| self.peer_keys.get(&peer));
+        let publisher = publisher.and_then(|key| self.peers.get(*key));
+        let rtt = publisher.map_or(RoundTrip::ASSUMED, |peer| peer.round_trip.estimate());
         let mut wanted = [None; 3];
         for slot in &mut wanted {
-            *slot = entry.track.poll_keyframe_request(now);
+            *slot = entry.track.poll_keyframe_request(now, retry_after(rtt));
         }
         for encoding in wanted.into_iter().flatten() {
             match source {
@@ -239,75 +263,133 @@ impl Shard {
     }
 }
 
-fn new_stream(ssrc: u32, track: usize, encoding: u8, role: StreamRole) -> Stream {
+/// A packet that its track took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    keyframe: bool,
+    codec: Codec,
+}
+
+impl Taken {
+    /// Whether nothing of its frame comes before it: parameter sets may (H.264, H.265).
+    fn is_first_of_frame(self) -> bool {
+        !matches!(self.codec, Codec::H264 | Codec::H265)
+    }
+}
+
+/// Aims a subscription of a track.
+fn aim(now: Instant, entry: &mut TrackEntry, peers: &Slab<PeerEntry>, down: &mut DownEntry) {
+    // A key frame that comes before the subscriber can have it would be wasted, as would one in a codec that it
+    // cannot decode.
+    if peers.get(down.peer).is_some_and(|peer| peer.connected)
+        && let Some(encoding) = down.down.retarget(entry.live)
+        && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
+    {
+        entry.unsettled = true;
+        entry.track.need_keyframe(now, encoding);
+    }
+    let watched = down.down.watched();
+    entry.watchers.replace(down.watched, watched);
+    down.watched = watched;
+}
+
+/// The place of a packet's stream, which may be new, or have moved.
+fn find_stream(
+    entry: &mut PeerEntry,
+    tracks: &Slab<TrackEntry>,
+    view: &RtpView<'_>,
+    extensions: &ReadExtensions<'_>,
+) -> Option<usize> {
+    let spec = |key: usize| Some((key, &tracks.get(key)?.spec));
+    let known = entry.streams.binary_search_by_key(&view.ssrc, |stream| stream.ssrc);
+    let names_place = extensions.mid.is_some() || extensions.rid.is_some();
+    if let Ok(at) = known {
+        let stream = entry.streams.get(at)?;
+        let (_, spec) = spec(stream.track)?;
+        let moved =
+            names_place && demux::contradicts(spec, stream.encoding, stream.is_rtx(), extensions);
+        if !moved {
+            return Some(at);
+        }
+        entry.streams.remove(at);
+    }
+    let specs = entry.tracks.iter().filter_map(|key| spec(*key));
+    let found = demux::find(specs, view, extensions)?;
+    make_room(entry, &found);
+    let at = entry.streams.partition_point(|stream| stream.ssrc < view.ssrc);
+    let (_, spec) = spec(found.track)?;
+    entry.streams.insert(at, new_stream(view.ssrc, &found, spec));
+    Some(at)
+}
+
+/// Forgets the SSRC of an encoding that was silent longest, if it has had many.
+fn make_room(entry: &mut PeerEntry, found: &Found) {
+    let same = |stream: &Stream| {
+        (stream.track, stream.encoding, stream.is_rtx())
+            == (found.track, found.encoding, found.is_rtx)
+    };
+    if entry.streams.iter().filter(|stream| same(stream)).count() < MAX_SSRCS {
+        return;
+    }
+    let of_encoding = entry.streams.iter().enumerate().filter(|(_, stream)| same(stream));
+    let silent = of_encoding.min_by_key(|(_, stream)| stream.reception.last_packet());
+    if let Some((at, _)) = silent {
+        entry.streams.remove(at);
+    }
+}
+
+fn new_stream(ssrc: u32, found: &Found, spec: &UpTrackSpec) -> Stream {
+    let Found { track, encoding, is_rtx } = *found;
+    let has_rtx = spec.codecs.iter().any(|codec| codec.rtx_pt.is_some());
+    let tracker = || Box::new(NackTracker::new(RoundTrip::ASSUMED, !has_rtx));
+    let declared = spec.encodings.get(usize::from(encoding));
+    let declared = declared.filter(|encoding| encoding.rtx_ssrc == Some(ssrc));
+    let role = if is_rtx {
+        StreamRole::Rtx { media_ssrc: declared.and_then(|encoding| encoding.ssrc) }
+    } else {
+        StreamRole::Media { nack: spec.nack.then(tracker) }
+    };
     let (reception, unwrapper) = (Reception::default(), SeqUnwrapper::default());
     Stream { ssrc, track, encoding, role, reception, unwrapper }
 }
 
-/// Whether a packet of an unknown SSRC belongs to a track: by declared SSRC, by mid and rid, or,
-/// without either, by payload type.
-fn recognise(
-    spec: &UpTrackSpec,
-    view: &RtpView<'_>,
-    extensions: &ReadExtensions<'_>,
-) -> Option<(u8, StreamRole)> {
-    let media = |encoding| {
-        let tracker = || Box::new(NackTracker::new(RoundTrip::ASSUMED));
-        (encoding, StreamRole::Media { nack: spec.nack.then(tracker) })
-    };
-    for (i, encoding) in (0_u8..).zip(&spec.encodings) {
-        if encoding.ssrc == Some(view.ssrc) {
-            return Some(media(i));
-        }
-        if encoding.rtx_ssrc == Some(view.ssrc) {
-            return Some((i, StreamRole::Rtx { media_ssrc: encoding.ssrc }));
+impl PeerEntry {
+    /// What is missing of the stream at `at`.
+    fn nack(&mut self, at: usize) -> Option<&mut NackTracker> {
+        match &mut self.streams.get_mut(at)?.role {
+            StreamRole::Media { nack } => nack.as_deref_mut(),
+            StreamRole::Rtx { .. } => None,
         }
     }
-    if extensions.mid.is_some_and(|mid| mid != spec.mid) {
+}
+
+/// The place of the stream that packets of the RTX stream at `at` repeat, if that is the `active` one of its
+/// encoding: numbers of another mean other packets. A pair that the active one took the place of is parted when
+/// its media is silent.
+fn repeated_stream(now: Instant, entry: &mut PeerEntry, at: usize, active: u32) -> Option<usize> {
+    let place =
+        |entry: &PeerEntry, ssrc| entry.streams.binary_search_by_key(&ssrc, |s| s.ssrc).ok();
+    let StreamRole::Rtx { media_ssrc } = entry.streams.get(at)?.role else {
+        return None;
+    };
+    let paired = media_ssrc.filter(|ssrc| *ssrc != active);
+    let last =
+        paired.and_then(|ssrc| entry.streams.get(place(entry, ssrc)?)?.reception.last_packet());
+    if last.is_some_and(|last| now.saturating_duration_since(last) < PARTED_AFTER) {
         return None;
     }
-    let is_media = spec.codecs.iter().any(|codec| codec.pt == view.payload_type);
-    let is_rtx = spec.codecs.iter().any(|codec| codec.rtx_pt == Some(view.payload_type));
-    let by_rid = |rid: Option<&str>| {
-        let rid = rid?;
-        (0_u8..).zip(&spec.encodings).find(|(_, e)| e.rid.as_deref() == Some(rid)).map(|(i, _)| i)
-    };
-    if let Some(i) = by_rid(extensions.repaired_rid).filter(|_| is_rtx) {
-        return Some((i, StreamRole::Rtx { media_ssrc: None }));
+    if let StreamRole::Rtx { media_ssrc } = &mut entry.streams.get_mut(at)?.role {
+        *media_ssrc = Some(active);
     }
-    if let Some(i) = by_rid(extensions.rid).filter(|_| is_media) {
-        return Some(media(i));
-    }
-    let only = spec.encodings.len() == 1 && extensions.mid.is_some();
-    let undeclared = spec.encodings.first().is_some_and(|e| e.ssrc.is_none() && e.rid.is_none());
-    match (only && undeclared, is_media, is_rtx) {
-        (true, true, _) => Some(media(0)),
-        (true, false, true) => Some((0, StreamRole::Rtx { media_ssrc: None })),
-        _ => None,
-    }
+    place(entry, active)
 }
 
-fn media_stream(entry: &mut PeerEntry, track: usize, encoding: u8) -> Option<&mut Stream> {
-    entry.streams.iter_mut().find(|stream| {
-        stream.track == track
-            && stream.encoding == encoding
-            && matches!(stream.role, StreamRole::Media { .. })
-    })
-}
-
-/// Rebuilds, in place, the media packet that an RTX packet repeats (RFC 4588 §4).
+/// Rebuilds, in place, the media packet that an RTX packet repeats (RFC 4588 §4); with its original number.
 fn unwrap_rtx<'a>(
-    entry: &mut PeerEntry,
-    track: usize,
-    encoding: u8,
-    media_ssrc: Option<u32>,
+    ssrc: u32,
     spec: &UpTrackSpec,
     packet: &'a mut [u8],
-) -> Option<&'a mut [u8]> {
-    let ssrc = match media_ssrc {
-        Some(ssrc) => ssrc,
-        None => media_stream(entry, track, encoding)?.ssrc,
-    };
+) -> Option<(u16, &'a mut [u8])> {
     let view = RtpView::parse(packet).ok()?;
     let pt = spec.codecs.iter().find(|c| c.rtx_pt == Some(view.payload_type))?.pt;
     let (header_len, [high, low]) = (view.header_len, *view.payload.first_chunk::<2>()?);
@@ -318,5 +400,5 @@ fn unwrap_rtx<'a>(
         (*s0, *s1) = (high, low);
         [*c0, *c1, *c2, *c3] = ssrc.to_be_bytes();
     }
-    Some(media)
+    Some((u16::from_be_bytes([high, low]), media))
 }

@@ -10,6 +10,8 @@
 
 mod batching;
 mod commands;
+mod deadlines;
+mod demux;
 mod drops;
 mod egress;
 mod entry;
@@ -19,8 +21,10 @@ mod ingest;
 mod parcel;
 mod random;
 mod reports;
+mod retransmission;
 mod run;
 mod slab;
+mod ssrc_table;
 mod steering;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,14 +39,16 @@ use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
 use crate::batching::{Batching, Queued};
+use crate::deadlines::Deadlines;
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
 use crate::guard::{Guard, Turn};
 pub use crate::parcel::{Lane, Parcel, ParcelKind};
 use crate::random::Random;
+use crate::retransmission::Copies;
 use crate::slab::Slab;
 use crate::steering::{Route, Steering};
 
-/// Everything that is not a packet happens on this beat: deadlines, NACK, reports, levels.
+/// Everything that is not a packet or a retransmission happens on this beat: deadlines, reports, levels.
 const TICK: Duration = Duration::from_millis(20);
 /// Parcels waiting for their shard; more are dropped and counted.
 const MAX_PARCELS: usize = 1_024;
@@ -73,6 +79,9 @@ pub struct Shard {
     peers: Slab<PeerEntry>,
     /// When each peer, by key, has something to do; most of a thousand listeners have nothing.
     dues: Vec<Option<Instant>>,
+    /// When publishers are asked for what is missing.
+    nacks: Deadlines,
+    copies: Copies,
     tracks: Slab<TrackEntry>,
     downs: Slab<DownEntry>,
     peer_keys: BTreeMap<PeerId, usize>,
@@ -106,6 +115,8 @@ impl Shard {
             steering: Steering::new(config.id, config.shards),
             peers: Slab::default(),
             dues: Vec::new(),
+            nacks: Deadlines::new(),
+            copies: Copies::new(),
             tracks: Slab::default(),
             downs: Slab::default(),
             peer_keys: BTreeMap::new(),
@@ -155,7 +166,7 @@ impl Shard {
             }
             ParcelKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
             ParcelKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
-                shard.ingest(now, key, encoding, parcel.bytes_mut());
+                let _ = shard.ingest(now, key, encoding, parcel.bytes_mut());
             }),
             ParcelKind::SenderReport { track, encoding, ntp, rtp_time } => {
                 self.for_track(track, |shard, key| {
@@ -170,6 +181,10 @@ impl Shard {
 
     /// Deadlines, NACKs, reports, levels: whatever is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.nacks.take_due(now) {
+            self.for_peer(key, |shard| shard.send_nacks(now, key));
+        }
+        self.send_copies(now);
         if now < self.next_tick {
             return;
         }
@@ -197,7 +212,9 @@ impl Shard {
     /// is due; `None` while there is nobody.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tick = (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick);
-        tick.into_iter().chain(self.batching.poll_timeout()).min()
+        let retransmissions = [self.nacks.poll_timeout(), self.copies.poll_timeout()];
+        let retransmissions = retransmissions.into_iter().flatten();
+        tick.into_iter().chain(self.batching.poll_timeout()).chain(retransmissions).min()
     }
 
     /// News for control. Call until `None`.

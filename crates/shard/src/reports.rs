@@ -8,7 +8,7 @@ use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use hearth_units::Bitrate;
 
 use crate::Shard;
-use crate::entry::{PeerEntry, QualityWindow, StreamRole, TrackEntry};
+use crate::entry::{PeerEntry, QualityWindow, Stream, StreamRole};
 use crate::guard::Turn;
 
 /// livekit-server: one receiver report per second, with a reference time that tells the round trip.
@@ -21,8 +21,8 @@ const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(3);
 const SENDER_REPORT_RETRY: Duration = Duration::from_millis(40);
 /// livekit-server: speakers every 400 ms.
 const LEVEL_INTERVAL: Duration = Duration::from_millis(400);
-/// Sequence numbers in one NACK packet: all that a tracker has, in 4 bytes each at worst.
-const MAX_NACKS: usize = 256;
+/// Sequence numbers in one NACK packet: all that a tracker has, and one it suspects, in 4 bytes each at worst.
+const MAX_NACKS: usize = 257;
 /// Report blocks in one receiver report (RFC 3550 §6.4.2: 5-bit count).
 const MAX_BLOCKS: usize = 31;
 /// Bytes that sealing RTCP adds: tag 16, index 4.
@@ -46,11 +46,8 @@ impl Shard {
         let Some(entry) = self.peer_keys.get(&peer).and_then(|key| self.peers.get_mut(*key)) else {
             return;
         };
-        let ssrc = entry.streams.iter().find_map(|stream| {
-            let media = matches!(stream.role, StreamRole::Media { .. });
-            (stream.track == track && stream.encoding == encoding && media).then_some(stream.ssrc)
-        });
-        let Some(media) = ssrc else {
+        let Some(media) = self.tracks.get(track).and_then(|entry| entry.track.ssrc(encoding))
+        else {
             return;
         };
         let sender = entry.rtcp_ssrc;
@@ -78,7 +75,8 @@ impl Shard {
         }
     }
 
-    fn send_nacks(&mut self, now: Instant, key: usize) {
+    /// Asks for what is missing of what somebody watches.
+    pub(crate) fn send_nacks(&mut self, now: Instant, key: usize) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -94,8 +92,18 @@ impl Shard {
             let StreamRole::Media { nack: Some(nack) } = &mut stream.role else {
                 continue;
             };
+            let is_wanted = self.tracks.get(track).is_some_and(|entry| {
+                entry.wants(encoding) && entry.track.ssrc(encoding) == Some(media)
+            });
+            if !is_wanted {
+                nack.clear();
+                continue;
+            }
             let mut seqs = [0; MAX_NACKS];
             let missing = nack.poll(now, rtt, &mut seqs);
+            if let Some(next) = nack.poll_timeout() {
+                self.nacks.note(key, next);
+            }
             if let Some(slot) = lost_for_good.get_mut(count)
                 && nack.took_surrender()
             {
@@ -108,12 +116,7 @@ impl Shard {
             }
         }
         for (track, encoding) in lost_for_good.into_iter().flatten() {
-            let entry = self.tracks.get(track);
-            let is_watched =
-                |entry: &TrackEntry| !entry.relays.is_empty() || entry.track.is_watched(encoding);
-            if entry.is_some_and(is_watched) {
-                self.request_keyframe(now, track, encoding);
-            }
+            self.request_keyframe(now, track, encoding);
         }
     }
 
@@ -144,19 +147,23 @@ impl Shard {
         };
         entry.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
         let sender = entry.rtcp_ssrc;
-        let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
-        let mut count = 0;
-        for (slot, stream) in blocks.iter_mut().zip(&mut entry.streams) {
-            *slot = stream.reception.report_block(now, stream.ssrc);
-            count += 1;
+        if entry.streams.is_empty() {
+            return;
         }
-        if count > 0 {
+        let time = entry.round_trip.reference_time(now);
+        let (mut next, mut is_first) = (0, true);
+        loop {
+            let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
+            let count = take_blocks(now, &mut entry.streams, &mut next, &mut blocks);
+            if count == 0 && !is_first {
+                return;
+            }
             let blocks = blocks.get(..count).unwrap_or_default();
-            let time = entry.round_trip.reference_time(now);
             push(&mut self.answers, entry, |writer| {
-                writer.receiver_report(sender, blocks)?;
-                writer.xr_reference_time(sender, time)
+                let len = writer.receiver_report(sender, blocks)?;
+                if is_first { writer.xr_reference_time(sender, time) } else { Some(len) }
             });
+            is_first = false;
         }
     }
 
@@ -250,6 +257,25 @@ impl Shard {
     }
 }
 
+/// Fills `blocks` with reports of the streams from the `next` on that were heard since their last one; returns how
+/// many. RFC 3550 §6.1: what does not fit one packet goes into others.
+fn take_blocks(
+    now: Instant,
+    streams: &mut [Stream],
+    next: &mut usize,
+    blocks: &mut [ReportBlock; MAX_BLOCKS],
+) -> usize {
+    let mut count = 0;
+    while let (Some(slot), Some(stream)) = (blocks.get_mut(count), streams.get_mut(*next)) {
+        *next += 1;
+        if stream.reception.is_heard() {
+            *slot = stream.reception.report_block(now, stream.ssrc);
+            count += 1;
+        }
+    }
+    count
+}
+
 /// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
 pub(crate) fn push(
     answers: &mut SendSlab,
@@ -276,4 +302,45 @@ fn clamp(n: u64) -> u32 {
 
 fn rate(octets: u64) -> Bitrate {
     Bitrate::from_bps(octets * 8 / QUALITY_INTERVAL.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_peer::Reception;
+    use hearth_units::SeqUnwrapper;
+
+    use super::*;
+
+    #[test]
+    fn every_stream_that_was_heard_is_reported_in_as_many_packets_as_it_takes() {
+        let now = epoch();
+        let mut streams: Vec<Stream> = (0..70).map(stream).collect();
+        for heard in streams.iter_mut().filter(|stream| stream.ssrc != 5) {
+            let seq = heard.unwrapper.unwrap(1);
+            heard.reception.handle_packet(now, seq, 0, 90_000);
+        }
+        let mut packets = Vec::new();
+        let (mut next, mut blocks) = (0, [ReportBlock::default(); MAX_BLOCKS]);
+        loop {
+            let count = take_blocks(now, &mut streams, &mut next, &mut blocks);
+            if count == 0 {
+                break;
+            }
+            packets.push(blocks[..count].iter().map(|block| block.ssrc).collect::<Vec<_>>());
+        }
+        assert_eq!(packets.iter().map(Vec::len).collect::<Vec<_>>(), [31, 31, 7]);
+        let expect: Vec<u32> = (0..70).filter(|ssrc| *ssrc != 5).collect();
+        assert_eq!(packets.concat(), expect);
+    }
+
+    fn stream(ssrc: u32) -> Stream {
+        let (reception, unwrapper) = (Reception::default(), SeqUnwrapper::default());
+        let role = StreamRole::Rtx { media_ssrc: None };
+        Stream { ssrc, track: 0, encoding: 0, role, reception, unwrapper }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
 }

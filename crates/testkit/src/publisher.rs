@@ -4,7 +4,8 @@
 //! * **In:** [`Publisher::handle`] (a datagram of the server), [`Publisher::run`] (time).
 //! * **Out:** datagrams in [`Publisher::client`].
 //! * **Invariant:** a key frame is sent at the start, after a PLI, and never otherwise; each other
-//!   frame refers to the one before it in its encoding.
+//!   frame refers to the one before it in its encoding. What was repeated is not repeated again within the round
+//!   trip and 5 ms, as in libwebrtc.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use hearth_codec::{Codec, Vp8Descriptor};
 use hearth_plane::ReceiveCodec;
 use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, SenderInfo, Writer, XrBlock};
-use hearth_rtp::{ExtensionIds, RtpHeader, write_header};
+use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::ntp_mid32;
 
 use crate::client::{Client, Received};
@@ -22,6 +23,8 @@ const AUDIO: Duration = Duration::from_millis(20);
 const REPORT: Duration = Duration::from_secs(1);
 /// Packets that name their section and encoding; a browser stops when it is heard.
 const NAMED_PACKETS: u64 = 50;
+/// Beyond the round trip (libwebrtc).
+const REPEAT_MARGIN: Duration = Duration::from_millis(5);
 /// Two seconds of the highest encoding.
 const HISTORY: usize = 256;
 const RIDS: [&str; 3] = ["q", "h", "f"];
@@ -64,6 +67,12 @@ pub struct Publisher {
     pub plis: [u64; 3],
     /// Packets repeated on request.
     pub retransmitted: u64,
+    /// Requests for what was repeated just before.
+    pub ignored: u64,
+    /// The round trip as it knows it.
+    pub rtt: Duration,
+    /// Each frame of video is followed by a packet of padding in its stream.
+    pub pads: bool,
     encodings: [Encoding; 3],
     audio: Stream,
     frame: u32,
@@ -104,6 +113,7 @@ struct Sent {
     marker: bool,
     timestamp: u32,
     payload: Vec<u8>,
+    repeated: Option<Instant>,
 }
 
 impl Publisher {
@@ -135,6 +145,9 @@ impl Publisher {
             loses_key_starts: false,
             plis: [0; 3],
             retransmitted: 0,
+            ignored: 0,
+            rtt: Duration::ZERO,
+            pads: false,
             encodings: [encoding(0), encoding(1), encoding(2)],
             audio: stream(6),
             frame: 0,
@@ -147,7 +160,7 @@ impl Publisher {
     pub fn handle(&mut self, now: Instant, buf: &mut [u8]) {
         if let Received::Rtcp(compound) = self.client.handle(now, buf) {
             for packet in Packets::new(&compound) {
-                self.handle_rtcp(&packet);
+                self.handle_rtcp(now, &packet);
             }
         }
     }
@@ -190,24 +203,48 @@ impl Publisher {
         self.client.poll_timeout().into_iter().chain(media).min()
     }
 
+    /// Goes on under other SSRCs, with other numbers and another beginning of time, and no key frame.
+    pub fn change_ssrcs(&mut self) {
+        for stream in self
+            .encodings
+            .iter_mut()
+            .flat_map(|enc| [&mut enc.media, &mut enc.rtx])
+            .chain([&mut self.audio])
+        {
+            stream.ssrc += 0x10;
+            stream.seq = stream.seq.wrapping_sub(20_000);
+            stream.first_timestamp = stream.first_timestamp.wrapping_add(0x1234_5678);
+            stream.packets = 0;
+        }
+        for enc in &mut self.encodings {
+            enc.sent.clear();
+        }
+    }
+
     /// Its encodings by RID, lowest first.
     pub fn rids() -> [&'static str; 3] {
         RIDS
     }
 
-    fn handle_rtcp(&mut self, packet: &Packet<'_>) {
+    fn handle_rtcp(&mut self, now: Instant, packet: &Packet<'_>) {
         match packet {
             Packet::Pli { media, .. } => {
                 let found = self.encodings.iter_mut().zip(&mut self.plis);
-                let (encoding, plis) =
-                    found.into_iter().find(|(e, _)| e.media.ssrc == *media).unwrap();
+                let Some((encoding, plis)) =
+                    found.into_iter().find(|(e, _)| e.media.ssrc == *media)
+                else {
+                    panic!("a key frame of {media:#x}, which is nothing that is sent");
+                };
                 encoding.wants_key = true;
                 *plis += 1;
             }
             Packet::Nack { media, seqs, .. } => {
-                let at = self.encodings.iter().position(|e| e.media.ssrc == *media).unwrap();
+                // None if it is of a stream that is no more.
+                let at = self.encodings.iter().position(|e| e.media.ssrc == *media);
                 for seq in *seqs {
-                    self.retransmit(at, seq);
+                    if let Some(at) = at {
+                        self.retransmit(now, at, seq);
+                    }
                 }
             }
             Packet::Xr { sender, blocks } => {
@@ -282,6 +319,7 @@ impl Publisher {
                 marker: part + 1 == parts,
                 timestamp,
                 payload,
+                repeated: None,
             };
             if enc.sent.len() == HISTORY {
                 enc.sent.pop_front();
@@ -292,12 +330,33 @@ impl Publisher {
                 self.client.lose_last();
             }
         }
+        if self.pads {
+            self.send_padding(at, timestamp);
+        }
     }
 
-    fn retransmit(&mut self, at: usize, seq: u16) {
+    fn send_padding(&mut self, at: usize, timestamp: u32) {
+        let stream = &mut self.encodings[at].media;
+        let (seq, ssrc) = (stream.seq as u16, stream.ssrc);
+        let header = RtpHeader { marker: false, payload_type: 96, seq, timestamp, ssrc };
+        let mut packet = vec![0; 300];
+        let header_len = write_header(&mut packet, &header, &[]).unwrap();
+        let len = pad(&mut packet, header_len, 224).unwrap();
+        let index = stream.count(0);
+        self.client.send_rtp(header_len, &packet[..len], index);
+    }
+
+    fn retransmit(&mut self, now: Instant, at: usize, seq: u16) {
         let Some(index) = self.encodings[at].sent.iter().rposition(|sent| sent.seq == seq) else {
             return;
         };
+        let silent = self.rtt + REPEAT_MARGIN;
+        let repeated = &mut self.encodings[at].sent[index].repeated;
+        if repeated.is_some_and(|repeated| now < repeated + silent) {
+            self.ignored += 1;
+            return;
+        }
+        *repeated = Some(now);
         self.retransmitted += 1;
         self.send_video(at, index, Some(seq));
     }

@@ -6,7 +6,7 @@
 //! * **Invariant:** a frame is decoded if it is complete, and is a key frame or follows the last
 //!   decoded one of its encoding, as a VP8 decoder needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, inspect};
@@ -24,6 +24,7 @@ const STUCK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// From one NACK for a packet to the next; libwebrtc assumes this round trip where it sends nothing.
 const RETRY: Duration = Duration::from_millis(100);
 const MAX_TRIES: u8 = 10;
+const FREEZE: Duration = Duration::from_millis(183);
 /// Packets kept for frames that are not complete.
 const MAX_BUFFERED: usize = 2_000;
 /// What its audio arrives as.
@@ -62,6 +63,9 @@ pub struct ViewerReport {
     pub sender_reports: u64,
     /// Answers to its last reference time.
     pub round_trips: u64,
+    /// Times without a new frame of more than 150 ms beyond the usual 33, as Chromium counts freezes, without its
+    /// jitter buffer.
+    pub freezes: u64,
     /// The longest time without a new frame since the first, or since the last reset.
     pub longest_freeze: Duration,
     /// The encoding of the last frame.
@@ -79,6 +83,8 @@ pub struct Viewer {
     newest: Option<u64>,
     newest_audio: Option<u64>,
     buffer: BTreeMap<u64, Part>,
+    /// Numbers of packets without a payload.
+    empty: BTreeSet<u64>,
     /// Number after the last decoded frame.
     next: Option<u64>,
     last: Option<Frame>,
@@ -138,6 +144,7 @@ impl Viewer {
             newest: None,
             newest_audio: None,
             buffer: BTreeMap::new(),
+            empty: BTreeSet::new(),
             next: None,
             last: None,
             missing: BTreeMap::new(),
@@ -269,6 +276,11 @@ impl Viewer {
     }
 
     fn take(&mut self, now: Instant, seq: u64, view: &RtpView<'_>, payload: &[u8]) {
+        if payload.is_empty() {
+            self.empty.insert(seq);
+            while self.decode_one(now) {}
+            return;
+        }
         let info = inspect(Codec::Vp8, payload);
         let descriptor = info.vp8.unwrap();
         let at = usize::from(descriptor.header_len) + 10;
@@ -298,6 +310,9 @@ impl Viewer {
 
     /// Decodes the next frame, or the next key frame if there is a complete one.
     fn decode_one(&mut self, now: Instant) -> bool {
+        while let Some(next) = self.next.filter(|next| self.empty.remove(next)) {
+            self.next = Some(next + 1);
+        }
         let next = self.next.filter(|next| self.complete(*next).is_some());
         let candidate = next.or_else(|| {
             let starts = self.buffer.iter().filter(|(_, part)| part.starts && part.key);
@@ -343,6 +358,7 @@ impl Viewer {
         });
         if self.last.is_some() {
             self.report.longest_freeze = self.report.longest_freeze.max(now - clocks.fresh);
+            self.report.freezes += u64::from(now - clocks.fresh > FREEZE);
         }
         clocks.fresh = now;
         self.last = Some(frame);

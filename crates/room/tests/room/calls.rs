@@ -98,7 +98,11 @@ fn a_published_track_reaches_a_dual_subscriber() {
     assert!(down.iter().all(|spec| spec.peer == bob.primary && !spec.codecs.is_empty()));
     let told = kinds(&world.take(&alice));
     assert_eq!(told, ["track_subscribed", "track_subscribed", "demand"], "the camera's");
-    let wishes = world.commands.iter().filter(|(_, c)| matches!(c, Command::SetWish { .. }));
+    let wishes = world.commands.iter().filter_map(|(_, command)| match command {
+        Command::SetDownTrack { wish, .. } => Some(wish.max_encoding),
+        Command::SetWish { .. } => panic!("it was told with the subscription"),
+        _ => None,
+    });
     assert_eq!(wishes.count(), 2);
 }
 

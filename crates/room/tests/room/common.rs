@@ -147,7 +147,7 @@ impl World {
 
     pub(crate) fn down_tracks(&self) -> Vec<DownTrackSpec> {
         let spec = |(_, command): &(ShardId, Command)| match command {
-            Command::SetDownTrack { spec } => Some((**spec).clone()),
+            Command::SetDownTrack { spec, .. } => Some((**spec).clone()),
             _ => None,
         };
         self.commands.iter().filter_map(spec).collect()

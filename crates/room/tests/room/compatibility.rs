@@ -302,11 +302,11 @@ fn messages_on_channels_of_other_names_arrive_as_user_packets() {
     let payload = Bytes::from_static(b"anything");
     world.event(Event::Data { peer: alice.primary, channel: Channel::Other, payload });
     let sent = world.take_commands().into_iter().find_map(|(_, command)| match command {
-        Command::SendData { peer, channel, payload } => Some((peer, channel, payload)),
+        Command::SendData { peers, channel, payload } => Some((peers, channel, payload)),
         _ => None,
     });
-    let (peer, channel, payload) = sent.unwrap();
-    assert_eq!((peer, channel), (bob.primary, Channel::Reliable));
+    let (peers, channel, payload) = sent.unwrap();
+    assert_eq!((&*peers, channel), (&[bob.primary][..], Channel::Reliable));
     let packet = proto::DataPacket::decode(payload).unwrap();
     let Some(proto::data_packet::Value::User(user)) = packet.value else { panic!("{packet:?}") };
     assert_eq!((user.payload.as_slice(), packet.participant_sid), (&b"anything"[..], alice.sid));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::random::Random;
 use crate::support::{CLEAN, VIDEO, World, down_spec};
 use hearth_netem::LinkConfig;
-use hearth_plane::Command;
+use hearth_plane::{Command, Wish};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -163,7 +163,10 @@ impl Call {
         if subscribed {
             self.note(format!("viewer {at} renegotiates"));
             let spec = Box::new(down_spec(at as u32, VIDEO));
-            self.world.command(self.world.nodes[at].home, Command::SetDownTrack { spec });
+            self.world.command(
+                self.world.nodes[at].home,
+                Command::SetDownTrack { spec, wish: Wish::ALL },
+            );
         }
     }
 

@@ -29,7 +29,10 @@ fn retransmissions_have_an_ssrc_of_their_own() {
 fn assert_refused(world: &mut World, spec: &DownTrackSpec) {
     let shard = &mut world.shards[0];
     let before = shard.counts();
-    shard.handle_command(world.now, Command::SetDownTrack { spec: Box::new(spec.clone()) });
+    shard.handle_command(
+        world.now,
+        Command::SetDownTrack { spec: Box::new(spec.clone()), wish: hearth_plane::Wish::ALL },
+    );
     let after = shard.counts();
     assert_eq!(after[Metric::RefusedSsrcs] - before[Metric::RefusedSsrcs], 1);
     if cfg!(debug_assertions) {

@@ -136,7 +136,7 @@ impl World {
             }
         }
         for spec in [down_spec(n, VIDEO), down_spec(n, AUDIO)] {
-            self.command(home, Command::SetDownTrack { spec: Box::new(spec) });
+            self.command(home, Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL });
         }
         at
     }

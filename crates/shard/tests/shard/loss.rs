@@ -1,0 +1,126 @@
+//! What viewers see when packets are lost on long ways, or a publisher does what few do.
+
+use std::time::Duration;
+
+use crate::support::{CLEAN, World};
+use hearth_metrics::Metric;
+use hearth_netem::LinkConfig;
+use hearth_rtp::rtcp::Writer;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A call with a round trip of so many ms each for publisher and viewer, connected.
+fn call(seed: u64, rtt: u64, viewers: &[usize]) -> (World, LinkConfig) {
+    let link = LinkConfig { delay: Duration::from_millis(rtt / 2), ..CLEAN };
+    let mut world = World::call(seed, viewers, link);
+    world.publisher().rtt = Duration::from_millis(rtt);
+    let count = viewers.len() + 1;
+    assert!(world.run_until(3 * SECOND, |w| w.connected() == count), "seed {seed}");
+    world.run_for(8 * SECOND);
+    (world, link)
+}
+
+#[test]
+fn what_is_lost_on_the_way_here_is_repaired_before_a_viewer_notices_at_real_distances() {
+    // Without a jitter buffer. A retransmission that is lost, too, is noticed a round trip later.
+    for (rtt, most) in [(10, 1), (30, 4), (60, 18), (100, 45)] {
+        let mut freezes = 0;
+        for seed in 1..=2 {
+            let (mut world, link) = call(seed, rtt, &[0]);
+            let before = world.report(1).freezes;
+            world.nodes[0].up.set_config(LinkConfig { loss: 0.05, ..link });
+            world.nodes[0].down.set_config(LinkConfig { loss: 0.05, ..link });
+            world.run_for(60 * SECOND);
+            let retransmitted = world.publisher().retransmitted;
+            assert!(retransmitted > 100, "{rtt} ms, seed {seed}: nothing was lost");
+            let report = world.report(1);
+            assert!(report.longest_freeze < SECOND, "{rtt} ms, seed {seed}: {report:?}");
+            freezes += report.freezes - before;
+        }
+        assert!(freezes <= most, "{rtt} ms: {freezes} freezes in two minutes");
+    }
+}
+
+#[test]
+fn hardly_any_request_comes_while_a_publisher_ignores_it() {
+    for rtt in [30, 60, 100, 150] {
+        let (mut world, link) = call(1, rtt, &[0]);
+        world.nodes[0].up.set_config(LinkConfig { loss: 0.05, ..link });
+        world.run_for(60 * SECOND);
+        // What arrives is asked for twice: the second copy is ignored, and nothing else.
+        let (repeated, ignored) = (world.publisher().retransmitted, world.publisher().ignored);
+        assert!(ignored <= repeated, "{rtt} ms: {ignored} ignored, {repeated} repeated");
+    }
+}
+
+#[test]
+fn padding_in_the_stream_of_the_media_leaves_no_hole() {
+    let (mut world, link) = call(1, 40, &[0, 1]);
+    let before = [1, 2].map(|at| world.report(at));
+    world.publisher().pads = true;
+    world.run_for(5 * SECOND);
+    for (at, before) in [1, 2].into_iter().zip(before) {
+        let report = world.report(at);
+        let faults = (report.jumps, report.nacks, report.picture_jumps, report.undecodable);
+        let expect = (before.jumps, before.nacks, before.picture_jumps, before.undecodable);
+        assert_eq!(faults, expect, "{report:?}");
+        assert!(report.frames[2] - before.frames[2] > 145, "{report:?}");
+    }
+    world.nodes[0].up.set_config(LinkConfig { loss: 0.05, ..link });
+    world.run_for(20 * SECOND);
+    for at in [1, 2] {
+        let report = world.report(at);
+        assert!(report.longest_freeze < SECOND, "{report:?}");
+        assert_eq!((report.contradictions, report.time_backwards), (0, 0), "{report:?}");
+    }
+}
+
+#[test]
+fn a_publisher_that_goes_on_under_other_ssrcs_is_seen_and_heard_within_a_second() {
+    let (mut world, _) = call(1, 40, &[0, 1]);
+    for change in 1..=3 {
+        let before = [1, 2].map(|at| world.report(at));
+        world.publisher().change_ssrcs();
+        let now = world.now;
+        for at in [1, 2] {
+            world.viewer(at).reset_freeze(now);
+        }
+        world.run_for(3 * SECOND);
+        for (at, before) in [1, 2].into_iter().zip(before) {
+            let report = world.report(at);
+            assert!(report.longest_freeze < SECOND / 4, "change {change}: {report:?}");
+            assert!(report.frames[2] - before.frames[2] > 75, "change {change}: {report:?}");
+            assert!(report.audio - before.audio > 140, "change {change}: {report:?}");
+            let faults = (report.jumps, report.audio_jumps, report.time_backwards);
+            assert_eq!(faults, (0, 0, 0), "change {change}: {report:?}");
+        }
+    }
+    let plis = world.publisher().plis;
+    assert!(plis[2] >= 3, "{plis:?}");
+}
+
+#[test]
+fn who_asks_for_everything_all_the_time_costs_a_bystander_nothing() {
+    let (mut world, _) = call(1, 40, &[0, 0]);
+    let before = world.report(2);
+    for round in 0..500_u16 {
+        for part in 0..10 {
+            // Whatever number it is at, it asks for the last ones in some round.
+            let first = (10 * round + part).wrapping_mul(512);
+            let every: Vec<u16> = (0..17 * 340).map(|n| first.wrapping_add(n)).collect();
+            let mut nack = [0; 1_400];
+            let mut writer = Writer::new(&mut nack);
+            writer.nack(1, 101, &every).unwrap();
+            let nack = writer.as_bytes().to_vec();
+            world.client(1).send_rtcp(&nack);
+        }
+        world.run_for(Duration::from_millis(10));
+    }
+    let report = world.report(2);
+    let faults = (report.jumps, report.audio_jumps, report.nacks, report.undecodable);
+    let expect = (before.jumps, before.audio_jumps, before.nacks, before.undecodable);
+    assert_eq!(faults, expect, "{report:?}");
+    assert!(report.longest_freeze < SECOND / 10, "{report:?}");
+    let retransmitted = world.shards[0].counts()[Metric::Retransmissions];
+    assert!(retransmitted > 0 && retransmitted < 512 * 6, "{retransmitted}");
+}
