@@ -489,7 +489,7 @@ fn tracks() -> [PendingTrack; 2] {
 
 fn answer_of(kind: AnswererKind, sdp: &str) -> Answer {
     let mut answerer = Answerer::new(kind, ClientQuirks::default());
-    answerer.handle_offer(sdp, &tracks(), &local()).unwrap_or_else(|error| panic!("{error}: {sdp}"))
+    answerer.handle_offer(sdp, &tracks(), &local()).unwrap()
 }
 
 fn ports_of(session: &Session) -> Vec<u16> {
