@@ -102,8 +102,8 @@ impl Ice {
     }
 
     /// The way to send by.
-    pub(crate) fn path(&self) -> Option<Endpoint> {
-        self.path.as_ref().map(|path| path.endpoint)
+    pub(crate) fn path(&self) -> Option<&Endpoint> {
+        self.path.as_ref().map(|path| &path.endpoint)
     }
 
     /// We only answer checks.

@@ -326,15 +326,12 @@ impl Peer {
     /// proven endpoint that the handshake came by. A browser may nominate a second after it has
     /// begun. A full agent has checks of its own, and waits for them. None while the peer is silent.
     pub fn path(&self) -> Option<Endpoint> {
-        if matches!(self.stage, Stage::Failed { .. }) {
-            return None;
-        }
-        self.nominated_path().or_else(|| self.dtls_from.filter(|_| self.ice.is_lite()))
+        self.path_in_use().copied()
     }
 
     /// The path that ICE has nominated.
     pub fn nominated_path(&self) -> Option<Endpoint> {
-        self.ice.path()
+        self.ice.path().copied()
     }
 
     /// The ufrags that connectivity checks for this peer may name: one, and during an ICE restart
@@ -370,8 +367,9 @@ impl Peer {
 
     /// Reads what [`seal_rtp`](Self::seal_rtp) and [`path`](Self::path) will need, so that
     /// the memory brings it.
-    pub fn warm(&self) -> (Option<Endpoint>, bool) {
-        (self.path(), self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
+    pub fn warm(&self) -> (Option<u16>, bool) {
+        let port = self.path_in_use().map(|path| path.remote.port());
+        (port, self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
     }
 
     /// Encrypts a compound RTCP packet in place; returns the length to send, `None` before there are
@@ -382,6 +380,14 @@ impl Peer {
         let (sealer, _) = &mut **self.keys.as_mut()?;
         let sealed = sealer.seal_rtcp(packet, len);
         self.check_sealed(sealed)
+    }
+
+    /// Every packet to a subscriber asks, and copies it once.
+    fn path_in_use(&self) -> Option<&Endpoint> {
+        if matches!(self.stage, Stage::Failed { .. }) {
+            return None;
+        }
+        self.ice.path().or_else(|| self.dtls_from.as_ref().filter(|_| self.ice.is_lite()))
     }
 
     fn open_rtp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
@@ -492,7 +498,7 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                if let Some(path) = self.ice.path().or(self.dtls_from) {
+                if let Some(path) = self.ice.path().copied().or(self.dtls_from) {
                     self.transmit(path, payload);
                 }
             }

@@ -65,7 +65,7 @@ pub(crate) struct World {
     by_addr: BTreeMap<SocketAddr, usize>,
     seed: u64,
     link: LinkConfig,
-    _errors: ErrorWatch,
+    pub(crate) errors: ErrorWatch,
 }
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
             by_addr: BTreeMap::new(),
             seed,
             link,
-            _errors: ErrorWatch::on_this_thread(),
+            errors: ErrorWatch::on_this_thread(),
         }
     }
 
