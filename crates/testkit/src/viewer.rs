@@ -92,6 +92,8 @@ pub struct Viewer {
     clocks: Option<Clocks>,
     /// Last sender report: middle of its NTP time, arrival.
     last_sr: Option<(u32, Instant)>,
+    /// Newest number and packets of the video at its last report.
+    reported: (u64, u64),
     /// Of its next report, NTP format; an arbitrary time.
     reference_time: u64,
 }
@@ -150,6 +152,7 @@ impl Viewer {
             missing: BTreeMap::new(),
             clocks: None,
             last_sr: None,
+            reported: (0, 0),
             reference_time: 77 << 32,
         }
     }
@@ -407,9 +410,14 @@ impl Viewer {
 
     fn send_report(&mut self, now: Instant) {
         let (last_sr, since) = self.last_sr.map_or((0, Duration::ZERO), |(sr, at)| (sr, now - at));
+        let (newest, packets) = (self.newest.unwrap_or_default(), self.report.packets);
+        let expected = newest - self.reported.0;
+        let lost = expected.saturating_sub(packets - self.reported.1);
+        let is_first = self.reported.0 == 0;
+        self.reported = (newest, packets);
         let block = ReportBlock {
             ssrc: self.ssrcs.video,
-            fraction_lost: 0,
+            fraction_lost: if is_first { 0 } else { (lost * 255 / expected.max(1)) as u8 },
             cumulative_lost: 0,
             highest_seq: self.newest.unwrap_or_default() as u32,
             jitter: 0,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{CLEAN, World};
+use crate::support::{CLEAN, VIDEO, World, down_spec};
 use hearth_metrics::Metric;
 use hearth_netem::LinkConfig;
+use hearth_plane::{Command, Wish};
 use hearth_rtp::rtcp::Writer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,4 +124,67 @@ fn who_asks_for_everything_all_the_time_costs_a_bystander_nothing() {
     assert!(report.longest_freeze < SECOND / 10, "{report:?}");
     let retransmitted = world.shards[0].counts()[Metric::Retransmissions];
     assert!(retransmitted > 0 && retransmitted < 512 * 6, "{retransmitted}");
+}
+
+#[test]
+fn what_a_viewer_asks_for_and_cannot_get_any_more_brings_a_key_frame_at_once() {
+    let (mut world, _) = call(1, 40, &[0]);
+    let before = world.publisher().plis;
+    // One of them is old, and not older than the last key frame.
+    for first in (0..u16::MAX).step_by(500) {
+        let asked: Vec<u16> = (first..first.saturating_add(500)).collect();
+        let mut nack = [0; 1_400];
+        let mut writer = Writer::new(&mut nack);
+        writer.nack(1, 101, &asked).unwrap();
+        let nack = writer.as_bytes().to_vec();
+        world.client(1).send_rtcp(&nack);
+    }
+    world.run_for(Duration::from_millis(60));
+    let plis = world.publisher().plis;
+    assert_eq!((plis[0], plis[1], plis[2]), (before[0], before[1], before[2] + 1));
+}
+
+#[test]
+fn where_many_are_lost_on_the_way_out_retransmissions_are_sent_twice() {
+    for (loss, twice) in [(0.002, false), (0.06, true), (0.3, false)] {
+        let (mut world, link) = call(1, 40, &[0]);
+        world.nodes[1].down.set_config(LinkConfig { loss, ..link });
+        world.run_for(5 * SECOND);
+        let (before, nacks) =
+            (world.shards[0].counts()[Metric::Retransmissions], world.report(1).nacks);
+        world.run_for(30 * SECOND);
+        let sent = world.shards[0].counts()[Metric::Retransmissions] - before;
+        let asked = world.report(1).nacks - nacks;
+        assert!(asked > 3, "{loss}: nothing was lost");
+        let is_twice = sent > asked + asked / 2;
+        assert_eq!(is_twice, twice, "{loss}: {sent} sent, {asked} asked");
+    }
+}
+
+#[test]
+fn who_wants_a_low_encoding_from_the_start_causes_no_key_frame_of_another() {
+    let (mut world, _) = call(1, 40, &[0]);
+    let at = world.add_connection();
+    world.run_for(2 * SECOND);
+    let before = world.publisher().plis;
+    let spec = Box::new(down_spec(at as u32, VIDEO));
+    let wish = Wish { max_encoding: 0, ..Wish::ALL };
+    world.command(0, Command::SetDownTrack { spec, wish });
+    world.run_for(SECOND);
+    assert_eq!(world.report(at).current, Some(0));
+    let plis = world.publisher().plis;
+    assert_eq!((plis[0] > before[0], plis[1], plis[2]), (true, before[1], before[2]));
+}
+
+#[test]
+fn after_a_switch_the_clocks_are_told_at_once() {
+    let (mut world, _) = call(1, 40, &[0]);
+    for wanted in [0, 2, 1, 0, 2] {
+        world.run_for(SECOND / 2);
+        world.wish(1, true, wanted);
+        assert!(world.run_until(SECOND, |w| w.report(1).current == Some(wanted)), "{wanted}");
+        let before = world.report(1).sender_reports;
+        world.run_for(Duration::from_millis(30));
+        assert!(world.report(1).sender_reports > before, "{wanted}");
+    }
 }
