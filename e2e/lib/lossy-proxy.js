@@ -3,6 +3,7 @@
 
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { clearTimeout, setTimeout as later } from 'node:timers';
 
 const HOST = '127.0.0.1';
 /** Room for a burst while this process is busy, so that nothing is lost that was not drawn. */
@@ -49,7 +50,7 @@ export class LossyProxy {
 
   /** Timers count whole milliseconds; what is due by the next half leaves with this one. */
   #wait() {
-    this.#timer = setTimeout(() => {
+    this.#timer = later(() => {
       const now = performance.now() + 0.5;
       const due = this.#waiting.findIndex(({ at }) => at > now);
       for (const { send } of this.#waiting.splice(0, due < 0 ? this.#waiting.length : due)) send();
