@@ -70,7 +70,8 @@ impl Settings {
 /// No codec has more temporal layers than 8.
 const MAX_TEMPORAL: u8 = 7;
 
-/// The lowest layer that is at least nine tenths as high as asked.
+/// The lowest layer that is at least nine tenths as high as asked; of several of one height, which differ in frame
+/// rate, the highest (livekit-server: `GetQualityForDimension`).
 fn quality_for(width: u32, height: u32, info: &proto::TrackInfo) -> VideoQuality {
     const QUALITIES: [VideoQuality; 3] =
         [VideoQuality::Low, VideoQuality::Medium, VideoQuality::High];
@@ -87,7 +88,9 @@ fn quality_for(width: u32, height: u32, info: &proto::TrackInfo) -> VideoQuality
         layers = vec![(0, 180), (1, 360), (2, full)];
     }
     let enough = |&&(_, height): &&(i32, u32)| u64::from(height) * 10 >= u64::from(asked) * 9;
-    let layer = layers.iter().find(enough).or_else(|| layers.last());
+    let first = layers.iter().find(enough).or_else(|| layers.last());
+    let is_as_high = |layer: &&(i32, u32)| first.is_some_and(|first| first.1 == layer.1);
+    let layer = layers.iter().rev().find(is_as_high);
     let quality = layer.map_or(2, |(quality, _)| usize::try_from(*quality).unwrap_or(2));
     QUALITIES.get(quality).copied().unwrap_or(VideoQuality::High)
 }
@@ -196,6 +199,21 @@ mod tests {
             let request = proto::UpdateTrackSettings { width: 1, height, ..Default::default() };
             let wish = Settings::of(&request).wish(&info, 3);
             assert_eq!((wish.enabled, wish.max_encoding), (true, encoding), "{height}");
+        }
+    }
+
+    #[test]
+    fn of_layers_of_one_height_the_highest_is_taken() {
+        let layer = |quality, height| proto::VideoLayer { quality, height, ..Default::default() };
+        for (heights, asked, expect) in
+            [([1_080; 3], 1_080, 2), ([540, 1_080, 1_080], 1_080, 2), ([540, 540, 1_080], 360, 1)]
+        {
+            let layers = (0..).zip(heights).map(|(quality, height)| layer(quality, height));
+            let info = proto::TrackInfo { layers: layers.collect(), ..simulcast() };
+            let request =
+                proto::UpdateTrackSettings { width: 1, height: asked, ..Default::default() };
+            let wish = Settings::of(&request).wish(&info, 3);
+            assert_eq!(wish.max_encoding, expect, "{heights:?}");
         }
     }
 
