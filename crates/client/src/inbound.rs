@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use hearth_peer::{NackTracker, Reception};
+use hearth_peer::{NackTracker, ReceiverStats};
 use hearth_rtp::RtpView;
 use hearth_rtp::rtcp::ReportBlock;
 use hearth_units::{MediaKind, SeqUnwrapper};
@@ -46,7 +46,7 @@ pub(crate) struct Inbound {
     ssrc: u32,
     clock_rate: u32,
     unwrapper: SeqUnwrapper,
-    reception: Reception,
+    reception: ReceiverStats,
     nack: Option<NackTracker>,
     first: Option<u64>,
     newest: u64,
@@ -81,7 +81,7 @@ impl Inbound {
             ssrc: receive.ssrc,
             clock_rate: if video { 90_000 } else { 48_000 },
             unwrapper: SeqUnwrapper::default(),
-            reception: Reception::default(),
+            reception: ReceiverStats::default(),
             nack: video.then(|| NackTracker::new(RTT, false)),
             first: None,
             newest: 0,

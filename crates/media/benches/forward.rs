@@ -7,8 +7,8 @@ use divan::{AllocProfiler, Bencher, black_box};
 use hearth_codec::Codec;
 use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
 use hearth_plane::{
-    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
-    UpTrackSpec, Wish,
+    DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
+    Source, TrackId, UpTrackSpec,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -38,7 +38,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
         measure_level: false,
     };
     let mut up = UpTrack::new(&spec);
-    up.set_watched(now, 1);
+    up.set_subscribed_encodings(now, 1);
     let mut downs: Vec<DownTrack> = (0..subscribers)
         .map(|n| {
             let spec = DownTrackSpec {
@@ -51,8 +51,9 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
                 extensions: ExtensionIds::default(),
                 cname: String::new(),
             };
-            let mut down = DownTrack::new(now, spec, MediaKind::Video, Wish::ALL, u64::from(n));
-            down.retarget(1);
+            let mut down =
+                DownTrack::new(now, spec, MediaKind::Video, LayerLimit::ALL, u64::from(n));
+            down.update_target(1);
             down
         })
         .collect();

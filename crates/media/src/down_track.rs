@@ -1,8 +1,8 @@
 //! One subscriber's copy of one track: which packets it gets, and under which numbers.
 //!
-//! * **Owns:** all renumbering, and what may be sent again; [`Aim`] says of which encoding. One shard thread
+//! * **Owns:** all renumbering, and what may be sent again; [`LayerSelector`] says of which encoding. One shard thread
 //!   owns it.
-//! * **In:** [`set_wish`](DownTrack::set_wish), [`retarget`](DownTrack::retarget) (which encodings
+//! * **In:** [`set_limit`](DownTrack::set_limit), [`update_target`](DownTrack::update_target) (which encodings
 //!   are alive), [`forward`](DownTrack::forward) (one packet of the track).
 //! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
 //! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame. A number is given
@@ -12,22 +12,22 @@
 use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
-use hearth_plane::{DownTrackSpec, SendCodec, Wish};
+use hearth_plane::{DownTrackSpec, LayerLimit, SendCodec};
 use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
-use crate::aim::Aim;
-use crate::budget::Budget;
 use crate::history::{History, Recall, Record};
-use crate::rewriter::Rewriter;
+use crate::layer_selector::LayerSelector;
+use crate::retransmission_budget::RetransmissionBudget;
 use crate::ring::UpPacket;
-use crate::timeline::{SourceClock, Timeline, ticks};
+use crate::sequence_rewriter::SequenceRewriter;
+use crate::timestamp_rewriter::{SourceClock, TimestampRewriter, ticks};
 use crate::verdict::DropReason::{
     AwaitKeyframe, Duplicate, Empty, OtherCodec, OtherEncoding, Paused, TemporalLayer, TooBig,
     TooOld,
 };
 use crate::verdict::{Verdict, Written};
-use crate::vp8::{Vp8Numbers, Vp8Triple};
+use crate::vp8_rewriter::{Vp8PictureIds, Vp8Rewriter};
 
 /// Bytes at the end of a datagram that sealing needs (AES-GCM tag 16, RTCP index 4).
 const SEAL_ROOM: usize = 20;
@@ -42,21 +42,21 @@ pub struct DownTrack {
     ssrc: u32,
     extensions: ExtensionIds,
     conversion: Option<Conversion>,
-    aim: Aim,
+    selector: LayerSelector,
     /// [`PacketMeta::beginning`](crate::PacketMeta::beginning) of the current encoding.
     beginning: u8,
     packets: u32,
     octets: u32,
     /// The wire number of the first packet; below 2^15 so that the rollover counter starts at 0.
     first_seq: u64,
-    timeline: Timeline,
+    timestamps: TimestampRewriter,
     history: History,
-    rewriter: Rewriter,
-    vp8: Vp8Numbers,
+    rewriter: SequenceRewriter,
+    vp8: Vp8Rewriter,
     /// Where the last key frame sent begins, 0 if none was.
     keyframe: u64,
     next_rtx: u64,
-    budget: Budget,
+    budget: RetransmissionBudget,
     /// What `ssrc`, `extensions` and `conversion` are from.
     spec: DownTrackSpec,
 }
@@ -70,22 +70,28 @@ struct Conversion {
 
 impl DownTrack {
     /// Starts with nothing sent; `seed` gives the first sequence numbers.
-    pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, wish: Wish, seed: u64) -> Self {
+    pub fn new(
+        now: Instant,
+        spec: DownTrackSpec,
+        kind: MediaKind,
+        limit: LayerLimit,
+        seed: u64,
+    ) -> Self {
         Self {
             ssrc: spec.ssrc,
             extensions: spec.extensions,
             conversion: None,
-            aim: Aim::new(kind, wish),
+            selector: LayerSelector::new(kind, limit),
             beginning: 0,
             packets: 0,
             octets: 0,
             first_seq: 1 + (seed & 0x7ffe),
-            timeline: Timeline::default(),
+            timestamps: TimestampRewriter::default(),
             history: History::new(now, kind),
-            rewriter: Rewriter::default(),
-            vp8: Vp8Numbers::default(),
+            rewriter: SequenceRewriter::default(),
+            vp8: Vp8Rewriter::default(),
             keyframe: 0,
-            budget: Budget::new(now),
+            budget: RetransmissionBudget::new(now),
             next_rtx: 1 + ((seed >> 16) & 0x7ffe),
             spec,
         }
@@ -112,29 +118,29 @@ impl DownTrack {
     }
 
     /// Replaces the wish; disabling takes effect at once.
-    pub fn set_wish(&mut self, wish: Wish) {
-        self.aim.set_wish(wish);
+    pub fn set_limit(&mut self, limit: LayerLimit) {
+        self.selector.set_limit(limit);
     }
 
-    /// Aims at the best encoding that is wanted of those alive (bit i of `live`), else at the lowest. Returns
+    /// Aims at the best encoding that is wanted of those alive (bit i of `available`), else at the lowest. Returns
     /// the encoding a key frame is needed of.
-    pub fn retarget(&mut self, live: u8) -> Option<u8> {
-        self.aim.retarget(live)
+    pub fn update_target(&mut self, available: u8) -> Option<u8> {
+        self.selector.update_target(available)
     }
 
     /// The encoding it cannot continue, or not improve, without a key frame of.
     pub fn awaited_keyframe(&self) -> Option<u8> {
-        self.aim.awaited_keyframe()
+        self.selector.awaited_keyframe()
     }
 
     /// The encoding being sent.
     pub fn current(&self) -> Option<u8> {
-        self.aim.current()
+        self.selector.current()
     }
 
     /// The encoding being sent, and which of its beginnings: another one than before was switched to.
     pub fn source(&self) -> (Option<u8>, u8) {
-        (self.aim.current(), self.beginning)
+        (self.selector.current(), self.beginning)
     }
 
     /// Whether the subscriber can get packets of a codec.
@@ -144,12 +150,12 @@ impl DownTrack {
 
     /// The encodings whose packets it may get, now or from a key frame on: bit i for encoding i.
     pub fn watched(&self) -> u8 {
-        self.aim.watched()
+        self.selector.watched()
     }
 
     /// Nothing is sent because the subscriber wants nothing.
     pub fn is_idle(&self) -> bool {
-        !self.aim.wish().enabled
+        !self.selector.limit().enabled
     }
 
     /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
@@ -170,10 +176,10 @@ impl DownTrack {
         padding: impl FnOnce(usize) -> u8,
     ) -> Verdict {
         let meta = pkt.meta;
-        if !self.aim.wish().enabled {
+        if !self.selector.limit().enabled {
             return Verdict::Drop(Paused);
         }
-        let is_current = self.aim.current() == Some(meta.encoding);
+        let is_current = self.selector.current() == Some(meta.encoding);
         let follows = is_current && self.beginning == meta.beginning;
         if pkt.payload.is_empty() {
             return if follows { self.pass_over(now, pkt, buf) } else { Verdict::Drop(Empty) };
@@ -183,17 +189,17 @@ impl DownTrack {
         };
         if !follows {
             let is_later = meta.beginning.wrapping_sub(self.beginning).cast_signed() > 0;
-            let accepted = if is_current { is_later } else { self.aim.accepts(meta.encoding) };
+            let accepted = if is_current { is_later } else { self.selector.accepts(meta.encoding) };
             if !accepted {
                 return Verdict::Drop(OtherEncoding);
             }
-            if !meta.info.keyframe || meta.info.temporal > self.aim.wish().max_temporal {
+            if !meta.info.keyframe || meta.info.temporal > self.selector.limit().max_temporal {
                 return Verdict::Drop(AwaitKeyframe);
             }
             self.switch_to(now, pkt, clocks);
         }
         // A late one whose number was passed over is sent whatever its layer: the subscriber asks for it.
-        if meta.info.temporal > self.aim.wish().max_temporal && self.rewriter.skip(meta.seq) {
+        if meta.info.temporal > self.selector.limit().max_temporal && self.rewriter.skip(meta.seq) {
             if let Some((input, modulus)) = vp8_numbers(pkt) {
                 self.vp8.skip(input.picture_id, modulus);
             }
@@ -209,7 +215,7 @@ impl DownTrack {
         }
         let mut record = Record {
             source: meta.seq.get() as u32,
-            timestamp: self.timeline.map(meta.encoding, meta.timestamp),
+            timestamp: self.timestamps.map(meta.encoding, meta.timestamp),
             keyidx_encoding: meta.encoding << 6,
             ..Record::default()
         };
@@ -243,7 +249,7 @@ impl DownTrack {
             len
         });
         self.history.record(now, index, record);
-        self.timeline.sent(now, record.timestamp);
+        self.timestamps.sent(now, record.timestamp);
         Verdict::Forward(Written { header_len, len, index })
     }
 
@@ -278,7 +284,7 @@ impl DownTrack {
 
     /// Packet `index` cannot be sent again. What precedes the last key frame is not needed.
     fn answer_lost(&self, index: u64) -> Answer {
-        match self.aim.current() {
+        match self.selector.current() {
             Some(encoding) if self.keyframe > 0 && index >= self.keyframe => {
                 Answer::Lost { encoding }
             }
@@ -349,12 +355,12 @@ impl DownTrack {
         clock_rate: u32,
         clocks: &[Option<SourceClock>; 3],
     ) -> Option<(u64, u32, u32, u32)> {
-        let encoding = self.aim.current()?;
+        let encoding = self.selector.current()?;
         let clock = (*clocks.get(usize::from(encoding))?)?;
         let elapsed = now.saturating_duration_since(clock.at);
         let ntp = clock.ntp.wrapping_add(ntp_ticks(elapsed));
         let rtp =
-            self.timeline.map(encoding, clock.rtp_time).wrapping_add(ticks(elapsed, clock_rate));
+            self.timestamps.map(encoding, clock.rtp_time).wrapping_add(ticks(elapsed, clock_rate));
         (self.packets > 0).then_some((ntp, rtp, self.packets, self.octets))
     }
 
@@ -367,7 +373,7 @@ impl DownTrack {
         let meta = pkt.meta;
         self.beginning = meta.beginning;
         self.rewriter.switch_to(meta.seq);
-        self.timeline.switch_to(
+        self.timestamps.switch_to(
             now,
             meta.encoding,
             meta.timestamp,
@@ -377,7 +383,7 @@ impl DownTrack {
         if let Some((first, modulus)) = vp8_numbers(pkt) {
             self.vp8.switch_to(first, modulus);
         }
-        self.aim.switch_to(meta.encoding);
+        self.selector.switch_to(meta.encoding);
     }
 
     /// Closes the gap that a packet without a payload would leave; if it is late and its number a gap already, it
@@ -402,7 +408,7 @@ impl DownTrack {
         let index = self.first_seq + out;
         let record = Record {
             source: meta.seq.get() as u32,
-            timestamp: self.timeline.map(meta.encoding, meta.timestamp),
+            timestamp: self.timestamps.map(meta.encoding, meta.timestamp),
             keyidx_encoding: (meta.encoding << 6) | Record::EMPTY,
             padding: 1,
             ..Record::default()
@@ -537,10 +543,10 @@ fn pad_unsealed(buf: &mut [u8], len: usize, padding: u8) -> Option<usize> {
 }
 
 /// The picture numbers of a VP8 packet that has them, and the modulus of its PictureID.
-fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8Triple, u16)> {
+fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8PictureIds, u16)> {
     let descriptor = pkt.meta.info.vp8?;
     let (picture_id, is_15_bits) = descriptor.picture_id?;
-    let triple = Vp8Triple {
+    let triple = Vp8PictureIds {
         picture_id,
         tl0: descriptor.tl0.unwrap_or_default(),
         keyidx: descriptor.keyidx.unwrap_or_default(),
@@ -561,7 +567,7 @@ mod tests {
     #[test]
     fn video_starts_with_a_key_frame_and_keeps_going() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         assert_eq!(scene.send(0, 10, false), Err(AwaitKeyframe));
         let first = scene.send(0, 11, true).unwrap();
         assert_eq!(scene.send(0, 12, false), Ok(first + 1));
@@ -572,25 +578,25 @@ mod tests {
     #[test]
     fn a_switch_waits_for_its_key_frame_and_leaves_no_gap() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
-        assert_eq!(scene.down.retarget(0b101), Some(2));
+        assert_eq!(scene.down.update_target(0b101), Some(2));
         assert_eq!(scene.send(2, 500, false), Err(AwaitKeyframe));
         assert_eq!(scene.send(0, 11, false), Ok(first + 1));
         assert_eq!(scene.send(2, 501, true), Ok(first + 2));
         assert_eq!(scene.send(0, 12, false), Err(OtherEncoding));
-        assert_eq!(scene.down.retarget(0b101), None);
+        assert_eq!(scene.down.update_target(0b101), None);
     }
 
     #[test]
     fn a_disabled_subscription_gets_nothing_and_restarts_with_a_key_frame() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
-        scene.down.set_wish(Wish { enabled: false, max_encoding: 2, max_temporal: 7 });
+        scene.down.set_limit(LayerLimit { enabled: false, max_encoding: 2, max_temporal: 7 });
         assert_eq!(scene.send(0, 11, false), Err(Paused));
-        scene.down.set_wish(Wish { enabled: true, max_encoding: 2, max_temporal: 7 });
-        assert_eq!(scene.down.retarget(0b001), Some(0));
+        scene.down.set_limit(LayerLimit { enabled: true, max_encoding: 2, max_temporal: 7 });
+        assert_eq!(scene.down.update_target(0b001), Some(0));
         assert_eq!(scene.send(0, 12, false), Err(AwaitKeyframe));
         assert_eq!(scene.send(0, 13, true), Ok(first + 1));
     }
@@ -604,7 +610,7 @@ mod tests {
     #[test]
     fn a_nack_is_answered_over_rtx_with_the_original_number() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let newest = scene.seqs[0].unwrap(10);
         let resend = resend(scene.down.lookup(scene.now, first, RTT, |_| Some(newest))).unwrap();
@@ -621,7 +627,7 @@ mod tests {
     #[test]
     fn a_packet_asked_for_all_the_time_is_repeated_within_the_budget() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
@@ -663,7 +669,7 @@ mod tests {
     #[test]
     fn a_packet_that_comes_to_it_twice_leaves_once() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         assert_eq!(scene.send(0, 11, false), Ok(first + 1));
         assert_eq!(scene.send(0, 11, false), Err(Duplicate));
@@ -694,7 +700,7 @@ mod tests {
     }
 
     const RTT: Option<Duration> = Some(Duration::ZERO);
-    const ALL: Wish = Wish::ALL;
+    const ALL: LayerLimit = LayerLimit::ALL;
 
     fn resend(answer: Answer) -> Option<Resend> {
         if let Answer::Resend(resend) = answer { Some(resend) } else { None }
@@ -703,7 +709,7 @@ mod tests {
     #[test]
     fn padding_leaves_no_gap_and_fills_the_one_it_left_when_it_was_late() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 100, true).unwrap();
         assert_eq!(scene.send_payload(0, 101, &[], |_| {}), Err(Empty));
         assert_eq!(scene.send(0, 102, false), Ok(first + 1));
@@ -719,7 +725,7 @@ mod tests {
         for (rtx_pt, len) in [(None, 0), (Some(97), 2)] {
             let mut scene = Scene::new(MediaKind::Video);
             scene.down.spec.codecs[0].rtx_pt = rtx_pt;
-            scene.down.retarget(0b001);
+            scene.down.update_target(0b001);
             let first = scene.send(0, 10, true).unwrap();
             scene.send(0, 12, false).unwrap();
             assert_eq!(scene.send_payload(0, 11, &[], |_| {}), Ok(first + 1));
@@ -739,7 +745,7 @@ mod tests {
     #[test]
     fn a_packet_that_does_not_fit_leaves_no_gap_to_be_asked_for() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         assert_eq!(scene.send_payload(0, 11, &[7; 1_490], |_| {}), Ok(first + 1));
         assert_eq!((scene.sent.payload.len(), scene.sent.padding), (0, 1));
@@ -749,8 +755,8 @@ mod tests {
     #[test]
     fn a_late_packet_that_fills_a_gap_is_sent_whatever_its_layer() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.set_wish(Wish { max_temporal: 1, ..ALL });
-        scene.down.retarget(0b001);
+        scene.down.set_limit(LayerLimit { max_temporal: 1, ..ALL });
+        scene.down.update_target(0b001);
         let layer = |temporal| move |meta: &mut PacketMeta| meta.info.temporal = temporal;
         let first = scene.send(0, 10, true).unwrap();
         // 11, of a layer that is not wanted, is lost at first.
@@ -763,7 +769,7 @@ mod tests {
     #[test]
     fn an_encoding_that_begins_anew_goes_on_with_its_key_frame_and_never_back() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let anew = |keyframe| {
             move |meta: &mut PacketMeta| {
@@ -796,7 +802,7 @@ mod tests {
     #[test]
     fn a_request_that_can_no_longer_be_answered_asks_for_a_key_frame_unless_one_was_sent_since() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 1, true).unwrap();
         for seq in 2..=700 {
             scene.send(0, seq, false).unwrap();
@@ -817,7 +823,7 @@ mod tests {
     #[test]
     fn the_copy_of_a_retransmission_has_a_number_of_its_own_and_counts_against_the_budget() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.retarget(0b001);
+        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hearth_units::{ExtSeq, MediaKind};
 
 /// As often as libwebrtc asks, which is every 20 ms on a short way, and for a key frame only after 3 s. Fewer
-/// are used up in a disturbance that ends before; [`Budget`](crate::budget::Budget) is what bounds them.
+/// are used up in a disturbance that ends before; [`RetransmissionBudget`](crate::retransmission_budget::RetransmissionBudget) is what bounds them.
 const MAX_TRIES: u8 = 100;
 /// Between two answers: three quarters of the round trip, but not less and not more than this. Less sends
 /// again what is still under way, more refuses who asks because the answer was lost.

@@ -1,23 +1,23 @@
 //! The SFU core: what is forwarded to whom, in which layer, under which numbers.
 
-mod activity;
-mod aim;
-mod budget;
+mod audio_level_meter;
 mod down_track;
 mod history;
 mod keyframe;
+mod layer_selector;
 mod pages;
-mod rewriter;
+mod retransmission_budget;
 mod ring;
-mod speaker;
-mod timeline;
+mod sequence_rewriter;
+mod stream_tracker;
+mod timestamp_rewriter;
 mod up_track;
 mod verdict;
-mod vp8;
+mod vp8_rewriter;
 
 pub use down_track::{Answer, DownTrack, Resend};
 pub use keyframe::retry_after;
 pub use ring::{PacketMeta, UpPacket};
-pub use timeline::SourceClock;
+pub use timestamp_rewriter::SourceClock;
 pub use up_track::{Ingest, UpTrack};
 pub use verdict::{DropReason, Verdict, Written};

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** for each encoding its packets, its key frame requests and its clock; which of them the
 //!   publisher sends; the loudness.
-//! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_watched`] (whether anybody gets
+//! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_subscribed_encodings`] (whether anybody gets
 //!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
 //! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
 //! * **Invariant:** a packet is stored once, however often it arrives, and only if somebody watched
@@ -16,11 +16,11 @@ use hearth_plane::{ReceiveCodec, UpTrackSpec};
 use hearth_rtp::{ExtensionIds, ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
-use crate::activity::{Activity, MAX_ENCODINGS};
+use crate::audio_level_meter::AudioLevelMeter;
 use crate::keyframe::KeyframeRequests;
 use crate::ring::{PacketMeta, PacketRing, UpPacket};
-use crate::speaker::Speaker;
-use crate::timeline::SourceClock;
+use crate::stream_tracker::{MAX_ENCODINGS, StreamTracker};
+use crate::timestamp_rewriter::SourceClock;
 
 /// Two PLIs for one encoding are at least this far apart: half livekit-server's for the upper
 /// ones, because a lost PLI freezes a viewer for as long.
@@ -58,16 +58,16 @@ pub enum Ingest {
 
 /// Where the packets of an encoding are.
 #[derive(Debug)]
-enum Store {
+enum Retention {
     /// Nowhere: nobody watches.
-    Nothing,
+    Off,
     /// The encoding has not begun. Whoever watches another may want it: its first packet may begin its
     /// only key frame.
-    Awaited(Stored),
+    Armed(Stored),
     /// Somebody may get them.
-    Watched(Stored),
+    Active(Stored),
     /// Nobody watches any more. What was sent may be asked for again.
-    Kept { stored: Stored, since: Instant },
+    Draining { stored: Stored, since: Instant },
 }
 
 #[derive(Debug)]
@@ -77,29 +77,29 @@ struct Stored {
     after: Option<ExtSeq>,
 }
 
-impl Store {
+impl Retention {
     fn get(&self) -> Option<&Stored> {
         match self {
-            Self::Awaited(stored) | Self::Watched(stored) | Self::Kept { stored, .. } => {
+            Self::Armed(stored) | Self::Active(stored) | Self::Draining { stored, .. } => {
                 Some(stored)
             }
-            Self::Nothing => None,
+            Self::Off => None,
         }
     }
 
     /// Where a packet is to be stored.
     fn room(&mut self, now: Instant) -> Option<&mut Stored> {
         match self {
-            Self::Awaited(stored) | Self::Watched(stored) => Some(stored),
-            Self::Kept { stored, since } if now < *since + STORED_UNWATCHED => Some(stored),
-            Self::Kept { .. } | Self::Nothing => None,
+            Self::Armed(stored) | Self::Active(stored) => Some(stored),
+            Self::Draining { stored, since } if now < *since + STORED_UNWATCHED => Some(stored),
+            Self::Draining { .. } | Self::Off => None,
         }
     }
 }
 
 #[derive(Debug)]
 struct Encoding {
-    store: Store,
+    retention: Retention,
     source: Source,
     unwrapper: SeqUnwrapper,
     /// Added to what the unwrapper says, so that numbers grow when the source begins anew.
@@ -153,7 +153,7 @@ struct Place {
 impl Encoding {
     fn new() -> Self {
         Self {
-            store: Store::Nothing,
+            retention: Retention::Off,
             source: Source::default(),
             unwrapper: SeqUnwrapper::default(),
             offset: 0,
@@ -179,7 +179,7 @@ impl Encoding {
     fn begin(&mut self, now: Instant, kind: MediaKind, seq: ExtSeq) {
         self.beginning = self.beginning.wrapping_add(1);
         self.begins = Some(seq);
-        let is_watched = matches!(self.store, Store::Awaited(_) | Store::Watched(_));
+        let is_watched = matches!(self.retention, Retention::Armed(_) | Retention::Active(_));
         if is_watched && kind == MediaKind::Video {
             self.keyframes.handle_request(now);
         }
@@ -232,8 +232,8 @@ pub struct UpTrack {
     codecs: Vec<ReceiveCodec>,
     extensions: ExtensionIds,
     encodings: Vec<Encoding>,
-    activity: Activity,
-    speaker: Option<Speaker>,
+    stream_tracker: StreamTracker,
+    level_meter: Option<AudioLevelMeter>,
     muted: bool,
 }
 
@@ -245,8 +245,8 @@ impl UpTrack {
             codecs: spec.codecs.clone(),
             extensions: spec.extensions,
             encodings: Vec::new(),
-            activity: Activity::default(),
-            speaker: spec.measure_level.then(Speaker::default),
+            stream_tracker: StreamTracker::default(),
+            level_meter: spec.measure_level.then(AudioLevelMeter::default),
             muted: false,
         };
         track.update(spec);
@@ -281,42 +281,50 @@ impl UpTrack {
     /// the first packet of each.
     ///
     /// Allocates the room for one that was not watched before.
-    pub fn set_watched(&mut self, now: Instant, watched: u8) {
+    pub fn set_subscribed_encodings(&mut self, now: Instant, watched: u8) {
         for (i, enc) in self.encodings.iter_mut().enumerate() {
             let is_watched = watched & (1 << i) != 0;
             let is_awaited = watched != 0 && enc.newest.is_none();
             let after = enc.newest;
             let new = || Stored { ring: PacketRing::new(self.kind), after };
-            enc.store = match (is_watched, std::mem::replace(&mut enc.store, Store::Nothing)) {
-                (true, Store::Nothing) => Store::Watched(new()),
-                (true, Store::Awaited(stored) | Store::Watched(stored)) => Store::Watched(stored),
-                (true, Store::Kept { stored, since }) => {
-                    let is_whole = now < since + STORED_UNWATCHED;
-                    let after = if is_whole { stored.after } else { after };
-                    Store::Watched(Stored { after, ..stored })
-                }
-                (false, Store::Nothing) if is_awaited => Store::Awaited(new()),
-                (false, Store::Awaited(stored) | Store::Watched(stored)) if is_awaited => {
-                    Store::Awaited(stored)
-                }
-                (false, Store::Nothing | Store::Awaited(_)) => Store::Nothing,
-                (false, Store::Watched(stored)) => Store::Kept { stored, since: now },
-                (false, Store::Kept { stored, since }) => Store::Kept { stored, since },
-            };
+            enc.retention =
+                match (is_watched, std::mem::replace(&mut enc.retention, Retention::Off)) {
+                    (true, Retention::Off) => Retention::Active(new()),
+                    (true, Retention::Armed(stored) | Retention::Active(stored)) => {
+                        Retention::Active(stored)
+                    }
+                    (true, Retention::Draining { stored, since }) => {
+                        let is_whole = now < since + STORED_UNWATCHED;
+                        let after = if is_whole { stored.after } else { after };
+                        Retention::Active(Stored { after, ..stored })
+                    }
+                    (false, Retention::Off) if is_awaited => Retention::Armed(new()),
+                    (false, Retention::Armed(stored) | Retention::Active(stored)) if is_awaited => {
+                        Retention::Armed(stored)
+                    }
+                    (false, Retention::Off | Retention::Armed(_)) => Retention::Off,
+                    (false, Retention::Active(stored)) => {
+                        Retention::Draining { stored, since: now }
+                    }
+                    (false, Retention::Draining { stored, since }) => {
+                        Retention::Draining { stored, since }
+                    }
+                };
         }
     }
 
     /// Whether somebody gets packets of an encoding, or will of one that has not begun.
     pub fn is_watched(&self, encoding: u8) -> bool {
         let enc = self.encodings.get(usize::from(encoding));
-        enc.is_some_and(|enc| matches!(enc.store, Store::Awaited(_) | Store::Watched(_)))
+        enc.is_some_and(|enc| matches!(enc.retention, Retention::Armed(_) | Retention::Active(_)))
     }
 
     /// Frees the room of encodings that nobody watches any more.
     pub fn release_unwatched(&mut self, now: Instant) {
         for enc in &mut self.encodings {
-            if matches!(enc.store, Store::Kept { since, .. } if since + KEPT_UNWATCHED <= now) {
-                enc.store = Store::Nothing;
+            if matches!(enc.retention, Retention::Draining { since, .. } if since + KEPT_UNWATCHED <= now)
+            {
+                enc.retention = Retention::Off;
             }
         }
     }
@@ -356,7 +364,7 @@ impl UpTrack {
         let is_newest = Some(seq) > enc.newest;
         // What is not stored may be here for the second time.
         let mut is_new = is_newest;
-        if let Some(stored) = enc.store.room(now).filter(|stored| Some(seq) > stored.after) {
+        if let Some(stored) = enc.retention.room(now).filter(|stored| Some(seq) > stored.after) {
             is_new = stored.ring.insert(meta, descriptor, payload);
             if !is_new {
                 return Ingest::Ignored;
@@ -366,21 +374,21 @@ impl UpTrack {
             enc.octets += payload.len() as u64;
         }
         if is_newest && media.is_some() {
-            self.activity.handle_packet(now, encoding, view.timestamp);
+            self.stream_tracker.handle_packet(now, encoding, view.timestamp);
         }
         enc.newest = enc.newest.max(Some(seq));
         let keyframe = info.keyframe && self.kind == MediaKind::Video;
         if keyframe {
             enc.keyframes.handle_keyframe();
         }
-        if let (Some(speaker), Some(level), false) =
-            (self.speaker.as_mut(), extensions.audio_level, self.muted)
+        if let (Some(level_meter), Some(level), false) =
+            (self.level_meter.as_mut(), extensions.audio_level, self.muted)
         {
-            speaker.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
+            level_meter.handle_packet(now, level.level, view.timestamp, codec.clock_rate());
         }
-        let wanted = match &enc.store {
-            Store::Awaited(stored) | Store::Watched(stored) => Some(seq) > stored.after,
-            Store::Kept { .. } | Store::Nothing => false,
+        let wanted = match &enc.retention {
+            Retention::Armed(stored) | Retention::Active(stored) => Some(seq) > stored.after,
+            Retention::Draining { .. } | Retention::Off => false,
         };
         Ingest::Accepted { wanted: wanted.then_some(seq), first, keyframe, codec }
     }
@@ -397,7 +405,7 @@ impl UpTrack {
 
     /// A stored packet.
     pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
-        self.encodings.get(usize::from(encoding))?.store.get()?.ring.packet(seq)
+        self.encodings.get(usize::from(encoding))?.retention.get()?.ring.packet(seq)
     }
 
     /// Newest number of an encoding.
@@ -444,7 +452,7 @@ impl UpTrack {
     pub fn poll_keyframe_request(&mut self, now: Instant, retry: Duration) -> Option<u8> {
         (0_u8..).zip(&mut self.encodings).find_map(|(i, enc)| {
             // Another shard may have aimed at what does not count as live here.
-            let reachable = self.activity.is_heard(now, i) || enc.newest.is_none();
+            let reachable = self.stream_tracker.is_receiving(now, i) || enc.newest.is_none();
             (reachable && enc.keyframes.poll_output(now, retry).is_some()).then_some(i)
         })
     }
@@ -455,13 +463,13 @@ impl UpTrack {
     }
 
     /// Bit i is set while encoding i comes, is not left out, and not on probation after a pause.
-    pub fn live(&self, now: Instant) -> u8 {
-        self.activity.live(now)
+    pub fn available(&self, now: Instant) -> u8 {
+        self.stream_tracker.available(now)
     }
 
     /// The loudness to tell, if it changed since the last call.
     pub fn poll_level(&mut self, now: Instant) -> Option<f32> {
-        self.speaker.as_mut()?.poll_level(now)
+        self.level_meter.as_mut()?.poll_level(now)
     }
 
     /// Payload bytes received over all encodings.
@@ -536,24 +544,24 @@ mod tests {
     #[test]
     fn what_nobody_watches_is_not_stored_but_known_to_be_alive() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b10);
+        scene.up.set_subscribed_encodings(scene.now, 0b10);
         let first = scene.ingest(0, 6).expect("it may begin its only key frame");
-        scene.up.set_watched(scene.now, 0b10);
+        scene.up.set_subscribed_encodings(scene.now, 0b10);
         assert!(scene.up.packet(0, first).is_none(), "nobody has watched it");
         scene.now += Duration::from_secs(3);
         assert_eq!(scene.ingest(0, 7), None);
         assert!(scene.ingest(1, 7).is_some());
-        assert_eq!(scene.up.live(scene.now), 0b11);
-        scene.up.set_watched(scene.now, 0b11);
+        assert_eq!(scene.up.available(scene.now), 0b11);
+        scene.up.set_subscribed_encodings(scene.now, 0b11);
         assert!(scene.ingest(0, 8).is_some());
     }
 
     #[test]
     fn what_was_sent_is_sent_again_for_a_while_after_nobody_watches() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         let seq = scene.ingest(0, 7).unwrap();
-        scene.up.set_watched(scene.now, 0);
+        scene.up.set_subscribed_encodings(scene.now, 0);
         for (after, there) in [(0, true), (1_999, true), (2_000, false)] {
             scene.up.release_unwatched(scene.now + Duration::from_millis(after));
             assert_eq!(scene.up.packet(0, seq).is_some(), there, "after {after} ms");
@@ -563,11 +571,11 @@ mod tests {
     #[test]
     fn what_came_just_after_nobody_watched_is_there_for_whoever_watches_again() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         scene.ingest(0, 7).unwrap();
-        scene.up.set_watched(scene.now, 0);
+        scene.up.set_subscribed_encodings(scene.now, 0);
         assert_eq!(scene.ingest(0, 9), None);
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         let late = scene.ingest(0, 8).unwrap();
         assert!(scene.up.packet(0, late.plus(1)).is_some());
     }
@@ -575,12 +583,12 @@ mod tests {
     #[test]
     fn what_came_long_after_nobody_watched_is_not_stored_and_no_key_frame_is_found_in_part() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         scene.ingest(0, 7).unwrap();
-        scene.up.set_watched(scene.now, 0);
+        scene.up.set_subscribed_encodings(scene.now, 0);
         scene.now += STORED_UNWATCHED;
         assert_eq!(scene.ingest(0, 9), None);
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         assert_eq!(scene.ingest(0, 8), None, "what follows it is not there");
         assert!(scene.ingest(0, 10).is_some());
     }
@@ -588,7 +596,7 @@ mod tests {
     #[test]
     fn repetitions_of_what_was_lost_do_not_keep_an_encoding_alive() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b11);
+        scene.up.set_subscribed_encodings(scene.now, 0b11);
         for seq in 10..20 {
             scene.ingest(0, seq).unwrap();
             scene.ingest(1, 2 * seq).unwrap();
@@ -599,7 +607,7 @@ mod tests {
             scene.ingest(1, 2 * seq - 21).unwrap();
             scene.now += Duration::from_millis(33);
         }
-        assert_eq!(scene.up.live(scene.now), 0b01);
+        assert_eq!(scene.up.available(scene.now), 0b01);
     }
 
     #[test]
@@ -607,25 +615,25 @@ mod tests {
         let mut scene = Scene::new();
         scene.spec.encodings.push(EncodingSpec::default());
         scene.up.update(&scene.spec);
-        scene.up.set_watched(scene.now, 0b100);
+        scene.up.set_subscribed_encodings(scene.now, 0b100);
         assert!(scene.ingest(2, 1).is_some());
     }
 
     #[test]
     fn what_came_before_somebody_watches_is_not_stored_when_it_comes_again() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         assert!(scene.ingest(0, 5).is_some());
-        scene.up.set_watched(scene.now, 0);
+        scene.up.set_subscribed_encodings(scene.now, 0);
         scene.now += KEPT_UNWATCHED;
         scene.up.release_unwatched(scene.now);
         assert_eq!(scene.ingest(0, 6), None);
         scene.now += Duration::from_millis(1_500);
-        scene.up.set_watched(scene.now, 0b01);
+        scene.up.set_subscribed_encodings(scene.now, 0b01);
         for again in [5, 6] {
             assert_eq!(scene.ingest(0, again), None);
         }
-        assert_eq!(scene.up.live(scene.now), 0, "old packets do not make it alive");
+        assert_eq!(scene.up.available(scene.now), 0, "old packets do not make it alive");
         assert_eq!(scene.up.octets(), 2 * 88);
         assert!(scene.ingest(0, 7).is_some());
     }
@@ -633,7 +641,7 @@ mod tests {
     #[test]
     fn padding_and_unknown_payload_types_take_their_numbers_and_nothing_else() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b11);
+        scene.up.set_subscribed_encodings(scene.now, 0b11);
         assert_eq!(scene.receive(0, (5, 8), 96, 0), Ingest::Ignored, "no beginning");
         let first = scene.ingest(0, 9).unwrap();
         for (ahead, payload_type, len) in [(1, 96, 0), (2, 126, 4), (3, 13, 0)] {
@@ -649,7 +657,7 @@ mod tests {
     #[test]
     fn an_encoding_goes_on_under_another_ssrc_whatever_that_counts_from() {
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b11);
+        scene.up.set_subscribed_encodings(scene.now, 0b11);
         scene.ingest(0, 40_000).unwrap();
         for (n, ssrc, seq) in [(1, 6, 20_000), (2, 7, 39_000), (3, 8, 65_535), (4, 9, 3)] {
             let newest = scene.up.newest(0).unwrap();
@@ -673,7 +681,7 @@ mod tests {
     fn another_codec_and_a_jump_of_the_numbers_are_beginnings_that_want_a_key_frame() {
         for (seq, payload_type, first) in [(11, 98, true), (1_011, 96, false)] {
             let mut scene = Scene::new();
-            scene.up.set_watched(scene.now, 0b11);
+            scene.up.set_subscribed_encodings(scene.now, 0b11);
             scene.ingest(0, 10).unwrap();
             let ingest = scene.receive(0, (5, seq), payload_type, 88);
             assert!(matches!(ingest, Ingest::Accepted { first: now, .. } if now == first));
@@ -684,7 +692,7 @@ mod tests {
             assert_eq!(scene.stored(0, late).map(|(_, beginning, _)| beginning), Some(0));
         }
         let mut scene = Scene::new();
-        scene.up.set_watched(scene.now, 0b11);
+        scene.up.set_subscribed_encodings(scene.now, 0b11);
         scene.ingest(0, 10).unwrap();
         let ingest = scene.receive(0, (5, 1_010), 96, 88);
         assert_eq!(scene.stored(0, ingest).map(|(_, beginning, _)| beginning), Some(0));

@@ -7,8 +7,8 @@ use std::time::Instant;
 use hearth_codec::Codec;
 use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
 use hearth_plane::{
-    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
-    UpTrackSpec, Wish,
+    DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
+    Source, TrackId, UpTrackSpec,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -52,7 +52,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         measure_level: false,
     };
     let mut up = UpTrack::new(&spec);
-    up.set_watched(now, 1);
+    up.set_subscribed_encodings(now, 1);
     let spec = DownTrackSpec {
         down: DownId { room, n: 1 },
         peer,
@@ -63,8 +63,8 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         extensions: ExtensionIds::default(),
         cname: "c".to_owned(),
     };
-    let mut down = DownTrack::new(now, spec, MediaKind::Video, Wish::ALL, 1);
-    down.retarget(1);
+    let mut down = DownTrack::new(now, spec, MediaKind::Video, LayerLimit::ALL, 1);
+    down.update_target(1);
     let mut out = [0; 1_500];
 
     let before = ALLOCATIONS.get();

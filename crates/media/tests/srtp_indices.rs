@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use hearth_codec::Codec;
 use hearth_media::{Answer, DownTrack, Ingest, UpTrack, Verdict, Written};
 use hearth_plane::{
-    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
-    UpTrackSpec, Wish,
+    DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
+    Source, TrackId, UpTrackSpec,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_srtp::{Profile, Sealer, Session};
@@ -233,26 +233,26 @@ impl Model {
     }
 
     fn wish(&mut self, at: usize) {
-        let wish = Wish {
+        let wish = LayerLimit {
             enabled: self.random.below(4) > 0,
             max_encoding: self.random.below(3) as u8,
             max_temporal: self.random.below(4) as u8,
         };
-        self.downs[at].down.set_wish(wish);
+        self.downs[at].down.set_limit(wish);
         self.aim();
     }
 
     /// Some encodings are alive, which the subscriptions follow.
     fn aim(&mut self) {
-        let live = 1 + self.random.below(7) as u8;
+        let available = 1 + self.random.below(7) as u8;
         for (n, track) in self.tracks.iter_mut().enumerate() {
             let mut watched = 0;
             for down in self.downs.iter_mut().filter(|down| down.track == n) {
-                let live = if track.encodings.len() == 1 { 1 } else { live };
-                down.down.retarget(live);
+                let available = if track.encodings.len() == 1 { 1 } else { available };
+                down.down.update_target(available);
                 watched |= down.down.watched();
             }
-            track.up.set_watched(self.now, watched);
+            track.up.set_subscribed_encodings(self.now, watched);
         }
     }
 
@@ -290,7 +290,7 @@ impl Model {
         };
         let spec = changed(&mut self.random, spec, self.made * 4);
         let seed = u64::from(self.random.next()) << 32 | u64::from(self.random.next());
-        let down = DownTrack::new(self.now, spec, kind, Wish::ALL, seed);
+        let down = DownTrack::new(self.now, spec, kind, LayerLimit::ALL, seed);
         let down = Down { track, down, newest: None };
         match self.downs.get_mut(at) {
             Some(old) => *old = down,

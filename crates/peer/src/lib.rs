@@ -1,7 +1,7 @@
 //! One transport: ICE, DTLS, SCTP, SRTP, and the RTCP that belongs to it.
 //!
 //! * **Owns:** one `RTCPeerConnection`'s connectivity and keys ([`Peer`]), and the receive engines
-//!   of one SSRC: [`NackTracker`], [`Reception`], [`TwccRecorder`]; also its [`RoundTrip`].
+//!   of one SSRC: [`NackTracker`], [`ReceiverStats`], [`TwccRecorder`]; also its [`RttEstimator`].
 //! * **In:** datagrams, time, the other side's description.
 //! * **Out:** plaintext RTP and RTCP, data-channel messages, datagrams to send.
 //! * **Invariant:** whatever a stranger sends, memory is bounded and every wait has a deadline.
@@ -17,7 +17,7 @@ mod library_random;
 mod nack;
 mod peer;
 mod reception;
-mod round_trip;
+mod rtt;
 mod sealed;
 mod ssrcs;
 mod stun;
@@ -27,8 +27,8 @@ pub use certificate::{Certificate, Context};
 pub use error::{CertificateError, DropReason, PeerError, SendDataError};
 pub use nack::NackTracker;
 pub use peer::{Incoming, Peer, PeerEvent, Transmit};
-pub use reception::Reception;
-pub use round_trip::RoundTrip;
+pub use reception::ReceiverStats;
+pub use rtt::RttEstimator;
 pub use stun::stun_local_ufrag;
 pub use twcc::TwccRecorder;
 

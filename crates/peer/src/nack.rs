@@ -6,7 +6,7 @@
 //!   [`handle_recovered`](NackTracker::handle_recovered) (one arrived),
 //!   [`handle_keyframe`](NackTracker::handle_keyframe) (nothing before it is needed), time, the round trip.
 //! * **Out:** [`poll`](NackTracker::poll) – numbers to ask for now;
-//!   [`took_surrender`](NackTracker::took_surrender) – some will never come, ask for a key frame.
+//!   [`take_unrecoverable`](NackTracker::take_unrecoverable) – some will never come, ask for a key frame.
 //! * **Invariant:** at most [`MAX_TRACKED`] numbers are missing, each for a second at most. Two requests for one
 //!   are further apart than a sender that obeys libwebrtc's rule ignores, but for the second copy of one.
 //! * **Spec:** generic NACK is RFC 4585 §6.2.1. libwebrtc's `RtpPacketHistory` ignores a request within the
@@ -26,7 +26,8 @@ const OUTAGE: (Duration, u64) = (Duration::from_millis(500), 16);
 /// When it is given up, counted from the first request: after two and a half round trips, but not before and not
 /// after this. Shorter asks for more key frames, longer is of no use: a second of packets is kept, and what comes
 /// later has no place among them.
-const PATIENCE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(1_000));
+const GIVE_UP_AFTER: (Duration, Duration) =
+    (Duration::from_millis(800), Duration::from_millis(1_000));
 /// The first request waits as long as packets have been seen to be overtaken, within these bounds. Longer spares
 /// requests for reordered packets, shorter repairs sooner.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(40));
@@ -224,7 +225,7 @@ impl NackTracker {
     }
 
     /// True once after packets were given up: only a key frame helps then.
-    pub const fn took_surrender(&mut self) -> bool {
+    pub const fn take_unrecoverable(&mut self) -> bool {
         std::mem::replace(&mut self.surrendered, false)
     }
 
@@ -241,7 +242,7 @@ impl NackTracker {
         }
         let (copies, rtt) = (self.loss.is_high(), self.rtt);
         let spacing = spacing(rtt, copies);
-        let patience = (rtt * 5 / 2).clamp(PATIENCE.0, PATIENCE.1);
+        let patience = (rtt * 5 / 2).clamp(GIVE_UP_AFTER.0, GIVE_UP_AFTER.1);
         let (mut slots, mut next) = (out.iter_mut(), None::<Instant>);
         let (mut written, mut surrendered) = (0_usize, false);
         self.missing.retain_mut(|missing| {
@@ -373,7 +374,7 @@ mod tests {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 12, 11]);
         assert_eq!(scene.asked_until(1_000), []);
-        assert!(!scene.tracker.took_surrender());
+        assert!(!scene.tracker.take_unrecoverable());
     }
 
     #[test]
@@ -491,7 +492,7 @@ mod tests {
         scene.tracker.handle_packet(scene.t0, keyframe, 0, false);
         scene.tracker.handle_keyframe(keyframe, true);
         assert_eq!(scene.asked_until(900), [], "499 was before it");
-        assert!(!scene.tracker.took_surrender());
+        assert!(!scene.tracker.take_unrecoverable());
     }
 
     #[test]
@@ -552,7 +553,7 @@ mod tests {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 14, 3_000]);
         scene.tracker.clear();
-        assert!(!scene.tracker.took_surrender());
+        assert!(!scene.tracker.take_unrecoverable());
         scene.receive(0, &[3_002]);
         assert_eq!(scene.asked_until(3), [(3, 3_001)]);
     }
@@ -601,7 +602,7 @@ mod tests {
                 let mut out = [0; 300];
                 let count = self.tracker.poll(now, self.rtt, &mut out);
                 asked.extend(out.iter().take(count).map(|seq| (at, *seq)));
-                if self.tracker.took_surrender() {
+                if self.tracker.take_unrecoverable() {
                     self.surrendered = self.surrendered.or(Some(at));
                 }
             }

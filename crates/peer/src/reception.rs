@@ -1,9 +1,9 @@
 //! How well one SSRC is received, for reception reports.
 //!
 //! * **Owns:** packet counts, interarrival jitter and the last sender report of one SSRC.
-//! * **In:** [`handle_packet`](Reception::handle_packet),
-//!   [`handle_sender_report`](Reception::handle_sender_report).
-//! * **Out:** [`report_block`](Reception::report_block); each covers the time since the one before.
+//! * **In:** [`handle_packet`](ReceiverStats::handle_packet),
+//!   [`handle_sender_report`](ReceiverStats::handle_sender_report).
+//! * **Out:** [`report_block`](ReceiverStats::report_block); each covers the time since the one before.
 //! * **Invariant:** constant size; nothing a sender puts into its packets overflows. What a restart of the
 //!   numbers skips is not lost.
 //! * **Spec:** RFC 3550 §6.4.1, §A.1, §A.3, §A.8.
@@ -21,7 +21,7 @@ const MAX_REPORT_DELAY: u64 = 10 << 32;
 
 /// Reception statistics of one SSRC.
 #[derive(Debug, Default)]
-pub struct Reception {
+pub struct ReceiverStats {
     first: Option<First>,
     /// When the last packet arrived, and whether one did since the last report.
     last: Option<Instant>,
@@ -58,7 +58,7 @@ struct SenderReport {
     at: Instant,
 }
 
-impl Reception {
+impl ReceiverStats {
     /// A packet arrived.
     ///
     /// * `timestamp` – RTP timestamp, wraps.
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!((block.last_sr, block.delay_since_last_sr), (0x2222_3333, 0x1_8000));
     }
 
-    fn start() -> (Reception, SeqUnwrapper, Instant) {
-        (Reception::default(), SeqUnwrapper::default(), crate::test_epoch())
+    fn start() -> (ReceiverStats, SeqUnwrapper, Instant) {
+        (ReceiverStats::default(), SeqUnwrapper::default(), crate::test_epoch())
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// What a subscriber wants of a track; the allocator may give less.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Wish {
+pub struct LayerLimit {
     /// False: send nothing, keep the section.
     pub enabled: bool,
     /// Highest encoding index (0 = lowest).
@@ -24,7 +24,7 @@ pub struct Wish {
 /// other things between them: a message to one transport takes tens of microseconds.
 pub const MAX_RECEIVERS: usize = 64;
 
-impl Wish {
+impl LayerLimit {
     /// Everything there is.
     pub const ALL: Self = Self { enabled: true, max_encoding: 2, max_temporal: 7 };
 }
@@ -102,15 +102,15 @@ pub enum Command {
     SetDownTrack {
         /// What to send to whom.
         spec: Box<DownTrackSpec>,
-        /// What the subscriber wants of it at first. For a subscription that there is, `SetWish` changes that.
-        wish: Wish,
+        /// What the subscriber wants of it at first. For a subscription that there is, `SetLayerLimit` changes that.
+        limit: LayerLimit,
     },
     /// What the subscriber wants of it.
-    SetWish {
+    SetLayerLimit {
         /// Which subscription.
         down: DownId,
         /// The wish.
-        wish: Wish,
+        limit: LayerLimit,
     },
     /// End a subscription.
     RemoveDownTrack {

@@ -11,7 +11,7 @@ mod event;
 mod ids;
 mod spec;
 
-pub use command::{Command, MAX_RECEIVERS, Wish};
+pub use command::{Command, LayerLimit, MAX_RECEIVERS};
 pub use event::{CloseReason, Event, Level, PeerReport, TrackReport, data_cost};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use spec::{

@@ -216,10 +216,10 @@ impl Room {
         let mut changed = false;
         for (id, sid) in ids {
             let wanted = self.people.get(subscriber).is_some_and(|participant| {
-                let wish = participant.wants.subscribe(&sid);
+                let limit = participant.wants.subscribe(&sid);
                 participant.has_joined()
                     && participant.permission.can_subscribe
-                    && wish.unwrap_or(participant.preferences.auto_subscribe_data)
+                    && limit.unwrap_or(participant.preferences.auto_subscribe_data)
             });
             changed |= if wanted && self.is_allowed(subscriber, id.0, &sid) {
                 self.data_tracks.subscribe(id, subscriber)

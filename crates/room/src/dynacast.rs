@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** what the publisher of each video track was told, and when less is due to be told.
 //! * **In:** tracks that begin, change ([`Dynacast::note_track`]) and end, wishes that change
-//!   ([`Dynacast::note_wish`]), resumed sessions, answered offers, time.
+//!   ([`Dynacast::note_limit`]), resumed sessions, answered offers, time.
 //! * **Out:** `subscribed_quality_update`.
 //! * **Invariant:** nothing is told of a muted track. Else a higher demand is told with the input
 //!   that raised it, and a lower one when the publisher was told too much for
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
-use hearth_plane::{TrackId, Wish};
+use hearth_plane::{LayerLimit, TrackId};
 use hearth_signal::proto::{self, VideoQuality, signal_response::Message};
 
 use crate::Room;
@@ -39,8 +39,8 @@ pub(crate) enum Demand {
 
 impl Demand {
     /// What one subscriber wants of a track that comes in `encodings` encodings.
-    pub(crate) fn of(wish: Option<Wish>, encodings: usize) -> Self {
-        match wish.filter(|wish| wish.enabled).map(|wish| usize::from(wish.max_encoding)) {
+    pub(crate) fn of(limit: Option<LayerLimit>, encodings: usize) -> Self {
+        match limit.filter(|limit| limit.enabled).map(|limit| usize::from(limit.max_encoding)) {
             None => Self::Off,
             Some(max) if max + 1 >= encodings => Self::High,
             Some(0) => Self::Low,
@@ -85,7 +85,7 @@ impl Dynacast {
     /// What one subscriber wants changed.
     ///
     /// **Cost:** does not depend on the number of subscribers.
-    pub(crate) fn note_wish(&mut self, track: TrackId, before: Demand, after: Demand) {
+    pub(crate) fn note_limit(&mut self, track: TrackId, before: Demand, after: Demand) {
         if self.tracks.get(&track).is_some_and(|state| state.is_moved_by(before, after)) {
             self.changed.insert(track);
         }
@@ -236,7 +236,7 @@ impl Room {
     fn demand(&self, id: TrackId, encodings: usize) -> Demand {
         let mut highest = Demand::Off;
         for subscription in self.subscriptions.of_track(id) {
-            highest = highest.max(Demand::of(subscription.wish, encodings));
+            highest = highest.max(Demand::of(subscription.limit, encodings));
             if highest == Demand::High {
                 break;
             }
@@ -311,20 +311,21 @@ mod tests {
 
     #[test]
     fn a_subscriber_counts_with_the_encoding_it_wants() {
-        let wish = |max_encoding| Some(Wish { enabled: true, max_encoding, max_temporal: 7 });
-        let off = Some(Wish { enabled: false, max_encoding: 2, max_temporal: 7 });
-        for (wish, encodings, demand) in [
+        let limit =
+            |max_encoding| Some(LayerLimit { enabled: true, max_encoding, max_temporal: 7 });
+        let off = Some(LayerLimit { enabled: false, max_encoding: 2, max_temporal: 7 });
+        for (limit, encodings, demand) in [
             (None, 3, Demand::Off),
             (off, 3, Demand::Off),
-            (wish(0), 3, Demand::Low),
-            (wish(1), 3, Demand::Medium),
-            (wish(2), 3, Demand::High),
-            (wish(0), 2, Demand::Low),
-            (wish(1), 2, Demand::High),
-            (wish(0), 1, Demand::High),
-            (wish(0), 0, Demand::High),
+            (limit(0), 3, Demand::Low),
+            (limit(1), 3, Demand::Medium),
+            (limit(2), 3, Demand::High),
+            (limit(0), 2, Demand::Low),
+            (limit(1), 2, Demand::High),
+            (limit(0), 1, Demand::High),
+            (limit(0), 0, Demand::High),
         ] {
-            assert_eq!(Demand::of(wish, encodings), demand, "{wish:?} of {encodings}");
+            assert_eq!(Demand::of(limit, encodings), demand, "{limit:?} of {encodings}");
         }
     }
 

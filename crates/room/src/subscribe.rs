@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use hearth_negotiate::{Bound, Sender};
-use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId, Wish};
+use hearth_plane::{Command, DownId, DownTrackSpec, LayerLimit, Source, TrackId};
 use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
@@ -71,12 +71,12 @@ impl Room {
         else {
             return false;
         };
-        let wish = participant.wants.subscribe(&track.info.sid);
+        let limit = participant.wants.subscribe(&track.info.sid);
         track.publisher != subscriber
             && (participant.is_active() || participant.has_joined() && participant.starts_fast())
             && participant.permission.can_subscribe
             && participant.transports.downstream().is_some()
-            && wish.unwrap_or(participant.preferences.auto_subscribe)
+            && limit.unwrap_or(participant.preferences.auto_subscribe)
     }
 
     /// Whether the publisher allows it; the subscriber is told when that is new.
@@ -146,7 +146,7 @@ impl Room {
             rtx_ssrc,
             stream_id,
             spec: None,
-            wish: None,
+            limit: None,
         });
         if shard != home && self.relays.acquire(id, shard) {
             spec.source = Source::Shard(home);
@@ -175,8 +175,8 @@ impl Room {
         let Some(gone) = self.subscriptions.remove(down) else { return };
         self.quality.forget_down(down);
         if let Some(track) = self.tracks.get(&gone.track) {
-            let before = Demand::of(gone.wish, track.spec.encodings.len());
-            self.dynacast.note_wish(gone.track, before, Demand::Off);
+            let before = Demand::of(gone.limit, track.spec.encodings.len());
+            self.dynacast.note_limit(gone.track, before, Demand::Off);
         }
         let Some(participant) = self.people.get_mut(gone.subscriber) else { return };
         let shard = participant.shard;
@@ -252,10 +252,10 @@ impl Room {
         let first = subscription.spec.replace(spec.clone()).is_none();
         let track = subscription.track;
         // The wish goes along: a subscription that began with another would ask for a key frame of that.
-        let wish = if first { self.note_wish(key, track).map(|(_, wish)| wish) } else { None };
+        let limit = if first { self.note_limit(key, track).map(|(_, limit)| limit) } else { None };
         let subscription = self.subscriptions.get(bound.sender);
-        let wish = wish.or_else(|| subscription.and_then(|s| s.wish)).unwrap_or(Wish::ALL);
-        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec), wish });
+        let limit = limit.or_else(|| subscription.and_then(|s| s.limit)).unwrap_or(LayerLimit::ALL);
+        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec), limit });
         if first {
             self.tell_subscribed(key, track);
         }
@@ -288,27 +288,27 @@ impl Room {
 
     /// Tells the shard what the subscriber wants of the track, if that is new.
     pub(crate) fn apply_settings(&mut self, subscriber: Key, id: TrackId) {
-        if let Some((down, wish)) = self.note_wish(subscriber, id) {
-            self.command_for(subscriber, Command::SetWish { down, wish });
+        if let Some((down, limit)) = self.note_limit(subscriber, id) {
+            self.command_for(subscriber, Command::SetLayerLimit { down, limit });
         }
     }
 
     /// What the subscriber wants of the track, if that is new and its shard has the subscription or is about to.
-    fn note_wish(&mut self, subscriber: Key, id: TrackId) -> Option<(DownId, Wish)> {
+    fn note_limit(&mut self, subscriber: Key, id: TrackId) -> Option<(DownId, LayerLimit)> {
         let participant = self.people.get(subscriber)?;
         let track = self.tracks.get(&id)?;
         let initial = Settings::initial(participant.preferences.adaptive_stream);
         let settings = participant.wants.settings(&track.info.sid).unwrap_or(initial);
         let encodings = track.spec.encodings.len();
-        let wish = settings.wish(&track.info, encodings);
+        let limit = settings.limit(&track.info, encodings);
         let subscription = self.subscriptions.get_mut(self.subscriptions.find(subscriber, id)?)?;
-        if subscription.spec.is_none() || subscription.wish == Some(wish) {
+        if subscription.spec.is_none() || subscription.limit == Some(limit) {
             return None;
         }
-        let before = Demand::of(subscription.wish.replace(wish), encodings);
+        let before = Demand::of(subscription.limit.replace(limit), encodings);
         let down = subscription.down;
-        self.dynacast.note_wish(id, before, Demand::of(Some(wish), encodings));
-        Some((down, wish))
+        self.dynacast.note_limit(id, before, Demand::of(Some(limit), encodings));
+        Some((down, limit))
     }
 
     /// What is wanted of a track in qualities is another encoding now.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_plane::{DownId, DownTrackSpec, TrackId, Wish};
+use hearth_plane::{DownId, DownTrackSpec, LayerLimit, TrackId};
 
 use crate::participant::Key;
 
@@ -24,7 +24,7 @@ pub(crate) struct Subscription {
     /// What the shard was told; `None` until the client has agreed to a section.
     pub(crate) spec: Option<DownTrackSpec>,
     /// What the shard was told to send.
-    pub(crate) wish: Option<Wish>,
+    pub(crate) limit: Option<LayerLimit>,
 }
 
 /// See the module.
@@ -122,7 +122,7 @@ mod tests {
             rtx_ssrc: None,
             stream_id: String::new(),
             spec: None,
-            wish: None,
+            limit: None,
         }
     }
 }

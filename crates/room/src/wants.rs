@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use hearth_plane::Wish;
+use hearth_plane::LayerLimit;
 use hearth_signal::proto::{self, VideoQuality};
 
 /// A client may name tracks that do not exist yet; more than these are ignored.
@@ -55,7 +55,7 @@ impl Settings {
     }
 
     /// The wish for a track that comes in `encodings` encodings.
-    pub(crate) fn wish(&self, info: &proto::TrackInfo, encodings: usize) -> Wish {
+    pub(crate) fn limit(&self, info: &proto::TrackInfo, encodings: usize) -> LayerLimit {
         let highest = u8::try_from(encodings.saturating_sub(1)).unwrap_or(u8::MAX);
         let max_encoding = match self.quality(info) {
             VideoQuality::Off | VideoQuality::Low => 0,
@@ -63,7 +63,7 @@ impl Settings {
             VideoQuality::High => highest,
         };
         let enabled = self.quality(info) != VideoQuality::Off;
-        Wish { enabled, max_encoding, max_temporal: MAX_TEMPORAL }
+        LayerLimit { enabled, max_encoding, max_temporal: MAX_TEMPORAL }
     }
 }
 
@@ -197,8 +197,8 @@ mod tests {
         let cases = [(180, 0), (200, 0), (201, 1), (360, 1), (401, 2), (720, 2), (2_000, 2)];
         for (height, encoding) in cases {
             let request = proto::UpdateTrackSettings { width: 1, height, ..Default::default() };
-            let wish = Settings::of(&request).wish(&info, 3);
-            assert_eq!((wish.enabled, wish.max_encoding), (true, encoding), "{height}");
+            let limit = Settings::of(&request).limit(&info, 3);
+            assert_eq!((limit.enabled, limit.max_encoding), (true, encoding), "{height}");
         }
     }
 
@@ -212,8 +212,8 @@ mod tests {
             let info = proto::TrackInfo { layers: layers.collect(), ..simulcast() };
             let request =
                 proto::UpdateTrackSettings { width: 1, height: asked, ..Default::default() };
-            let wish = Settings::of(&request).wish(&info, 3);
-            assert_eq!(wish.max_encoding, expect, "{heights:?}");
+            let limit = Settings::of(&request).limit(&info, 3);
+            assert_eq!(limit.max_encoding, expect, "{heights:?}");
         }
     }
 
@@ -225,10 +225,10 @@ mod tests {
         for (quality, encodings, expect) in cases {
             let request =
                 proto::UpdateTrackSettings { quality: quality.into(), ..Default::default() };
-            assert_eq!(Settings::of(&request).wish(&simulcast(), encodings).max_encoding, expect);
+            assert_eq!(Settings::of(&request).limit(&simulcast(), encodings).max_encoding, expect);
         }
         let off = proto::UpdateTrackSettings { quality: Off.into(), ..Default::default() };
-        assert!(!Settings::of(&off).wish(&simulcast(), 3).enabled);
+        assert!(!Settings::of(&off).limit(&simulcast(), 3).enabled);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Den {
                 extensions: ExtensionIds::default(),
                 cname: "publisher".to_owned(),
             };
-            Command::SetDownTrack { spec: Box::new(spec), wish: hearth_plane::Wish::ALL }
+            Command::SetDownTrack { spec: Box::new(spec), limit: hearth_plane::LayerLimit::ALL }
         }));
         for command in commands {
             assert!(self.shards.send(shard, command).await);

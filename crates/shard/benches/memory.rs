@@ -12,7 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use hearth_plane::{Command, Wish};
+use hearth_plane::{Command, LayerLimit};
 use support::{AUDIO, CLEAN, VIDEO, World, down_spec};
 
 thread_local!(static HELD: Cell<i64> = const { Cell::new(0) });
@@ -71,7 +71,7 @@ fn held_by_shard(participants: u32, video: bool, audio: bool) -> i64 {
         for (wanted, track) in [(video, VIDEO), (audio, AUDIO)] {
             if wanted {
                 let spec = Box::new(down_spec(n, track));
-                world.command(0, Command::SetDownTrack { spec, wish: Wish::ALL });
+                world.command(0, Command::SetDownTrack { spec, limit: LayerLimit::ALL });
             }
         }
     }

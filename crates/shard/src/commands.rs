@@ -5,10 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_metrics::{Metric, bug};
-use hearth_peer::{Peer, RoundTrip, TwccRecorder};
+use hearth_peer::{Peer, RttEstimator, TwccRecorder};
 use hearth_plane::{
-    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, PeerId, PeerSpec, RoomId, Source,
-    TrackId, UpTrackSpec, Wish,
+    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, LayerLimit, PeerId, PeerSpec,
+    RoomId, Source, TrackId, UpTrackSpec,
 };
 use hearth_rtp::ExtensionIds;
 use tracing::error;
@@ -58,7 +58,7 @@ impl Shard {
                 entry.publisher().map_or(Turn::Track(*track), Turn::Peer)
             }
             Command::SetDownTrack { spec, .. } => Turn::Peer(spec.peer),
-            Command::SetWish { down, .. } | Command::RemoveDownTrack { down } => {
+            Command::SetLayerLimit { down, .. } | Command::RemoveDownTrack { down } => {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
                 Turn::Peer(self.peers.get(down.peer)?.id)
             }
@@ -106,12 +106,12 @@ impl Shard {
             Command::RemoveRelay { track, to } => {
                 self.with_track(track, |entry| entry.relays.retain(|shard| *shard != to));
             }
-            Command::SetDownTrack { spec, wish } => self.set_down_track(now, *spec, wish),
-            Command::SetWish { down, wish } => {
+            Command::SetDownTrack { spec, limit } => self.set_down_track(now, *spec, limit),
+            Command::SetLayerLimit { down, limit } => {
                 if let Some(&key) = self.down_keys.get(&down)
                     && let Some(entry) = self.downs.get_mut(key)
                 {
-                    entry.down.set_wish(wish);
+                    entry.down.set_limit(limit);
                     self.retarget_one(now, key);
                 }
             }
@@ -183,7 +183,7 @@ impl Shard {
             streams: Vec::new(),
             twcc: TwccRecorder::new(),
             rtcp_ssrc: rtcp_ssrc(&seed),
-            round_trip: RoundTrip::new(now),
+            rtt: RttEstimator::new(now),
             next_receiver_report: now + RECEIVER_REPORT_INTERVAL,
             next_quality: now + QUALITY_INTERVAL,
         });
@@ -218,7 +218,7 @@ impl Shard {
             relays: Vec::new(),
             pending: Vec::with_capacity(64),
             flushed: 0,
-            live: 0,
+            available: 0,
             unsettled: true,
             accused: None,
             quality: QualityWindow::default(),
@@ -251,7 +251,7 @@ impl Shard {
         }
     }
 
-    fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec, wish: Wish) {
+    fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec, limit: LayerLimit) {
         let ssrc = spec.ssrc;
         if let Some(&key) = self.down_keys.get(&spec.down) {
             self.update_down_track(key, spec);
@@ -274,7 +274,7 @@ impl Shard {
             id,
             peer,
             track,
-            down: DownTrack::new(now, spec, track_entry.track.kind(), wish, seed),
+            down: DownTrack::new(now, spec, track_entry.track.kind(), limit, seed),
             cursor: track_entry.flushed + track_entry.pending.len() as u64,
             catch_up: None,
             next_sender_report: now,

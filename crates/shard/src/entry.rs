@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
-use hearth_peer::{NackTracker, Peer, Reception, RoundTrip, TwccRecorder};
+use hearth_peer::{NackTracker, Peer, ReceiverStats, RttEstimator, TwccRecorder};
 use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_rtp::ExtensionIds;
 use hearth_units::{ExtSeq, SeqUnwrapper};
@@ -32,7 +32,7 @@ pub(crate) struct PeerEntry {
     pub(crate) twcc: TwccRecorder,
     /// Our SSRC in RTCP that concerns no stream of ours.
     pub(crate) rtcp_ssrc: u32,
-    pub(crate) round_trip: RoundTrip,
+    pub(crate) rtt: RttEstimator,
     pub(crate) next_receiver_report: Instant,
     pub(crate) next_quality: Instant,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Stream {
     pub(crate) track: usize,
     pub(crate) encoding: u8,
     pub(crate) role: StreamRole,
-    pub(crate) reception: Reception,
+    pub(crate) reception: ReceiverStats,
     pub(crate) unwrapper: SeqUnwrapper,
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct TrackEntry {
     /// How many packets were taken out of `pending` so far.
     pub(crate) flushed: u64,
     /// The encodings that were alive when its subscriptions were aimed last.
-    pub(crate) live: u8,
+    pub(crate) available: u8,
     /// A subscription waits for a key frame, or has just come.
     pub(crate) unsettled: bool,
     /// When a subscriber's turn panicked while it got packets of it.
@@ -128,8 +128,8 @@ pub(crate) struct Pending {
 
 impl TrackEntry {
     /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
-    pub(crate) fn wants_retarget(&self, now: Instant) -> bool {
-        self.unsettled || self.live != self.track.live(now) || self.track.wants_keyframe()
+    pub(crate) fn needs_target_update(&self, now: Instant) -> bool {
+        self.unsettled || self.available != self.track.available(now) || self.track.wants_keyframe()
     }
 
     /// Whether packets of an encoding that were lost on their way here are of use to anybody.

@@ -89,7 +89,7 @@ impl Shard {
         if let Some((ntp, ..)) = entry.down.sender_report(now, clock_rate, &clocks)
             && let Some(peer) = self.peers.get_mut(key)
         {
-            peer.round_trip.handle_report(now, ntp, block);
+            peer.rtt.handle_report(now, ntp, block);
         }
     }
 
@@ -110,11 +110,11 @@ impl Shard {
             match block {
                 XrBlock::Dlrr(mut reports) => {
                     if let Some(report) = reports.find(|report| report.ssrc == ours) {
-                        entry.round_trip.handle_dlrr(now, &report);
+                        entry.rtt.handle_dlrr(now, &report);
                     }
                 }
                 XrBlock::ReceiverReferenceTime { ntp } => {
-                    if let Some(report) = entry.round_trip.handle_reference_time(now, sender, ntp) {
+                    if let Some(report) = entry.rtt.handle_reference_time(now, sender, ntp) {
                         push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
                     }
                 }

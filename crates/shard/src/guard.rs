@@ -128,8 +128,8 @@ mod tests {
     use hearth_datagram::{Endpoint, SendSlab};
     use hearth_peer::Certificate;
     use hearth_plane::{
-        Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, PeerSpec, RoomId, ShardId,
-        Source, UpTrackSpec, Wish,
+        Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerSpec, RoomId,
+        ShardId, Source, UpTrackSpec,
     };
     use hearth_rtp::ExtensionIds;
     use hearth_units::{MediaKind, SeqUnwrapper};
@@ -194,7 +194,7 @@ mod tests {
                 };
                 shard.handle_command(
                     now,
-                    Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL },
+                    Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL },
                 );
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hearth_codec::Codec;
 use hearth_media::{Ingest, SourceClock, retry_after};
 use hearth_metrics::Metric;
-use hearth_peer::{NackTracker, Reception, RoundTrip};
+use hearth_peer::{NackTracker, ReceiverStats, RttEstimator};
 use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
@@ -137,7 +137,7 @@ impl Shard {
             }
         }
         if first {
-            self.retarget(now, track);
+            self.update_target(now, track);
         }
         taken
     }
@@ -196,11 +196,11 @@ impl Shard {
 
     /// Aims every subscription of a track at what is alive, asks for the key frames they need, and
     /// stores what they watch.
-    pub(crate) fn retarget(&mut self, now: Instant, track: usize) {
+    pub(crate) fn update_target(&mut self, now: Instant, track: usize) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        (entry.live, entry.unsettled) = (entry.track.live(now), false);
+        (entry.available, entry.unsettled) = (entry.track.available(now), false);
         for i in 0..entry.listeners.len() {
             if let Some(listener) = entry.listeners.get(i)
                 && let Some(down) = self.downs.get_mut(listener.down)
@@ -208,7 +208,7 @@ impl Shard {
                 aim(now, entry, &self.peers, down);
             }
         }
-        entry.track.set_watched(now, entry.watchers.watched());
+        entry.track.set_subscribed_encodings(now, entry.watchers.watched());
         self.send_keyframe_requests(now, track);
     }
 
@@ -222,10 +222,10 @@ impl Shard {
             return;
         };
         if entry.listeners.len() == 1 {
-            entry.live = entry.track.live(now);
+            entry.available = entry.track.available(now);
         }
         aim(now, entry, &self.peers, down);
-        entry.track.set_watched(now, entry.watchers.watched());
+        entry.track.set_subscribed_encodings(now, entry.watchers.watched());
         self.send_keyframe_requests(now, track);
     }
 
@@ -244,7 +244,7 @@ impl Shard {
         let (id, source) = (entry.id, entry.spec.source);
         let publisher = entry.publisher().and_then(|peer| self.peer_keys.get(&peer));
         let publisher = publisher.and_then(|key| self.peers.get(*key));
-        let rtt = publisher.map_or(RoundTrip::ASSUMED, |peer| peer.round_trip.estimate());
+        let rtt = publisher.map_or(RttEstimator::ASSUMED, |peer| peer.rtt.estimate());
         let mut wanted = [None; 3];
         for slot in &mut wanted {
             *slot = entry.track.poll_keyframe_request(now, retry_after(rtt));
@@ -282,7 +282,7 @@ fn aim(now: Instant, entry: &mut TrackEntry, peers: &Slab<PeerEntry>, down: &mut
     // A key frame that comes before the subscriber can have it would be wasted, as would one in a codec that it
     // cannot decode.
     if peers.get(down.peer).is_some_and(|peer| peer.connected)
-        && let Some(encoding) = down.down.retarget(entry.live)
+        && let Some(encoding) = down.down.update_target(entry.available)
         && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
     {
         entry.unsettled = true;
@@ -341,7 +341,7 @@ fn make_room(entry: &mut PeerEntry, found: &Found) {
 fn new_stream(ssrc: u32, found: &Found, spec: &UpTrackSpec) -> Stream {
     let Found { track, encoding, is_rtx } = *found;
     let has_rtx = spec.codecs.iter().any(|codec| codec.rtx_pt.is_some());
-    let tracker = || Box::new(NackTracker::new(RoundTrip::ASSUMED, !has_rtx));
+    let tracker = || Box::new(NackTracker::new(RttEstimator::ASSUMED, !has_rtx));
     let declared = spec.encodings.get(usize::from(encoding));
     let declared = declared.filter(|encoding| encoding.rtx_ssrc == Some(ssrc));
     let role = if is_rtx {
@@ -349,7 +349,7 @@ fn new_stream(ssrc: u32, found: &Found, spec: &UpTrackSpec) -> Stream {
     } else {
         StreamRole::Media { nack: spec.nack.then(tracker) }
     };
-    let (reception, unwrapper) = (Reception::default(), SeqUnwrapper::default());
+    let (reception, unwrapper) = (ReceiverStats::default(), SeqUnwrapper::default());
     Stream { ssrc, track, encoding, role, reception, unwrapper }
 }
 

@@ -197,8 +197,8 @@ impl Shard {
         for key in 0..self.tracks.end() {
             let Some(track) = self.tracks.get(key).map(|entry| entry.id) else { continue };
             self.guarded(Turn::Track(track), |shard| {
-                if shard.tracks.get(key).is_some_and(|entry| entry.wants_retarget(now)) {
-                    shard.retarget(now, key);
+                if shard.tracks.get(key).is_some_and(|entry| entry.needs_target_update(now)) {
+                    shard.update_target(now, key);
                 }
                 if let Some(entry) = shard.tracks.get_mut(key) {
                     entry.track.release_unwatched(now);

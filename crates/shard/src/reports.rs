@@ -80,7 +80,7 @@ impl Shard {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
-        let rtt = entry.round_trip.estimate();
+        let rtt = entry.rtt.estimate();
         let sender = entry.rtcp_ssrc;
         let mut lost_for_good = [None; 8];
         let mut count = 0;
@@ -105,7 +105,7 @@ impl Shard {
                 self.nacks.note(key, next);
             }
             if let Some(slot) = lost_for_good.get_mut(count)
-                && nack.took_surrender()
+                && nack.take_unrecoverable()
             {
                 *slot = Some((track, encoding));
                 count += 1;
@@ -150,7 +150,7 @@ impl Shard {
         if entry.streams.is_empty() {
             return;
         }
-        let time = entry.round_trip.reference_time(now);
+        let time = entry.rtt.reference_time(now);
         let (mut next, mut is_first) = (0, true);
         loop {
             let mut blocks = [ReportBlock::default(); MAX_BLOCKS];
@@ -204,12 +204,8 @@ impl Shard {
             return;
         };
         entry.next_quality = now + QUALITY_INTERVAL;
-        let mut report = PeerReport {
-            peer: entry.id,
-            rtt: entry.round_trip.get(),
-            up: Vec::new(),
-            down: Vec::new(),
-        };
+        let mut report =
+            PeerReport { peer: entry.id, rtt: entry.rtt.get(), up: Vec::new(), down: Vec::new() };
         for track in &entry.tracks {
             let Some(track_entry) = self.tracks.get_mut(*track) else {
                 continue;
@@ -306,7 +302,7 @@ fn rate(octets: u64) -> Bitrate {
 
 #[cfg(test)]
 mod tests {
-    use hearth_peer::Reception;
+    use hearth_peer::ReceiverStats;
     use hearth_units::SeqUnwrapper;
 
     use super::*;
@@ -334,7 +330,7 @@ mod tests {
     }
 
     fn stream(ssrc: u32) -> Stream {
-        let (reception, unwrapper) = (Reception::default(), SeqUnwrapper::default());
+        let (reception, unwrapper) = (ReceiverStats::default(), SeqUnwrapper::default());
         let role = StreamRole::Rtx { media_ssrc: None };
         Stream { ssrc, track: 0, encoding: 0, role, reception, unwrapper }
     }

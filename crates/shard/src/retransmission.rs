@@ -104,7 +104,7 @@ impl Shard {
         let (Some(track), Some(to)) = (self.tracks.get(entry.track), peer.peer.path()) else {
             return;
         };
-        let rtt = peer.round_trip.smoothed();
+        let rtt = peer.rtt.smoothed();
         let mut answer = entry.down.lookup(now, wire, rtt, |encoding| track.track.newest(encoding));
         if let Answer::Resend(resend) = answer {
             let Some(pkt) = track.track.packet(resend.encoding, resend.seq) else {
@@ -169,8 +169,8 @@ mod tests {
 
     use hearth_peer::Certificate;
     use hearth_plane::{
-        Command, DownTrackSpec, EncodingSpec, IceCredentials, PeerId, PeerSpec, RoomId, ShardId,
-        Source, TrackId, UpTrackSpec, Wish,
+        Command, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerId, PeerSpec, RoomId,
+        ShardId, Source, TrackId, UpTrackSpec,
     };
     use hearth_random::Seed;
     use hearth_rtp::ExtensionIds;
@@ -273,7 +273,7 @@ mod tests {
                 cname: "publisher".to_owned(),
             };
             let spec = Box::new(spec);
-            shard.handle_command(now, Command::SetDownTrack { spec, wish: Wish::ALL });
+            shard.handle_command(now, Command::SetDownTrack { spec, limit: LayerLimit::ALL });
         }
         shard
     }

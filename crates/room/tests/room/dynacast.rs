@@ -191,11 +191,11 @@ fn what_viewers_want_is_aimed_anew_when_the_number_of_encodings_changes() {
     for (id, offer, best) in [(2, one_encoding.as_str(), 0), (3, DUAL_BOTH, 2)] {
         scene.world.commands.clear();
         scene.alice.offer(&mut scene.world, offer, id);
-        let wish = |(_, command): &(_, Command)| match command {
-            Command::SetWish { wish, .. } => Some(wish.max_encoding),
+        let limit = |(_, command): &(_, Command)| match command {
+            Command::SetLayerLimit { limit, .. } => Some(limit.max_encoding),
             _ => None,
         };
-        let wishes: Vec<u8> = scene.world.commands.iter().filter_map(wish).collect();
+        let wishes: Vec<u8> = scene.world.commands.iter().filter_map(limit).collect();
         assert_eq!(wishes, [best], "after offer {id}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Client, MIC, World, claims, dual, kinds, microphone, updates};
 use bytes::Bytes;
 use hearth_access::Claims;
-use hearth_plane::{Channel, Command, Event, Level, Wish};
+use hearth_plane::{Channel, Command, Event, LayerLimit, Level};
 use hearth_room::{Call, CallError, JoinError, Reply};
 use hearth_signal::proto::{
     self, DataPacket, UserPacket, data_packet, signal_request::Message as Request,
@@ -106,21 +106,21 @@ fn settings_become_wishes() {
     let camera = updates(&world.signals[&bob.session]).last().unwrap().tracks[1].sid.clone();
     bob.answer(&mut world);
     world.take_commands();
-    let mut wish = |request: proto::UpdateTrackSettings| {
+    let mut limit = |request: proto::UpdateTrackSettings| {
         let track_sids = vec![camera.clone()];
         let request = proto::UpdateTrackSettings { track_sids, ..request };
         bob.send(&mut world, Request::TrackSetting(request));
         world.take_commands().into_iter().find_map(|(_, command)| match command {
-            Command::SetWish { wish, .. } => Some(wish),
+            Command::SetLayerLimit { limit, .. } => Some(limit),
             _ => None,
         })
     };
     let high = proto::UpdateTrackSettings { quality: 2, ..Default::default() };
-    assert_eq!(wish(high), None, "it was high already");
+    assert_eq!(limit(high), None, "it was high already");
     let small = proto::UpdateTrackSettings { width: 320, height: 180, ..Default::default() };
-    assert_eq!(wish(small).map(|w: Wish| (w.enabled, w.max_encoding)), Some((true, 0)));
+    assert_eq!(limit(small).map(|w: LayerLimit| (w.enabled, w.max_encoding)), Some((true, 0)));
     let off = proto::UpdateTrackSettings { disabled: true, ..Default::default() };
-    assert_eq!(wish(off).map(|w| w.enabled), Some(false));
+    assert_eq!(limit(off).map(|w| w.enabled), Some(false));
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn subscription_permissions_cover_data_tracks() {
     alice.send(&mut world, Request::SubscriptionPermission(all));
     let told = world.take(&bob);
     assert_eq!((permissions(&told), handles(&told)), (vec![(sid.clone(), true)], Some(1)));
-    assert_eq!(delivered(&mut world, &alice), 1, "the wish has outlived the ban");
+    assert_eq!(delivered(&mut world, &alice), 1, "the limit has outlived the ban");
 
     bob.send(&mut world, subscribe_data(&sid, false));
     assert_eq!((handles(&world.take(&bob)), delivered(&mut world, &alice)), (Some(0), 0));
@@ -265,12 +265,12 @@ fn what_is_not_subscribed_by_itself_is_by_a_wish_even_an_early_one() {
         Message::TrackPublished(published) => published.track.clone(),
         _ => None,
     });
-    let wish = proto::UpdateSubscription {
+    let limit = proto::UpdateSubscription {
         track_sids: vec![published.unwrap().sid],
         subscribe: true,
         ..Default::default()
     };
-    bob.send(&mut world, Request::Subscription(wish));
+    bob.send(&mut world, Request::Subscription(limit));
     alice.publish(&mut world, 1);
     bob.answer(&mut world);
     let down = world.down_tracks();

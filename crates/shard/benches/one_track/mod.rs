@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hearth_plane::{Command, DownTrackSpec, TrackId, UpTrackSpec, Wish};
+use hearth_plane::{Command, DownTrackSpec, LayerLimit, TrackId, UpTrackSpec};
 use hearth_rtp::{PacketKind, RtpHeader, classify, write_header};
 
 use crate::support::{CLEAN, PUBLISHER, ROOM, VIDEO, World, down_spec, video_spec};
@@ -28,7 +28,7 @@ pub(crate) fn world(subscribers: u32) -> World {
     for n in 1..=subscribers {
         let codecs = down_spec(n, VIDEO).codecs;
         let spec = DownTrackSpec { codecs, ..down_spec(n, TRACK) };
-        world.command(0, Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL });
+        world.command(0, Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL });
     }
     world
 }

@@ -10,7 +10,7 @@ use crate::support::random::Random;
 use crate::support::voices::{room, round, subscription, words};
 use crate::support::{World, client_addr};
 use hearth_datagram::SendSlab;
-use hearth_plane::{Command, Wish};
+use hearth_plane::{Command, LayerLimit};
 use hearth_rtp::{PacketKind, RtpView, classify};
 use hearth_testkit::Received;
 
@@ -134,7 +134,8 @@ impl BusyRoom {
             self.world.command(0, Command::RemoveDownTrack { down: spec.down });
         } else if *times < 100 {
             *now = true;
-            self.world.command(0, Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL });
+            self.world
+                .command(0, Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::random::Random;
 use crate::support::{CLEAN, VIDEO, World, down_spec};
 use hearth_netem::LinkConfig;
-use hearth_plane::{Command, Wish};
+use hearth_plane::{Command, LayerLimit};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,13 +64,13 @@ fn once_it_is_quiet_every_viewer_sees_what_it_wants() {
 fn a_key_frame_that_comes_in_part_while_nobody_watches_freezes_nobody() {
     for back_after in (5..130).step_by(10) {
         let mut world = World::call(1, &[0], CLEAN);
-        world.wish(1, true, 0);
+        world.limit(1, true, 0);
         world.run_for(5 * SECOND);
         let now = world.now;
         world.viewer(1).reset_freeze(now);
         world.publisher().loses_key_starts = true;
         for (max_encoding, pause) in [(2, 15), (0, back_after), (2, 2_000)] {
-            world.wish(1, true, max_encoding);
+            world.limit(1, true, max_encoding);
             world.run_for(MS * pause);
         }
         let report = world.report(1);
@@ -127,7 +127,7 @@ impl Call {
             1 if self.viewers.len() > 2 => self.leave(watching),
             2 => self.unsubscribe(watching),
             3 => self.renegotiate(watching),
-            0..12 => self.wish(watching),
+            0..12 => self.limit(watching),
             12 => self.mute(),
             _ => self.toggle(),
         }
@@ -165,19 +165,19 @@ impl Call {
             let spec = Box::new(down_spec(at as u32, VIDEO));
             self.world.command(
                 self.world.nodes[at].home,
-                Command::SetDownTrack { spec, wish: Wish::ALL },
+                Command::SetDownTrack { spec, limit: LayerLimit::ALL },
             );
         }
     }
 
-    fn wish(&mut self, watching: usize) {
+    fn limit(&mut self, watching: usize) {
         let (enabled, max_encoding) = (self.random.below(4) > 0, self.random.below(3) as u8);
         let viewer = &mut self.viewers[watching];
         let (at, returns) = (viewer.at, enabled && !viewer.enabled);
         (viewer.enabled, viewer.max_encoding) = (enabled, max_encoding);
         viewer.returned |= returns;
         self.note(format!("viewer {at} wishes {enabled} {max_encoding}"));
-        self.world.wish(at, enabled, max_encoding);
+        self.world.limit(at, enabled, max_encoding);
         if returns {
             let now = self.world.now;
             self.world.viewer(at).reset_freeze(now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{CLEAN, VIDEO, World, down_spec};
 use hearth_metrics::Metric;
 use hearth_netem::LinkConfig;
-use hearth_plane::{Command, Wish};
+use hearth_plane::{Command, LayerLimit};
 use hearth_rtp::rtcp::Writer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,8 +168,8 @@ fn who_wants_a_low_encoding_from_the_start_causes_no_key_frame_of_another() {
     world.run_for(2 * SECOND);
     let before = world.publisher().plis;
     let spec = Box::new(down_spec(at as u32, VIDEO));
-    let wish = Wish { max_encoding: 0, ..Wish::ALL };
-    world.command(0, Command::SetDownTrack { spec, wish });
+    let limit = LayerLimit { max_encoding: 0, ..LayerLimit::ALL };
+    world.command(0, Command::SetDownTrack { spec, limit });
     world.run_for(SECOND);
     assert_eq!(world.report(at).current, Some(0));
     let plis = world.publisher().plis;
@@ -181,7 +181,7 @@ fn after_a_switch_the_clocks_are_told_at_once() {
     let (mut world, _) = call(1, 40, &[0]);
     for wanted in [0, 2, 1, 0, 2] {
         world.run_for(SECOND / 2);
-        world.wish(1, true, wanted);
+        world.limit(1, true, wanted);
         assert!(world.run_until(SECOND, |w| w.report(1).current == Some(wanted)), "{wanted}");
         let before = world.report(1).sender_reports;
         world.run_for(Duration::from_millis(30));

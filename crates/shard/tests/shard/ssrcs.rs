@@ -31,7 +31,10 @@ fn assert_refused(world: &mut World, spec: &DownTrackSpec) {
     let before = shard.counts();
     shard.handle_command(
         world.now,
-        Command::SetDownTrack { spec: Box::new(spec.clone()), wish: hearth_plane::Wish::ALL },
+        Command::SetDownTrack {
+            spec: Box::new(spec.clone()),
+            limit: hearth_plane::LayerLimit::ALL,
+        },
     );
     let after = shard.counts();
     world.errors.forgive();

@@ -64,7 +64,7 @@ fn assert_seamless(world: &mut World, at: usize, frames: u64) {
 fn a_viewer_of_the_lowest_encoding_gets_pictures_that_were_lost_as_a_whole() {
     for seed in 1..=3 {
         let mut world = World::call(seed, &[0], CLEAN);
-        world.wish(1, true, 0);
+        world.limit(1, true, 0);
         assert!(world.run_until(SECOND, |w| w.connected() == 2), "seed {seed}");
         world.run_for(SECOND);
         // Only the publisher's way is bad.
@@ -100,11 +100,11 @@ fn the_first_key_frame_of_each_encoding_is_shown() {
 #[test]
 fn what_nobody_watched_for_long_is_seen_soon_after_it_is_wanted() {
     let mut world = World::call(1, &[0], CLEAN);
-    world.wish(1, true, 0);
+    world.limit(1, true, 0);
     assert!(world.run_until(SECOND, |w| w.connected() == 2));
     for wanted in [2, 0, 1, 2] {
         world.run_for(5 * SECOND);
-        world.wish(1, true, wanted);
+        world.limit(1, true, wanted);
         assert!(
             world.run_until(SECOND, |w| w.report(1).current == Some(wanted)),
             "{wanted}: {:?}",
@@ -177,7 +177,7 @@ fn on_a_short_way_what_a_publisher_lost_is_asked_for_soon_again() {
 #[test]
 fn what_is_lost_for_good_costs_a_key_frame_only_of_what_is_watched() {
     let mut world = World::call(1, &[0], CLEAN);
-    world.wish(1, true, 0);
+    world.limit(1, true, 0);
     world.run_for(3 * SECOND);
     let before = world.publisher().plis;
     world.nodes[0].up.set_config(LinkConfig { loss: 1.0, ..CLEAN });
@@ -238,11 +238,11 @@ fn who_joins_on_another_shard_does_not_wait_for_an_encoding_that_has_to_prove_it
 fn what_nobody_watched_and_was_not_sent_is_seen_soon_after_it_returns() {
     for (highest, sent) in [(0, [true, false, false]), (1, [true, true, false])] {
         let mut world = World::call(1, &[0], CLEAN);
-        world.wish(1, true, highest);
+        world.limit(1, true, highest);
         world.run_for(3 * SECOND);
         world.publisher().enabled = sent;
         world.run_for(60 * SECOND);
-        world.wish(1, true, 2);
+        world.limit(1, true, 2);
         let now = world.now;
         world.viewer(1).reset_freeze(now);
         world.run_for(SECOND / 5);
@@ -263,11 +263,11 @@ fn what_nobody_watched_and_was_not_sent_is_seen_soon_after_it_returns() {
 #[test]
 fn a_camera_that_was_not_sent_at_all_is_seen_soon_after_it_returns() {
     let mut world = World::call(1, &[0], CLEAN);
-    world.wish(1, false, 2);
+    world.limit(1, false, 2);
     world.run_for(3 * SECOND);
     world.publisher().enabled = [false; 3];
     world.run_for(60 * SECOND);
-    world.wish(1, true, 2);
+    world.limit(1, true, 2);
     world.run_for(SECOND / 5);
     world.publisher().enabled = [true; 3];
     let highest = |world: &mut World| world.report(1).current == Some(2);
@@ -280,7 +280,7 @@ fn a_camera_that_was_not_sent_at_all_is_seen_soon_after_it_returns() {
 fn a_viewer_who_looks_away_gets_nothing_and_continues_with_a_key_frame() {
     let mut world = World::call(1, &[0, 0], CLEAN);
     world.run_for(3 * SECOND);
-    world.wish(1, false, 2);
+    world.limit(1, false, 2);
     world.run_for(SECOND / 2);
     let before = world.report(1);
     world.run_for(3 * SECOND);
@@ -290,7 +290,7 @@ fn a_viewer_who_looks_away_gets_nothing_and_continues_with_a_key_frame() {
 
     let now = world.now;
     world.viewer(1).reset_freeze(now);
-    world.wish(1, true, 2);
+    world.limit(1, true, 2);
     world.run_for(3 * SECOND);
     let report = world.report(1);
     assert!(report.keyframes > paused.keyframes, "{report:?}");
@@ -316,9 +316,9 @@ fn a_key_frame_request_from_another_shard_reaches_the_publisher() {
     let mut world = World::call(1, &[1], CLEAN);
     world.run_for(3 * SECOND);
     let before = world.publisher().plis;
-    world.wish(1, false, 2);
+    world.limit(1, false, 2);
     world.run_for(SECOND);
-    world.wish(1, true, 2);
+    world.limit(1, true, 2);
     world.run_for(SECOND / 10);
     assert_eq!(world.publisher().plis[2], before[2] + 1);
 }
@@ -353,13 +353,13 @@ fn a_subscriber_that_does_not_connect_costs_the_others_no_key_frames() {
 fn a_key_frame_whose_start_comes_late_is_shown_without_asking_for_another() {
     let mut world = World::call(1, &[0], CLEAN);
     world.run_for(3 * SECOND);
-    world.wish(1, false, 2);
+    world.limit(1, false, 2);
     world.run_for(SECOND);
     world.publisher().loses_key_starts = true;
     let before = (world.report(1), world.publisher().plis);
     let now = world.now;
     world.viewer(1).reset_freeze(now);
-    world.wish(1, true, 2);
+    world.limit(1, true, 2);
     world.run_for(SECOND);
     assert!(world.publisher().retransmitted > 0, "nothing was lost");
     let report = world.report(1);

@@ -13,8 +13,8 @@ use hearth_datagram::{Endpoint, SendSlab};
 use hearth_netem::{Link, LinkConfig};
 use hearth_peer::Certificate;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
-    SendCodec, ShardId, Source, TrackId, UpTrackSpec, Wish,
+    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, LayerLimit, PeerId,
+    PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::{Purpose, Seed};
 use hearth_shard::{Shard, ShardConfig};
@@ -136,7 +136,10 @@ impl World {
             }
         }
         for spec in [down_spec(n, VIDEO), down_spec(n, AUDIO)] {
-            self.command(home, Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL });
+            self.command(
+                home,
+                Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL },
+            );
         }
         at
     }
@@ -176,10 +179,10 @@ impl World {
     }
 
     /// What viewer `at` wants of the video.
-    pub(crate) fn wish(&mut self, at: usize, enabled: bool, max_encoding: u8) {
+    pub(crate) fn limit(&mut self, at: usize, enabled: bool, max_encoding: u8) {
         let down = down_spec(at as u32, VIDEO).down;
-        let wish = Wish { enabled, max_encoding, max_temporal: 7 };
-        self.command(self.nodes[at].home, Command::SetWish { down, wish });
+        let limit = LayerLimit { enabled, max_encoding, max_temporal: 7 };
+        self.command(self.nodes[at].home, Command::SetLayerLimit { down, limit });
     }
 
     pub(crate) fn set_links(&mut self, link: LinkConfig) {

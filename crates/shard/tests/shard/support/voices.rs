@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hearth_plane::{Command, DownId, DownTrackSpec, Source, TrackId, Wish};
+use hearth_plane::{Command, DownId, DownTrackSpec, LayerLimit, Source, TrackId};
 use hearth_rtp::{PacketKind, RtpHeader, classify, write_header};
 
 use super::{AUDIO, CLEAN, PUBLISHER, ROOM, World, audio_spec, down_spec};
@@ -25,7 +25,8 @@ pub(crate) fn room(voices: u32, listeners: u32) -> World {
     for n in 1..=listeners {
         for voice in 0..voices {
             let spec = subscription(n, voice, 0);
-            world.command(0, Command::SetDownTrack { spec: Box::new(spec), wish: Wish::ALL });
+            world
+                .command(0, Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL });
         }
     }
     world

@@ -1,11 +1,11 @@
 //! How long a message to the other side and its answer take.
 //!
 //! * **Owns:** the last measurement, their mean, and the clock that we tell the other side.
-//! * **In:** [`handle_dlrr`](RoundTrip::handle_dlrr) from who sends to us, and
-//!   [`handle_report`](RoundTrip::handle_report) from who receives of us;
-//!   [`handle_reference_time`](RoundTrip::handle_reference_time) of the other side's own measurement.
-//! * **Out:** [`get`](RoundTrip::get), [`estimate`](RoundTrip::estimate);
-//!   [`reference_time`](RoundTrip::reference_time), to be sent in an extended report.
+//! * **In:** [`handle_dlrr`](RttEstimator::handle_dlrr) from who sends to us, and
+//!   [`handle_report`](RttEstimator::handle_report) from who receives of us;
+//!   [`handle_reference_time`](RttEstimator::handle_reference_time) of the other side's own measurement.
+//! * **Out:** [`get`](RttEstimator::get), [`estimate`](RttEstimator::estimate);
+//!   [`reference_time`](RttEstimator::reference_time), to be sent in an extended report.
 //! * **Invariant:** a measurement is below 10 s, and nonsense does not replace it; the other side gets at
 //!   most four answers a second.
 //! * **Spec:** RFC 3550 §6.4.1 (sender and receiver reports), RFC 3611 §4.4 and §4.5 (RRTR, DLRR), for
@@ -28,7 +28,7 @@ const START: u64 = 1 << 32;
 
 /// See the module documentation.
 #[derive(Debug)]
-pub struct RoundTrip {
+pub struct RttEstimator {
     origin: Instant,
     measured: Option<Duration>,
     /// Mean of the last measurements.
@@ -38,7 +38,7 @@ pub struct RoundTrip {
     answered: Option<Instant>,
 }
 
-impl RoundTrip {
+impl RttEstimator {
     /// Assumed before the first measurement, as livekit-server does.
     pub const ASSUMED: Duration = Duration::from_millis(70);
 
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_reference_time_that_comes_back_measures_the_way_there_and_back() {
-        let (mut trip, t0) = (RoundTrip::new(test_epoch()), test_epoch());
+        let (mut trip, t0) = (RttEstimator::new(test_epoch()), test_epoch());
         for (at, held, rtt) in [(0, 100, 30), (5_000, 0, 250), (70_000_000, 10, 0)] {
             let sent = ntp_mid32(trip.reference_time(t0 + at * MS));
             let report = DlrrReport { ssrc: 1, last_rr: sent, delay: held * 65_536 / 1_000 };
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn one_measurement_that_is_far_off_moves_the_estimate_by_an_eighth_of_it() {
-        let (mut trip, t0) = (RoundTrip::new(test_epoch()), test_epoch());
-        assert_eq!((trip.smoothed(), trip.estimate()), (None, RoundTrip::ASSUMED));
+        let (mut trip, t0) = (RttEstimator::new(test_epoch()), test_epoch());
+        assert_eq!((trip.smoothed(), trip.estimate()), (None, RttEstimator::ASSUMED));
         for (at, rtt, expect) in [(0, 40, 40), (1_000, 40, 40), (2_000, 200, 60), (3_000, 60, 60)] {
             let sent = ntp_mid32(trip.reference_time(t0 + at * MS));
             let report = DlrrReport { ssrc: 1, last_rr: sent, delay: 0 };
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn nonsense_does_not_replace_a_measurement() {
         let t0 = test_epoch();
-        let mut trip = RoundTrip::new(t0);
+        let mut trip = RttEstimator::new(t0);
         let at = t0 + 20_000 * MS;
         let sent = ntp_mid32(trip.reference_time(t0));
         for (last_rr, delay) in
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn who_asks_all_the_time_is_answered_four_times_a_second() {
         let t0 = test_epoch();
-        let mut trip = RoundTrip::new(t0);
+        let mut trip = RttEstimator::new(t0);
         let answers: Vec<_> = (0..1_000_u32)
             .filter_map(|ms| Some((ms, trip.handle_reference_time(t0 + ms * MS, 7, 5 << 16)?)))
             .collect();
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_receiver_report_measures_on_the_clock_of_the_sender_reports() {
         let t0 = test_epoch();
-        let mut trip = RoundTrip::new(t0);
+        let mut trip = RttEstimator::new(t0);
         let ntp = 0xe000_0001_0000_0000;
         let block = ReportBlock {
             last_sr: ntp_mid32(ntp),

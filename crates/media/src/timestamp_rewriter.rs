@@ -1,8 +1,8 @@
 //! One subscriber's RTP clock, continuous over switches between encodings.
 //!
 //! * **Owns:** for each encoding the offset from the publisher's RTP time to ours.
-//! * **In:** [`Timeline::switch_to`] at a key frame, [`Timeline::sent`] after each packet.
-//! * **Out:** [`Timeline::map`].
+//! * **In:** [`TimestampRewriter::switch_to`] at a key frame, [`TimestampRewriter::sent`] after each packet.
+//! * **Out:** [`TimestampRewriter::map`].
 //! * **Invariant:** time does not go backwards at a switch.
 //! * **livekit-server:** `Forwarder.processSourceSwitch`; where sender reports are missing we go by
 //!   arrival instead of refusing the switch.
@@ -25,12 +25,12 @@ const MAX_DEVIATION: Duration = Duration::from_secs(2);
 
 /// See the module documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Timeline {
+pub(crate) struct TimestampRewriter {
     offsets: [Option<u32>; 3],
     last: Option<(u32, Instant)>,
 }
 
-impl Timeline {
+impl TimestampRewriter {
     /// Fixes the offset of encoding `to`, whose packet with time `timestamp` is sent next.
     pub(crate) fn switch_to(
         &mut self,
@@ -115,35 +115,35 @@ mod tests {
     #[test]
     fn a_switch_follows_the_sender_reports() {
         let t0 = epoch();
-        let mut timeline = Timeline::default();
-        timeline.switch_to(t0, 0, 1_000, HZ, &[None; 3]);
-        timeline.sent(t0, timeline.map(0, 1_000));
+        let mut timestamps = TimestampRewriter::default();
+        timestamps.switch_to(t0, 0, 1_000, HZ, &[None; 3]);
+        timestamps.sent(t0, timestamps.map(0, 1_000));
 
         // Both reports name the same NTP moment: 1,000 on clock 0 is 50,000 on clock 1.
         let report = |rtp_time| Some(SourceClock { ntp: 7 << 32, rtp_time, at: t0 });
         let later = t0 + Duration::from_millis(100);
-        timeline.switch_to(later, 1, 59_000, HZ, &[report(1_000), report(50_000), None]);
-        assert_eq!(timeline.map(1, 59_000), 10_000);
+        timestamps.switch_to(later, 1, 59_000, HZ, &[report(1_000), report(50_000), None]);
+        assert_eq!(timestamps.map(1, 59_000), 10_000);
     }
 
     #[test]
     fn without_reports_arrival_decides() {
         let t0 = epoch();
-        let mut timeline = Timeline::default();
-        timeline.switch_to(t0, 0, 1_000, HZ, &[None; 3]);
-        timeline.sent(t0, 1_000);
-        timeline.switch_to(t0 + Duration::from_secs(1), 2, 4_000_000_000, HZ, &[None; 3]);
-        assert_eq!(timeline.map(2, 4_000_000_000), 91_000);
+        let mut timestamps = TimestampRewriter::default();
+        timestamps.switch_to(t0, 0, 1_000, HZ, &[None; 3]);
+        timestamps.sent(t0, 1_000);
+        timestamps.switch_to(t0 + Duration::from_secs(1), 2, 4_000_000_000, HZ, &[None; 3]);
+        assert_eq!(timestamps.map(2, 4_000_000_000), 91_000);
     }
 
     #[test]
     fn time_does_not_go_backwards() {
         let t0 = epoch();
-        let mut timeline = Timeline::default();
-        timeline.switch_to(t0, 0, 90_000, HZ, &[None; 3]);
-        timeline.sent(t0, 90_000);
-        timeline.switch_to(t0, 0, 80_000, HZ, &[None; 3]);
-        assert_eq!(timeline.map(0, 80_000), 90_001);
+        let mut timestamps = TimestampRewriter::default();
+        timestamps.switch_to(t0, 0, 90_000, HZ, &[None; 3]);
+        timestamps.sent(t0, 90_000);
+        timestamps.switch_to(t0, 0, 80_000, HZ, &[None; 3]);
+        assert_eq!(timestamps.map(0, 80_000), 90_001);
     }
 
     fn epoch() -> Instant {

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** how much was, in this window.
 //! * **In:** time, and how many packets were sent in all.
-//! * **Out:** [`Budget::allows`]; [`Budget::spend`] takes one packet out of it.
+//! * **Out:** [`RetransmissionBudget::allows`]; [`RetransmissionBudget::spend`] takes one packet out of it.
 //! * **Invariant:** in a window of a second at most as many packets are sent again as were sent in it and
 //!   the one before, but [`LEAST`] at least and [`MOST`] at most: a way that is too narrow is not flooded
 //!   by what it lost, and few bytes of NACK do not make many of media.
@@ -17,7 +17,7 @@ const MOST: u32 = 512;
 
 /// See the module documentation. Counts of packets wrap.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct RetransmissionBudget {
     began: Instant,
     spent: u32,
     /// Packets sent before this window, and before the one before it.
@@ -25,7 +25,7 @@ pub(crate) struct Budget {
     sent_before: u32,
 }
 
-impl Budget {
+impl RetransmissionBudget {
     /// Nothing was sent yet.
     pub(crate) const fn new(now: Instant) -> Self {
         Self { began: now, spent: 0, sent: 0, sent_before: 0 }
@@ -54,7 +54,8 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
         let t0 = Instant::now();
         let mut sent = u32::MAX - 350;
-        let mut budget = Budget { sent, sent_before: sent, ..Budget::new(t0) };
+        let mut budget =
+            RetransmissionBudget { sent, sent_before: sent, ..RetransmissionBudget::new(t0) };
         // What is sent counts at once, and for one more second.
         for (at, more, granted) in
             [(0, 300, 300), (500, 100, 100), (1_000, 0, 400), (2_000, 0, 64), (3_000, 2_000, 512)]

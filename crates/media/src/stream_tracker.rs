@@ -2,8 +2,8 @@
 //!
 //! * **Owns:** for each encoding, when it was last heard of, at what pace its frames come, and whether it
 //!   has to prove itself.
-//! * **In:** [`Activity::handle_packet`], in order of arrival.
-//! * **Out:** [`Activity::live`], [`Activity::is_heard`].
+//! * **In:** [`StreamTracker::handle_packet`], in order of arrival.
+//! * **Out:** [`StreamTracker::available`], [`StreamTracker::is_receiving`].
 //! * **Invariant:** an encoding is off as soon as a lower one goes on without it, so that its viewers do
 //!   not wait for it: a browser short of bandwidth leaves out the highest. While nothing at all comes,
 //!   none is, for a while: then the way is disturbed. One that pauses again and again is let back
@@ -19,12 +19,12 @@ pub(crate) const MAX_ENCODINGS: usize = 3;
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 /// An encoding is left out after three frames of a lower one, and the time of three of its own. Fewer takes
 /// a burst after a disturbance for it, more shows viewers a still picture for longer.
-const FRAMES_LEFT_OUT: u32 = 3;
+const FRAMES_SKIPPED: u32 = 3;
 /// Nor is it before this time: an encoder that has spent too much on a key frame leaves out some frames.
-const LEFT_OUT: Duration = Duration::from_millis(300);
+const SKIPPED_FOR: Duration = Duration::from_millis(300);
 /// How long one has to be steady after a pause: the first time, and at most. Shorter changes encodings, and
 /// costs key frames, more often; longer shows less than there is.
-const PROBATION: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+const HOLD_OFF: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 /// A pause after less time than this makes the next probation twice as long. Shorter forgets too soon,
 /// longer takes two pauses for one habit.
 const RELAPSE: Duration = Duration::from_secs(5);
@@ -33,31 +33,31 @@ const DECIDED: Duration = Duration::from_secs(5);
 
 /// See the module documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Activity {
+pub(crate) struct StreamTracker {
     encodings: [Encoding; MAX_ENCODINGS],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Encoding {
-    heard: Option<Heard>,
+    heard: Option<Reception>,
     /// Frames of each lower encoding since its last packet.
-    left_out: [u32; MAX_ENCODINGS],
+    skipped_frames: [u32; MAX_ENCODINGS],
     /// How long the last probation was.
-    probation: Duration,
+    hold_off: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct Reception {
     last: Instant,
     timestamp: u32,
     frame_began: Instant,
     /// Mean time from frame to frame; 0 before the second.
     pace: Duration,
     /// The end of its probation.
-    live_from: Instant,
+    available_from: Instant,
 }
 
-impl Activity {
+impl StreamTracker {
     /// A packet arrived that is newer than all before it in its encoding.
     pub(crate) fn handle_packet(&mut self, now: Instant, encoding: u8, timestamp: u32) {
         let at = usize::from(encoding);
@@ -67,7 +67,7 @@ impl Activity {
         let begins_frame = enc.handle_packet(now, timestamp);
         if begins_frame {
             for higher in self.encodings.iter_mut().skip(at + 1) {
-                if let Some(frames) = higher.left_out.get_mut(at) {
+                if let Some(frames) = higher.skipped_frames.get_mut(at) {
                     *frames = frames.saturating_add(1);
                 }
             }
@@ -75,16 +75,16 @@ impl Activity {
     }
 
     /// Whether packets of an encoding came lately, be it left out or on probation.
-    pub(crate) fn is_heard(&self, now: Instant, encoding: u8) -> bool {
+    pub(crate) fn is_receiving(&self, now: Instant, encoding: u8) -> bool {
         let enc = self.encodings.get(usize::from(encoding));
         enc.and_then(|enc| enc.heard.as_ref()).is_some_and(|heard| !is_silent(now, heard))
     }
 
     /// Bit i is set while encoding i comes, is not left out, and not on probation.
-    pub(crate) fn live(&self, now: Instant) -> u8 {
+    pub(crate) fn available(&self, now: Instant) -> u8 {
         (0..)
             .zip(&self.encodings)
-            .fold(0, |bits, (i, enc)| bits | (u8::from(enc.is_live(now)) << i))
+            .fold(0, |bits, (i, enc)| bits | (u8::from(enc.is_available(now)) << i))
     }
 }
 
@@ -93,57 +93,62 @@ impl Encoding {
     fn handle_packet(&mut self, now: Instant, timestamp: u32) -> bool {
         let Some(heard) = self.heard else {
             let pace = Duration::ZERO;
-            self.heard =
-                Some(Heard { last: now, timestamp, frame_began: now, pace, live_from: now });
+            self.heard = Some(Reception {
+                last: now,
+                timestamp,
+                frame_began: now,
+                pace,
+                available_from: now,
+            });
             return true;
         };
-        let (left_out, silent) = (self.is_left_out(now, &heard), is_silent(now, &heard));
-        let live_from = match (left_out, silent) {
-            (true, _) => now + self.next_probation(now, &heard),
+        let (skipped_frames, silent) = (self.is_skipped(now, &heard), is_silent(now, &heard));
+        let available_from = match (skipped_frames, silent) {
+            (true, _) => now + self.next_hold_off(now, &heard),
             (false, true) => now,
-            (false, false) => heard.live_from,
+            (false, false) => heard.available_from,
         };
         let begins_frame = timestamp != heard.timestamp;
         let frame_began = if begins_frame { now } else { heard.frame_began };
         let took = frame_began.saturating_duration_since(heard.frame_began);
         let pace = match heard.pace {
-            pace if left_out || silent || !begins_frame => pace,
+            pace if skipped_frames || silent || !begins_frame => pace,
             Duration::ZERO => took,
             pace => (pace * 7 + took) / 8,
         };
-        self.left_out = [0; MAX_ENCODINGS];
-        self.heard = Some(Heard { last: now, timestamp, frame_began, pace, live_from });
+        self.skipped_frames = [0; MAX_ENCODINGS];
+        self.heard = Some(Reception { last: now, timestamp, frame_began, pace, available_from });
         begins_frame
     }
 
     /// How long it has to be steady now that it was left out and comes again.
-    fn next_probation(&mut self, now: Instant, heard: &Heard) -> Duration {
-        let relapsed = heard.last.saturating_duration_since(heard.live_from) < RELAPSE;
+    fn next_hold_off(&mut self, now: Instant, heard: &Reception) -> Duration {
+        let relapsed = heard.last.saturating_duration_since(heard.available_from) < RELAPSE;
         let decided = now.saturating_duration_since(heard.last) >= DECIDED;
-        self.probation = match (relapsed, decided) {
-            (true, _) => (self.probation * 2).clamp(PROBATION.0, PROBATION.1),
+        self.hold_off = match (relapsed, decided) {
+            (true, _) => (self.hold_off * 2).clamp(HOLD_OFF.0, HOLD_OFF.1),
             (false, true) => Duration::ZERO,
-            (false, false) => PROBATION.0,
+            (false, false) => HOLD_OFF.0,
         };
-        self.probation
+        self.hold_off
     }
 
-    fn is_live(&self, now: Instant) -> bool {
+    fn is_available(&self, now: Instant) -> bool {
         self.heard.as_ref().is_some_and(|heard| {
-            now >= heard.live_from && !is_silent(now, heard) && !self.is_left_out(now, heard)
+            now >= heard.available_from && !is_silent(now, heard) && !self.is_skipped(now, heard)
         })
     }
 
     /// A lower encoding goes on without it.
-    fn is_left_out(&self, now: Instant, heard: &Heard) -> bool {
-        let patience = || (heard.pace * FRAMES_LEFT_OUT).max(LEFT_OUT);
-        self.left_out.iter().any(|frames| *frames >= FRAMES_LEFT_OUT)
+    fn is_skipped(&self, now: Instant, heard: &Reception) -> bool {
+        let patience = || (heard.pace * FRAMES_SKIPPED).max(SKIPPED_FOR);
+        self.skipped_frames.iter().any(|frames| *frames >= FRAMES_SKIPPED)
             && !heard.pace.is_zero()
             && now.saturating_duration_since(heard.last) >= patience()
     }
 }
 
-fn is_silent(now: Instant, heard: &Heard) -> bool {
+fn is_silent(now: Instant, heard: &Reception) -> bool {
     now.saturating_duration_since(heard.last) >= SILENT_AFTER
 }
 
@@ -158,9 +163,13 @@ mod tests {
     fn the_highest_is_off_soon_after_it_is_left_out_and_on_again_when_it_is_steady() {
         let mut scene = Scene::new();
         scene.send_for(10_000 * MS, 0b111);
-        assert_eq!(scene.until_live(0b011, 0b011), Some(9 * FRAME));
+        assert_eq!(scene.until_available(0b011, 0b011), Some(9 * FRAME));
         scene.send_for(400 * MS, 0b011);
-        assert_eq!(scene.until_live(0b111, 0b111), Some(10 * FRAME), "and not at its first packet");
+        assert_eq!(
+            scene.until_available(0b111, 0b111),
+            Some(10 * FRAME),
+            "and not at its first packet"
+        );
     }
 
     #[test]
@@ -168,14 +177,14 @@ mod tests {
         let mut scene = Scene::new();
         scene.send_for(1_000 * MS, 0b111);
         scene.now += 1_400 * MS;
-        assert_eq!(scene.live(), 0b111);
+        assert_eq!(scene.available(), 0b111);
         scene.send(0b011);
         scene.send(0b111);
-        assert_eq!(scene.live(), 0b111, "what was held up comes in a burst");
+        assert_eq!(scene.available(), 0b111, "what was held up comes in a burst");
         scene.now += 1_500 * MS;
-        assert_eq!(scene.live(), 0);
+        assert_eq!(scene.available(), 0);
         scene.send(0b111);
-        assert_eq!(scene.live(), 0b111, "whoever comes back together is counted on at once");
+        assert_eq!(scene.available(), 0b111, "whoever comes back together is counted on at once");
     }
 
     #[test]
@@ -183,7 +192,7 @@ mod tests {
         let mut scene = Scene::new();
         scene.send_for(1_000 * MS, 0b111);
         scene.send_for(1_400 * MS, 0b110);
-        assert_eq!(scene.live(), 0b111);
+        assert_eq!(scene.available(), 0b111);
     }
 
     #[test]
@@ -193,14 +202,14 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..6 {
             scene.send_for(600 * MS, 0b011);
-            waits.push(scene.until_live(0b111, 0b111).unwrap().as_millis());
+            waits.push(scene.until_available(0b111, 0b111).unwrap().as_millis());
             scene.send_for(1_000 * MS, 0b111);
         }
         assert_eq!(waits, [330, 627, 1_221, 2_409, 4_818, 5_016]);
 
         scene.send_for(RELAPSE, 0b111);
         scene.send_for(600 * MS, 0b011);
-        assert_eq!(scene.until_live(0b111, 0b111), Some(10 * FRAME), "it was good for long");
+        assert_eq!(scene.until_available(0b111, 0b111), Some(10 * FRAME), "it was good for long");
     }
 
     #[test]
@@ -208,9 +217,9 @@ mod tests {
         let mut scene = Scene::new();
         scene.send_for(2 * RELAPSE, 0b111);
         scene.send_for(DECIDED, 0b001);
-        assert_eq!(scene.live(), 0b001);
+        assert_eq!(scene.available(), 0b001);
         scene.send(0b111);
-        assert_eq!(scene.live(), 0b111);
+        assert_eq!(scene.available(), 0b111);
     }
 
     #[test]
@@ -221,7 +230,7 @@ mod tests {
             let mut frames = 0;
             for _ in 0..60 {
                 scene.send_for(FRAME, 0b111);
-                frames += u32::from(scene.live() == 0b111);
+                frames += u32::from(scene.available() == 0b111);
             }
             lived.push(frames);
             scene.send_for(10 * RELAPSE, 0b011);
@@ -235,9 +244,12 @@ mod tests {
         scene.send_for(1_000 * MS, 0b111);
         scene.send_for(600 * MS, 0b011);
         scene.send(0b111);
-        assert_eq!((scene.live(), scene.activity.is_heard(scene.now, 2)), (0b011, true));
+        assert_eq!(
+            (scene.available(), scene.stream_tracker.is_receiving(scene.now, 2)),
+            (0b011, true)
+        );
         scene.send_for(2_000 * MS, 0b011);
-        assert!(!scene.activity.is_heard(scene.now, 2));
+        assert!(!scene.stream_tracker.is_receiving(scene.now, 2));
     }
 
     #[test]
@@ -247,14 +259,14 @@ mod tests {
             scene.send(0b111);
             for _ in 0..8 {
                 scene.now += 100 * MS;
-                assert_eq!(scene.live(), 0b111);
+                assert_eq!(scene.available(), 0b111);
                 scene.send(0b001);
             }
         }
     }
 
     struct Scene {
-        activity: Activity,
+        stream_tracker: StreamTracker,
         now: Instant,
         timestamp: u32,
     }
@@ -263,11 +275,11 @@ mod tests {
         fn new() -> Self {
             #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
             let now = Instant::now();
-            Self { activity: Activity::default(), now, timestamp: 0 }
+            Self { stream_tracker: StreamTracker::default(), now, timestamp: 0 }
         }
 
-        fn live(&self) -> u8 {
-            self.activity.live(self.now)
+        fn available(&self) -> u8 {
+            self.stream_tracker.available(self.now)
         }
 
         /// A frame of two packets in each encoding of `sent`.
@@ -275,7 +287,7 @@ mod tests {
             self.timestamp += 3_000;
             for encoding in (0..3).filter(|i| sent & (1 << i) != 0) {
                 for _ in 0..2 {
-                    self.activity.handle_packet(self.now, encoding, self.timestamp);
+                    self.stream_tracker.handle_packet(self.now, encoding, self.timestamp);
                 }
             }
         }
@@ -289,11 +301,11 @@ mod tests {
         }
 
         /// Sends until those of `wanted` are live; how long that took.
-        fn until_live(&mut self, sent: u8, wanted: u8) -> Option<Duration> {
+        fn until_available(&mut self, sent: u8, wanted: u8) -> Option<Duration> {
             let start = self.now;
             (0..1_000).find_map(|_| {
                 self.send(sent);
-                let done = self.live() == wanted;
+                let done = self.available() == wanted;
                 let took = self.now - start;
                 self.now += FRAME;
                 done.then_some(took)

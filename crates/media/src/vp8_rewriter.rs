@@ -1,8 +1,8 @@
 //! One subscriber's VP8 picture numbers, continuous over switches and withheld pictures.
 //!
 //! * **Owns:** the last picture sent and how the next ones are renumbered.
-//! * **In:** [`Vp8Numbers::switch_to`] (another source), [`Vp8Numbers::skip`] (picture withheld).
-//! * **Out:** [`Vp8Numbers::map`], for packets in any order.
+//! * **In:** [`Vp8Rewriter::switch_to`] (another source), [`Vp8Rewriter::skip`] (picture withheld).
+//! * **Out:** [`Vp8Rewriter::map`], for packets in any order.
 //! * **Invariant:** all packets of a picture get one number; a lost picture stays a gap.
 //! * **Spec:** RFC 7741 §4.2: PictureID 7 or 15 bits, TL0PICIDX 8 bits, KEYIDX 5 bits, all wrap.
 //! * **livekit-server:** `pkg/sfu/codecmunger/vp8.go`.
@@ -15,7 +15,7 @@ const MASK: u16 = 0x7fff;
 
 /// The three numbers of a VP8 payload descriptor.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Vp8Triple {
+pub(crate) struct Vp8PictureIds {
     /// PictureID.
     pub(crate) picture_id: u16,
     /// TL0PICIDX.
@@ -32,21 +32,21 @@ struct Seen {
 
 /// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Vp8Numbers {
+pub(crate) struct Vp8Rewriter {
     /// Newest picture of the source, whether sent or withheld.
     newest: Option<u16>,
-    last_out: Vp8Triple,
+    last_out: Vp8PictureIds,
     started: bool,
     tl0_offset: u8,
     keyidx_offset: u8,
     seen: [Option<Seen>; WINDOW],
 }
 
-impl Default for Vp8Numbers {
+impl Default for Vp8Rewriter {
     fn default() -> Self {
         Self {
             newest: None,
-            last_out: Vp8Triple::default(),
+            last_out: Vp8PictureIds::default(),
             started: false,
             tl0_offset: 0,
             keyidx_offset: 0,
@@ -55,9 +55,9 @@ impl Default for Vp8Numbers {
     }
 }
 
-impl Vp8Numbers {
+impl Vp8Rewriter {
     /// The next picture comes from another source and starts with `first`.
-    pub(crate) fn switch_to(&mut self, first: Vp8Triple, modulus: u16) {
+    pub(crate) fn switch_to(&mut self, first: Vp8PictureIds, modulus: u16) {
         self.seen = [None; WINDOW];
         if self.started {
             self.tl0_offset = self.last_out.tl0.wrapping_add(1).wrapping_sub(first.tl0);
@@ -84,10 +84,10 @@ impl Vp8Numbers {
     /// falls back then begins anew.
     pub(crate) fn map(
         &mut self,
-        input: Vp8Triple,
+        input: Vp8PictureIds,
         modulus: u16,
         is_next: bool,
-    ) -> Option<Vp8Triple> {
+    ) -> Option<Vp8PictureIds> {
         let ahead = self.ahead(input.picture_id, modulus);
         let (picture_id, begins) = match ahead {
             None => (input.picture_id & MASK, true),
@@ -104,7 +104,7 @@ impl Vp8Numbers {
                 None => return None,
             },
         };
-        let out = Vp8Triple {
+        let out = Vp8PictureIds {
             picture_id,
             tl0: input.tl0.wrapping_add(self.tl0_offset),
             keyidx: input.keyidx.wrapping_add(self.keyidx_offset) & 0x1f,
@@ -152,18 +152,18 @@ mod tests {
 
     const BITS15: u16 = 0x8000;
 
-    fn triple(picture_id: u16) -> Vp8Triple {
-        Vp8Triple { picture_id, tl0: picture_id as u8, keyidx: 0 }
+    fn triple(picture_id: u16) -> Vp8PictureIds {
+        Vp8PictureIds { picture_id, tl0: picture_id as u8, keyidx: 0 }
     }
 
-    fn started(first: u16) -> Vp8Numbers {
-        let mut numbers = Vp8Numbers::default();
+    fn started(first: u16) -> Vp8Rewriter {
+        let mut numbers = Vp8Rewriter::default();
         numbers.switch_to(triple(first), BITS15);
         numbers
     }
 
     #[track_caller]
-    fn check(numbers: &mut Vp8Numbers, input: u16, expect: Option<u16>) {
+    fn check(numbers: &mut Vp8Rewriter, input: u16, expect: Option<u16>) {
         let out = numbers.map(triple(input), BITS15, false);
         assert_eq!(out.map(|out| out.picture_id), expect, "{input}");
     }

@@ -1,7 +1,7 @@
 //! How loud a publisher is, as clients are told.
 //!
 //! * **Owns:** the current 400 ms window of one microphone track.
-//! * **In:** [`Speaker::handle_packet`] (RFC 6464 level), [`Speaker::poll_level`] on the 400 ms tick.
+//! * **In:** [`AudioLevelMeter::handle_packet`] (RFC 6464 level), [`AudioLevelMeter::poll_level`] on the 400 ms tick.
 //! * **Invariant:** no packets for two windows mean silence.
 //! * **livekit-server:** `pkg/sfu/audio/audiolevel.go`, with its default `audio` configuration.
 
@@ -18,7 +18,7 @@ const SMOOTHING: f32 = 2.0 / 3.0;
 
 /// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Speaker {
+pub(crate) struct AudioLevelMeter {
     observed: Duration,
     active: Duration,
     loudest: u8,
@@ -28,7 +28,7 @@ pub(crate) struct Speaker {
     told: f32,
 }
 
-impl Default for Speaker {
+impl Default for AudioLevelMeter {
     fn default() -> Self {
         Self {
             observed: Duration::ZERO,
@@ -42,7 +42,7 @@ impl Default for Speaker {
     }
 }
 
-impl Speaker {
+impl AudioLevelMeter {
     /// A packet with `level` (0 loudest … 127 silent) and RTP time `timestamp`.
     pub(crate) fn handle_packet(
         &mut self,
@@ -110,13 +110,13 @@ mod tests {
     fn speech_is_told_once_and_silence_ends_it() {
         #[expect(clippy::disallowed_methods, reason = "std offers no other way to make an Instant")]
         let t0 = Instant::now();
-        let mut speaker = Speaker::default();
+        let mut level_meter = AudioLevelMeter::default();
         let mut told = Vec::new();
         for i in 0..100_u32 {
             let now = t0 + i * Duration::from_millis(20);
-            speaker.handle_packet(now, if i < 50 { 10 } else { 127 }, i * 960, 48_000);
+            level_meter.handle_packet(now, if i < 50 { 10 } else { 127 }, i * 960, 48_000);
             if i % 20 == 19 {
-                told.extend(speaker.poll_level(now));
+                told.extend(level_meter.poll_level(now));
             }
         }
         assert_eq!(told.first().copied(), Some(0.25));
