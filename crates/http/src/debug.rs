@@ -13,13 +13,13 @@ use serde_json::{Map, Value, json};
 
 use crate::AppState;
 use crate::answer;
-use crate::dispatch::Asked;
+use crate::dispatch::RequestContext;
 
 /// The path of it.
 pub(crate) const STATE: &str = "/debug/state";
 
 /// Answers a request for [`STATE`].
-pub(crate) fn state(state: &AppState, asked: &Asked) -> Response<Body> {
+pub(crate) fn state(state: &AppState, asked: &RequestContext) -> Response<Body> {
     if !asked.claims.as_ref().is_some_and(|claims| claims.video.room_list) {
         return answer::text(401, "a token with the grant roomList is needed, as a bearer token");
     }

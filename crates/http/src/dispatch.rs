@@ -33,7 +33,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The other end of a connection, and whether the server stops.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct ConnectionInfo {
     pub(crate) address: SocketAddr,
     pub(crate) stopping: watch::Receiver<bool>,
     /// The connection counts as open until all clones are dropped, a WebSocket's too.
@@ -43,20 +43,20 @@ pub(crate) struct Caller {
 }
 
 /// A request with what was found out about it.
-pub(crate) struct Asked {
+pub(crate) struct RequestContext {
     pub(crate) parts: Parts,
     /// Without the slash too many.
     pub(crate) path: String,
     pub(crate) query: Query,
     /// Verified; `None` without a token.
     pub(crate) claims: Option<Claims>,
-    pub(crate) caller: Caller,
+    pub(crate) caller: ConnectionInfo,
 }
 
 /// Answers one request.
 pub(crate) async fn dispatch(
     state: &AppState,
-    caller: Caller,
+    caller: ConnectionInfo,
     request: Request<Body>,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
@@ -78,11 +78,11 @@ pub(crate) async fn dispatch(
 /// Checks what is checked on every path.
 async fn read(
     state: &AppState,
-    caller: Caller,
+    caller: ConnectionInfo,
     mut parts: Parts,
     path: String,
     body: Body,
-) -> Result<(Asked, Body), Response<Body>> {
+) -> Result<(RequestContext, Body), Response<Body>> {
     if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES) {
         return Err(answer::text(413, "request body too large"));
     }
@@ -95,10 +95,10 @@ async fn read(
     }
     let claims = authenticate(&state.keys, &parts.headers, &query)
         .map_err(|refusal| answer::text(401, refusal))?;
-    Ok((Asked { parts, path, query, claims, caller }, body))
+    Ok((RequestContext { parts, path, query, claims, caller }, body))
 }
 
-async fn route(state: &AppState, asked: Asked, body: Body) -> Response<Body> {
+async fn route(state: &AppState, asked: RequestContext, body: Body) -> Response<Body> {
     match asked.path.as_str() {
         "/" => page::root(&asked.parts.method, &asked.parts.headers),
         "/rtc" | "/rtc/v1" => join::connect(state, asked).await,

@@ -26,7 +26,7 @@ pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 const PIECE: usize = 4_096;
 
 /// See the module documentation.
-pub(crate) struct Guarded {
+pub(crate) struct WriteTimeout {
     stream: TokioIo<TcpStream>,
     reading: Reading,
     /// Runs while a write is pending.
@@ -43,7 +43,7 @@ enum Reading {
     Stream,
 }
 
-impl Guarded {
+impl WriteTimeout {
     pub(crate) fn new(stream: TcpStream, head: FirstHead) -> Self {
         let reading = Reading::Head(Box::new(head));
         Self { stream: TokioIo::new(stream), reading, stalled: None }
@@ -80,7 +80,7 @@ impl Guarded {
     }
 }
 
-impl Read for Guarded {
+impl Read for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -104,7 +104,7 @@ impl Read for Guarded {
     }
 }
 
-impl Write for Guarded {
+impl Write for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -26,7 +26,7 @@ use tracing::debug;
 
 use crate::AppState;
 use crate::answer;
-use crate::dispatch::{Asked, Caller};
+use crate::dispatch::{ConnectionInfo, RequestContext};
 use crate::refusal::Refusal;
 use crate::socket::{Connection, say_and_close};
 use crate::twirp;
@@ -41,7 +41,7 @@ const SOCKET_BUFFER: usize = 1_024;
 const SOCKET_BACKLOG: usize = 2 * frame::MAX_FRAME;
 
 /// `/rtc/validate`: would a join be refused?
-pub(crate) async fn validate(state: &AppState, asked: Asked) -> Response<Body> {
+pub(crate) async fn validate(state: &AppState, asked: RequestContext) -> Response<Body> {
     let verdict = async {
         let (admitted, params) = admit(&asked, limits(state))?;
         if params.attributes_unreadable {
@@ -63,7 +63,7 @@ fn limits(state: &AppState) -> &Limits {
 }
 
 /// `/rtc`: joins and upgrades.
-pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body> {
+pub(crate) async fn connect(state: &AppState, mut asked: RequestContext) -> Response<Body> {
     if !asks_for_websocket(&asked.parts.headers) {
         return answer::empty(StatusCode::NOT_FOUND);
     }
@@ -88,7 +88,7 @@ pub(crate) async fn connect(state: &AppState, mut asked: Asked) -> Response<Body
         }
     };
     let resumes = params.reconnect;
-    let Caller { stopping, open, .. } = asked.caller;
+    let ConnectionInfo { stopping, open, .. } = asked.caller;
     match timeout(JOIN_DEADLINE, join(state, admitted, params)).await {
         Ok(Ok((session, first))) => upgrade.on_upgrade(async move |socket| {
             Connection::new(socket, session).run(first, stopping).await;
@@ -127,7 +127,7 @@ async fn join(
 }
 
 /// The checks that need no room.
-fn admit(asked: &Asked, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
+fn admit(asked: &RequestContext, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
     let claims = asked.claims.clone().ok_or(AdmitError::NoPermissions)?;
     // First what the token says on its own: a client without rights is not told more.
     let admitted = AdmittedJoin::new(claims, limits)?;

@@ -23,8 +23,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::AppState;
-use crate::dispatch::{Caller, dispatch};
-use crate::guarded::Guarded;
+use crate::dispatch::{ConnectionInfo, dispatch};
+use crate::guarded::WriteTimeout;
 use crate::head::{self, FirstHead, LongParts};
 
 /// How long a request's head may take; also how long an idle connection is kept.
@@ -99,7 +99,7 @@ async fn accept(listener: TcpListener, shared: Shared, mut stopping: watch::Rece
                     let stopping = stopping.clone();
                     let long = Arc::<LongParts>::default();
                     let head = FirstHead::new(long.clone(), shared.long_heads.clone());
-                    let caller = Caller { address: from, stopping, open: Arc::new(permit), long };
+                    let caller = ConnectionInfo { address: from, stopping, open: Arc::new(permit), long };
                     let stream = guarded(stream, head);
                     connections.spawn(connection(stream, caller, shared.state.clone()));
                 }
@@ -116,17 +116,17 @@ async fn accept(listener: TcpListener, shared: Shared, mut stopping: watch::Rece
     while connections.join_next().await.is_some() {}
 }
 
-fn guarded(stream: TcpStream, head: FirstHead) -> Guarded {
+fn guarded(stream: TcpStream, head: FirstHead) -> WriteTimeout {
     // Signal messages are small and must not wait for each other's acknowledgements.
     let _ = stream.set_nodelay(true);
     // Whose system does not even acknowledge a ping for so long is gone. A client that is merely not
     // running stays, as at the reference server.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE));
-    Guarded::new(stream, head)
+    WriteTimeout::new(stream, head)
 }
 
-async fn connection(stream: Guarded, caller: Caller, state: Arc<AppState>) {
+async fn connection(stream: WriteTimeout, caller: ConnectionInfo, state: Arc<AppState>) {
     let mut stopping = caller.stopping.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (state, caller) = (state.clone(), caller.clone());

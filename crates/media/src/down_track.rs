@@ -159,8 +159,8 @@ impl DownTrack {
     }
 
     /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
-    pub fn warm(&self) -> (u32, u64, u64, bool) {
-        (self.ssrc, self.first_seq, self.rewriter.next(), self.history.warm())
+    pub fn prefetch(&self) -> (u32, u64, u64, bool) {
+        (self.ssrc, self.first_seq, self.rewriter.next(), self.history.prefetch())
     }
 
     /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so. `padding` says how many

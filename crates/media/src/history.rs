@@ -166,7 +166,7 @@ impl History {
     }
 
     /// Reads where the next record most likely goes.
-    pub(crate) fn warm(&self) -> bool {
+    pub(crate) fn prefetch(&self) -> bool {
         self.records.get(self.place(self.newest + 1)).is_some_and(|record| record.tries_left > 0)
     }
 

@@ -367,9 +367,9 @@ impl Peer {
 
     /// Reads what [`seal_rtp`](Self::seal_rtp) and [`path`](Self::path) will need, so that
     /// the memory brings it.
-    pub fn warm(&self) -> (Option<u16>, bool) {
+    pub fn prefetch(&self) -> (Option<u16>, bool) {
         let port = self.path_in_use().map(|path| path.remote.port());
-        (port, self.keys.as_ref().is_some_and(|keys| keys.0.warm()))
+        (port, self.keys.as_ref().is_some_and(|keys| keys.0.prefetch()))
     }
 
     /// Encrypts a compound RTCP packet in place; returns the length to send, `None` before there are

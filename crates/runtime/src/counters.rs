@@ -1,6 +1,6 @@
 //! The numbers of a node: those of the control plane, and those of each shard.
 //!
-//! * **Owns:** [`Held`], which counts one thing for as long as it lives; [`ShardGauges`].
+//! * **Owns:** [`GaugeGuard`], which counts one thing for as long as it lives; [`ShardGauges`].
 //! * **In:** [`hearth_metrics::SharedCounts`]; a shard's thread publishes its own once a turn.
 //! * **Out:** [`Node::counts`](crate::Node::counts), the sum.
 //! * **Invariant:** a gauge (rooms, sessions, tasks) is raised and lowered by one guard value.
@@ -38,19 +38,19 @@ pub(crate) struct ShardGauges {
 
 /// Counts one thing for as long as the value lives.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct GaugeGuard {
     counts: Arc<SharedCounts>,
     metric: Metric,
 }
 
-impl Held {
+impl GaugeGuard {
     pub(crate) fn new(counts: &Arc<SharedCounts>, metric: Metric) -> Self {
         counts.add(metric, 1);
         Self { counts: Arc::clone(counts), metric }
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.counts.subtract(self.metric, 1);
     }

@@ -1,10 +1,10 @@
 //! The task that knows which rooms there are.
 //!
 //! * **Owns:** the map from name to room, and the counter of room ids.
-//! * **In:** [`Ask`].
+//! * **In:** [`DirectoryRequest`].
 //! * **Out:** room tasks, replies.
 //! * **Invariant:** a name leads to one room. A room whose mailbox is closed is no room: the next
-//!   join makes a new one, and the late [`Ask::Closed`] of the old one does not touch it.
+//!   join makes a new one, and the late [`DirectoryRequest::Closed`] of the old one does not touch it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use hearth_room::{Room, RoomConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::WallClock;
-use crate::counters::Held;
-use crate::room_task::{Input, MAX_INPUTS, Mailbox, RoomTask, Surroundings};
+use crate::counters::GaugeGuard;
+use crate::room_task::{Input, MAX_INPUTS, Mailbox, NodeHandles, RoomTask};
 
 /// Questions waiting for the directory; askers wait.
 pub(crate) const MAX_ASKS: usize = 1_024;
 
 /// A question or a message to the directory.
 #[derive(Debug)]
-pub(crate) enum Ask {
+pub(crate) enum DirectoryRequest {
     /// The mailbox of a room; if there is none, a new one is made with this config.
     Find { name: String, or_make: Option<Arc<RoomConfig>>, reply: oneshot::Sender<Option<Mailbox>> },
     /// All rooms, by name.
@@ -47,17 +47,17 @@ pub(crate) struct Directory {
     names: BTreeMap<RoomId, String>,
     next_id: u32,
     seed: Seed,
-    around: Surroundings,
-    asks: mpsc::Receiver<Ask>,
-    to_self: mpsc::Sender<Ask>,
+    around: NodeHandles,
+    asks: mpsc::Receiver<DirectoryRequest>,
+    to_self: mpsc::Sender<DirectoryRequest>,
     stopping: Option<oneshot::Sender<()>>,
-    _held: Held,
+    _held: GaugeGuard,
 }
 
 impl Directory {
-    pub(crate) fn new(seed: Seed, around: Surroundings) -> (Self, mpsc::Sender<Ask>) {
+    pub(crate) fn new(seed: Seed, around: NodeHandles) -> (Self, mpsc::Sender<DirectoryRequest>) {
         let (to_self, asks) = mpsc::channel(MAX_ASKS);
-        let held = Held::new(&around.counts, Metric::Tasks);
+        let held = GaugeGuard::new(&around.counts, Metric::Tasks);
         let directory = Self {
             by_name: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -76,16 +76,16 @@ impl Directory {
     pub(crate) async fn run(mut self) {
         while let Some(ask) = self.asks.recv().await {
             match ask {
-                Ask::Find { name, or_make, reply } => {
+                DirectoryRequest::Find { name, or_make, reply } => {
                     let mailbox = self.find(name, or_make);
                     let _ = reply.send(mailbox);
                 }
-                Ask::List { reply } => {
+                DirectoryRequest::List { reply } => {
                     let rooms = self.by_name.values().map(|entry| entry.mailbox.clone());
                     let _ = reply.send(rooms.collect());
                 }
-                Ask::Closed { id } => self.forget(id),
-                Ask::Stop { reply } => {
+                DirectoryRequest::Closed { id } => self.forget(id),
+                DirectoryRequest::Stop { reply } => {
                     self.stopping = Some(reply);
                     for entry in self.by_name.values() {
                         stop_soon(entry.mailbox.clone());

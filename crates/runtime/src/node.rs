@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::config::{NodeConfig, StartError};
-use crate::directory::Ask;
+use crate::directory::DirectoryRequest;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
@@ -38,7 +38,7 @@ pub struct Node {
 
 #[derive(Debug)]
 struct Inner {
-    directory: mpsc::Sender<Ask>,
+    directory: mpsc::Sender<DirectoryRequest>,
     shards: Arc<[ShardLink]>,
     room_config: Arc<RoomConfig>,
     auto_create: bool,
@@ -176,7 +176,7 @@ impl Node {
     /// The answers of all rooms to [`Call::Info`], in order of their names.
     pub async fn list_rooms(&self) -> Vec<Reply> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.inner.directory.send(Ask::List { reply }).await;
+        let asked = self.inner.directory.send(DirectoryRequest::List { reply }).await;
         let rooms = if asked.is_ok() { answer.await.unwrap_or_default() } else { Vec::new() };
         let mut infos = Vec::with_capacity(rooms.len());
         for mailbox in rooms {
@@ -229,7 +229,7 @@ impl Node {
     /// Ends all rooms, then the shard threads. Joins after this are refused.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();
-        if self.inner.directory.send(Ask::Stop { reply }).await.is_ok() {
+        if self.inner.directory.send(DirectoryRequest::Stop { reply }).await.is_ok() {
             // Dropped unanswered only if the directory is gone, which is the same.
             if timeout(STOP_DEADLINE, done).await.is_err() {
                 warn!("Some rooms did not end in time");
@@ -248,7 +248,7 @@ impl Node {
 
     async fn find(&self, name: &str, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask::Find { name: name.to_owned(), or_make, reply };
+        let ask = DirectoryRequest::Find { name: name.to_owned(), or_make, reply };
         self.inner.directory.send(ask).await.ok()?;
         answer.await.ok().flatten()
     }
@@ -274,6 +274,6 @@ impl Drop for Inner {
         self.stop_shards();
         // Sessions may outlive the handle; without shards they are of no use.
         let (reply, _) = oneshot::channel();
-        let _ = self.directory.try_send(Ask::Stop { reply });
+        let _ = self.directory.try_send(DirectoryRequest::Stop { reply });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** a [`Room`], the sending ends of its sessions, its way to the shards.
 //! * **In:** [`Input`]s by the mailbox, events of the shards by queues of their own, time.
-//! * **Out:** messages to sessions, commands to shards, one [`Ask::Closed`] at the end.
+//! * **Out:** messages to sessions, commands to shards, one [`DirectoryRequest::Closed`] at the end.
 //! * **Invariant:** after every input all outputs are carried out before the next input. When the
 //!   task ends, however it ends, nothing of the room is left on a shard.
 
@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
 
 use crate::WallClock;
-use crate::counters::Held;
-use crate::directory::Ask;
+use crate::counters::GaugeGuard;
+use crate::directory::DirectoryRequest;
 use crate::placement::Placement;
 use crate::room_events::{self, EventReceiver};
 use crate::session::{RequestPermit, SessionOutput};
@@ -61,7 +61,7 @@ pub(crate) struct JoinInput {
 
 /// What every room needs to reach the rest of the node.
 #[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct NodeHandles {
     pub(crate) shards: Arc<[ShardLink]>,
     /// [`NodeConfig::room_share`](crate::NodeConfig::room_share).
     pub(crate) room_share: u32,
@@ -79,12 +79,12 @@ pub(crate) struct RoomTask {
     events: EventReceiver,
     shards: RoomShards,
     placement: Placement,
-    around: Surroundings,
-    directory: mpsc::Sender<Ask>,
+    around: NodeHandles,
+    directory: mpsc::Sender<DirectoryRequest>,
     state: State,
     /// As counted in the node's gauge.
     participants: u64,
-    _held: [Held; 2],
+    _held: [GaugeGuard; 2],
 }
 
 /// What the task does next.
@@ -106,11 +106,11 @@ impl RoomTask {
         id: RoomId,
         room: Room,
         inbox: mpsc::Receiver<Input>,
-        around: Surroundings,
-        directory: mpsc::Sender<Ask>,
+        around: NodeHandles,
+        directory: mpsc::Sender<DirectoryRequest>,
     ) -> Self {
         let (event_sender, events) = room_events::channel();
-        let held = [Metric::Tasks, Metric::Rooms].map(|what| Held::new(&around.counts, what));
+        let held = [Metric::Tasks, Metric::Rooms].map(|what| GaugeGuard::new(&around.counts, what));
         Self {
             id,
             room,
@@ -293,7 +293,7 @@ impl RoomTask {
             let _ = responses.try_send(SessionOutput::Close);
         }
         // The directory may be gone before its last rooms.
-        let _ = self.directory.send(Ask::Closed { id: self.id }).await;
+        let _ = self.directory.send(DirectoryRequest::Closed { id: self.id }).await;
     }
 }
 
@@ -314,7 +314,7 @@ mod tests {
     async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
         let counts = Arc::new(SharedCounts::default());
         let around =
-            Surroundings { shards: Arc::new([]), room_share: 1, counts: Arc::clone(&counts) };
+            NodeHandles { shards: Arc::new([]), room_share: 1, counts: Arc::clone(&counts) };
         let (directory, mut asks) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());
@@ -327,7 +327,7 @@ mod tests {
         task.turn(|_| panic!("a bug")).await;
         task.run().await;
         assert!(matches!(session.recv().await, Some(SessionOutput::Close)));
-        assert!(matches!(asks.recv().await, Some(Ask::Closed { id: RoomId(7) })));
+        assert!(matches!(asks.recv().await, Some(DirectoryRequest::Closed { id: RoomId(7) })));
         let after = [Metric::Panics, Metric::Rooms, Metric::Tasks].map(|what| counts.get(what));
         assert_eq!(after, [1, 0, 0]);
     }

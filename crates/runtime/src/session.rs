@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::counters::Held;
+use crate::counters::GaugeGuard;
 use crate::room_task::{Input, Mailbox};
 
 /// Requests of one session that its room has not looked at yet. A client sends a few dozen when
@@ -82,7 +82,7 @@ pub(crate) struct SessionLink {
     budget: Arc<Semaphore>,
     runtime: Handle,
     counts: Arc<SharedCounts>,
-    _held: Held,
+    _held: GaugeGuard,
 }
 
 /// A request counts against its session until this is dropped.
@@ -90,7 +90,7 @@ pub(crate) type RequestPermit = OwnedSemaphorePermit;
 
 impl SessionLink {
     pub(crate) fn new(id: SessionId, mailbox: Mailbox, counts: Arc<SharedCounts>) -> Self {
-        let held = Held::new(&counts, Metric::Sessions);
+        let held = GaugeGuard::new(&counts, Metric::Sessions);
         Self {
             id,
             mailbox,

@@ -19,19 +19,19 @@ use hearth_metrics::{Counts, Metric};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId};
 use hearth_random::Purpose;
-use hearth_shard::{Lane, Parcel, Shard, ShardConfig};
+use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
 use crate::WallClock;
 use crate::config::StartError;
-use crate::counters::{Held, ShardGauges, count_sent};
+use crate::counters::{GaugeGuard, ShardGauges, count_sent};
 use crate::path::Paths;
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
 
 /// Parcels waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
-pub(crate) const MAX_PARCELS: usize = 1_024;
+pub(crate) const MAX_MESSAGES: usize = 1_024;
 /// Checks waiting for one shard, and taken in one turn: what strangers may cost it.
 pub(crate) const MAX_CHECKS: usize = 64;
 /// Commands in one turn, in units of [`cost`]: more delays the packets that wait, fewer delays joins under
@@ -71,10 +71,10 @@ pub(crate) enum Fault {
 }
 
 /// What one shard hands to another: who sends, and what.
-pub(crate) type Shipment = (ShardId, Parcel);
+pub(crate) type Shipment = (ShardId, ShardMessage);
 
 /// The lanes between shards, as one shard sees them.
-pub(crate) struct Lanes {
+pub(crate) struct ShardChannels {
     /// From the others.
     pub(crate) incoming: Receiver<Shipment>,
     /// The same, of [`Lane::Checks`].
@@ -99,8 +99,8 @@ pub(crate) struct Parts {
     pub(crate) sockets: Vec<UdpSocket>,
     pub(crate) poller: Poller,
     pub(crate) paths: Paths,
-    pub(crate) lanes: Lanes,
-    pub(crate) held: Held,
+    pub(crate) channels: ShardChannels,
+    pub(crate) held: GaugeGuard,
 }
 
 /// Starts a shard thread and waits until its shard is made. It ends by [`ShardLink::stop`];
@@ -119,7 +119,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
             // Nobody listens only if the start has already failed.
             let _ = report.send(Ok(()));
             let ShardInputs { inputs, stop, gauges } = inputs;
-            let Parts { config, sockets, poller, paths, lanes, held } = parts;
+            let Parts { config, sockets, poller, paths, channels, held } = parts;
             let thread = ShardThread {
                 id,
                 config,
@@ -130,7 +130,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
                 poller,
                 paths,
                 inputs,
-                lanes,
+                channels,
                 rooms: RoomQueues::new(id),
                 counts: Counts::default(),
                 gauges,
@@ -159,7 +159,7 @@ struct ShardThread {
     poller: Poller,
     paths: Paths,
     inputs: mpsc::Receiver<ShardInput>,
-    lanes: Lanes,
+    channels: ShardChannels,
     rooms: RoomQueues,
     /// This thread's own numbers, and those of shards that failed.
     counts: Counts,
@@ -168,7 +168,7 @@ struct ShardThread {
     #[cfg(test)]
     fault: Option<Fault>,
     /// Dropped last: when no shard is counted, no port is bound.
-    _held: Held,
+    _held: GaugeGuard,
 }
 
 impl ShardThread {
@@ -204,7 +204,7 @@ impl ShardThread {
     fn begin_anew(&mut self) -> bool {
         self.counts.add(Metric::ShardFailures, 1);
         // What it had for others is finished. What it had for its own may be broken.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.hand_over()));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.flush_outputs()));
         // Another sequence of everything random than before.
         self.config.seed = self.config.seed.derive(Purpose::Shard, self.id.0.into());
         let Ok(shard) = Shard::new(WallClock::now(), self.config.clone()) else { return false };
@@ -224,19 +224,19 @@ impl ShardThread {
         // The rest of a read in which it failed.
         self.handle_batch(WallClock::now());
         while !self.stop.load(Ordering::Acquire) {
-            self.poller.wait(self.patience(more))?;
+            self.poller.wait(self.poll_wait(more))?;
             let now = WallClock::now();
             more = self.drain_commands(now);
             #[cfg(test)]
             self.inject()?;
             // Before the datagrams: another shard may have said whose they are.
-            more |= self.drain_parcels(now);
+            more |= self.drain_messages(now);
             more |= self.receive(now);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
             // Before the datagrams: what answers them may reach another shard.
-            self.hand_over();
+            self.flush_outputs();
             self.transmit(now, &mut slab);
             self.report();
         }
@@ -259,7 +259,7 @@ impl ShardThread {
     }
 
     /// How long the poller may wait.
-    fn patience(&self, more: bool) -> Duration {
+    fn poll_wait(&self, more: bool) -> Duration {
         if more {
             return Duration::ZERO;
         }
@@ -333,14 +333,16 @@ impl ShardThread {
     }
 
     /// True if there may be more.
-    fn drain_parcels(&mut self, now: Instant) -> bool {
+    fn drain_messages(&mut self, now: Instant) -> bool {
         let mut more = false;
-        for (lane, max) in [(&self.lanes.incoming, MAX_PARCELS), (&self.lanes.checks, MAX_CHECKS)] {
+        for (lane, max) in
+            [(&self.channels.incoming, MAX_MESSAGES), (&self.channels.checks, MAX_CHECKS)]
+        {
             let mut taken = 0;
             while taken < max
-                && let Ok((from, mut parcel)) = lane.try_recv()
+                && let Ok((from, mut message)) = lane.try_recv()
             {
-                self.shard.handle_parcel(now, from, &mut parcel);
+                self.shard.handle_message(now, from, &mut message);
                 taken += 1;
             }
             more |= taken == max;
@@ -389,15 +391,15 @@ impl ShardThread {
     }
 
     /// Parcels to other shards, events to their rooms.
-    fn hand_over(&mut self) {
+    fn flush_outputs(&mut self) {
         let mut woken: u128 = 0;
-        while let Some((to, parcel)) = self.shard.poll_parcel() {
-            let Some(ends) = self.lanes.outgoing.get(usize::from(to.0)) else { continue };
-            let (lane, dropped) = match parcel.lane() {
+        while let Some((to, message)) = self.shard.poll_message() {
+            let Some(ends) = self.channels.outgoing.get(usize::from(to.0)) else { continue };
+            let (lane, dropped) = match message.lane() {
                 Lane::Media => (&ends.media, Metric::DropParcelsFull),
                 Lane::Checks => (&ends.checks, Metric::DropChecksFull),
             };
-            if lane.try_send((self.id, parcel)).is_err() {
+            if lane.try_send((self.id, message)).is_err() {
                 self.counts.add(dropped, 1);
                 continue;
             }

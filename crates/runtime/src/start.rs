@@ -15,19 +15,19 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::{NodeConfig, StartError};
-use crate::counters::Held;
-use crate::directory::{Ask, Directory};
+use crate::counters::GaugeGuard;
+use crate::directory::{Directory, DirectoryRequest};
 use crate::path::Paths;
-use crate::room_task::Surroundings;
+use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
-use crate::shard_thread::{self, LaneEnds, Lanes, MAX_CHECKS, MAX_PARCELS, Parts};
+use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
 
 /// Ports tried when the system chooses one and another address has it taken already.
 const PORT_ATTEMPTS: usize = 16;
 
 /// A running node, as [`Node`](crate::Node) holds it.
 pub(crate) struct Started {
-    pub(crate) directory: mpsc::Sender<Ask>,
+    pub(crate) directory: mpsc::Sender<DirectoryRequest>,
     pub(crate) shards: Arc<[ShardLink]>,
     pub(crate) room_config: Arc<RoomConfig>,
     pub(crate) counts: Arc<SharedCounts>,
@@ -51,7 +51,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     let shards = Shards { certificate, seed };
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counts)?.into();
 
-    let around = Surroundings {
+    let around = NodeHandles {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
         counts: Arc::clone(&counts),
@@ -151,8 +151,8 @@ impl Shards {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
             // All of a lane is written to when it is made, and a single shard has nobody to send to.
-            let [parcels, checks] = if count > 1 { [MAX_PARCELS, MAX_CHECKS] } else { [1, 1] };
-            let (media, from_media) = sync_channel(parcels);
+            let [messages, checks] = if count > 1 { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
+            let (media, from_media) = sync_channel(messages);
             let (checks, from_checks) = sync_channel(checks);
             outgoing.push(LaneEnds { media, checks, waker: poller.waker() });
             incoming.push((from_media, from_checks));
@@ -173,8 +173,8 @@ impl Shards {
                 sockets,
                 poller,
                 paths: Paths::new(bound),
-                lanes: Lanes { incoming, checks, outgoing: outgoing.clone() },
-                held: Held::new(counts, Metric::Shards),
+                channels: ShardChannels { incoming, checks, outgoing: outgoing.clone() },
+                held: GaugeGuard::new(counts, Metric::Shards),
             };
             links.0.push(shard_thread::spawn(parts)?);
         }

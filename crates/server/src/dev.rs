@@ -12,17 +12,17 @@ use std::time::Duration;
 use hearth_access::{TokenBuilder, VideoGrant};
 
 use crate::config::{Config, DEV_KEY};
-use crate::say;
+use crate::print_line;
 
 const ROOM: &str = "demo";
 const VALID_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Prints the page; `now_unix` in seconds.
-pub(crate) fn greet(config: &Config, port: u16, now_unix: u64) {
+pub(crate) fn print_banner(config: &Config, port: u16, now_unix: u64) {
     if let Some(key) = config.keys().first() {
         let host = reachable(config.bind(), port);
         let others = others(config.bind(), &hearth_runtime::host_addresses(false), port);
-        say(&page(&program(), &host, &others, key, now_unix));
+        print_line(&page(&program(), &host, &others, key, now_unix));
     }
 }
 

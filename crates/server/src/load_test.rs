@@ -15,14 +15,14 @@ use hearth_client::{Layout, Plan, Report};
 
 use crate::cli::{JoinArgs, LayoutArg, LoadTestArgs, ResolutionArg, ServerArgs};
 use crate::config::DEV_KEY;
-use crate::{say, token};
+use crate::{print_line, token};
 
 /// Runs a test and prints its report.
 pub(crate) fn run(args: &LoadTestArgs) -> Result<(), String> {
     let plan = plan(args)?;
     plan.check().map_err(|error| error.to_string())?;
     if plan.participants() == plan.subscribers {
-        say(
+        print_line(
             "Nobody publishes, so nothing is measured but joins; add --video-publishers 1 or the like.",
         );
     }
@@ -32,9 +32,9 @@ pub(crate) fn run(args: &LoadTestArgs) -> Result<(), String> {
         opened.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     let (count, room) = (plan.participants(), &plan.room);
-    say(&format!("{count} participants, room {room}, {}. Ctrl-C ends it.", plan.url));
+    print_line(&format!("{count} participants, room {room}, {}. Ctrl-C ends it.", plan.url));
     let report = carry_out(plan)?;
-    say(&format!("\n{}", report.table()));
+    print_line(&format!("\n{}", report.table()));
     if let Some(file) = &args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         write(file, &json)?;
@@ -72,10 +72,13 @@ pub(crate) fn join(args: &JoinArgs) -> Result<(), String> {
     };
     let (identity, room) = (&args.identity, &args.room);
     let what = if args.publish_demo { "publish a picture and a voice" } else { "receive" };
-    say(&format!("{identity} joins room {room} at {} to {what}. Ctrl-C ends it.", args.server.url));
+    print_line(&format!(
+        "{identity} joins room {room} at {} to {what}. Ctrl-C ends it.",
+        args.server.url
+    ));
     let report = carry_out(plan)?;
     if !args.publish_demo {
-        say(&format!("\n{}", report.table()));
+        print_line(&format!("\n{}", report.table()));
     }
     match report.failures.first() {
         Some(failure) => Err(failure.reason.clone()),

@@ -29,13 +29,13 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
         Some(Command::Token { command: TokenCommand::Create(args) }) => {
             token::create(&args, WallClock::unix_secs())
-                .map(|token| say(&token))
+                .map(|token| print_line(&token))
                 .map_err(|error| error.to_string())
         }
         Some(Command::LoadTest(args)) => load_test::run(&args),
         Some(Command::Room { command: RoomCommand::Join(args) }) => load_test::join(&args),
         Some(Command::GenerateKeys) => token::generate_keys()
-            .map(|(key, secret)| say(&token::pair(&key, &secret)))
+            .map(|(key, secret)| print_line(&token::pair(&key, &secret)))
             .map_err(|error| error.to_string()),
     };
     match done {
@@ -49,6 +49,6 @@ fn main() -> ExitCode {
 }
 
 /// Prints for the user, not for the log. A closed pipe is no failure.
-pub(crate) fn say(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -128,7 +128,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     info!(port, udp_port = node.udp_port(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     if config.dev() {
-        dev::greet(&config, port, WallClock::unix_secs());
+        dev::print_banner(&config, port, WallClock::unix_secs());
     }
     let goodbye = {
         let (node, mut stop) = (node.clone(), stop.clone());

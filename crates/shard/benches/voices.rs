@@ -29,8 +29,8 @@ fn main() {
 }
 
 #[divan::bench(args = [80, 400], sample_count = 60, sample_size = 1)]
-fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
-    let mut world = room(VOICES, listeners);
+fn voices_from_cold_caches(bencher: Bencher<'_, '_>, subscribers: u32) {
+    let mut world = room(VOICES, subscribers);
     let mut slab = SendSlab::new(256);
     let from = world.client(0).addr();
     // The first packets make the streams known.
@@ -46,7 +46,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
     let (world, seq) = (RefCell::new(world), Cell::new(3));
     let other = RefCell::new(vec![1_u8; OTHER_WORK]);
     bencher
-        .counter(ItemsCount::new((VOICES * listeners) as usize))
+        .counter(ItemsCount::new((VOICES * subscribers) as usize))
         .with_inputs(|| {
             let mut world = world.borrow_mut();
             world.run_for(Duration::from_millis(20));
@@ -69,7 +69,7 @@ fn voices_from_cold_caches(bencher: Bencher<'_, '_>, listeners: u32) {
                 slab.clear();
             }
             let sent = world.shards[0].counts()[Metric::PacketsSent] - before;
-            assert_eq!(sent, u64::from(VOICES * listeners));
+            assert_eq!(sent, u64::from(VOICES * subscribers));
             inputs
         });
 }

@@ -13,11 +13,11 @@ use hearth_plane::{
 use hearth_rtp::ExtensionIds;
 use tracing::error;
 
-use crate::batching::Queued;
-use crate::entry::{DownEntry, Listener, PeerEntry, QualityWindow, TrackEntry, Watchers};
-use crate::guard::Turn;
+use crate::entry::{DownEntry, PeerEntry, QualityWindow, Subscriber, TrackEntry, Watchers};
+use crate::panic_scope::Scope;
 use crate::random::rtcp_ssrc;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
+use crate::send_scheduler::QueuedDown;
 use crate::ssrc_table::SsrcTable;
 use crate::{Shard, drops};
 
@@ -28,39 +28,39 @@ impl Shard {
             self.close_room(room);
         } else if let Command::SendData { peers, channel, payload } = command {
             for &peer in &*peers {
-                self.guarded(Turn::Peer(peer), |shard| {
+                self.guarded(Scope::Peer(peer), |shard| {
                     shard.send_data(now, peer, channel, &payload);
                 });
             }
-        } else if let Some(turn) = self.turn_of(&command) {
+        } else if let Some(turn) = self.scope_of(&command) {
             self.guarded(turn, |shard| shard.execute(now, command));
         }
     }
 
     /// Whose turn a command is; `None` if it is about something that is gone.
-    fn turn_of(&self, command: &Command) -> Option<Turn> {
+    fn scope_of(&self, command: &Command) -> Option<Scope> {
         Some(match command {
             Command::AddPeer { peer, .. }
             | Command::SetRemote { peer, .. }
             | Command::RestartIce { peer, .. }
             | Command::AddRemoteCandidate { peer, .. }
             | Command::RemovePeer { peer }
-            | Command::DataTaken { peer, .. } => Turn::Peer(*peer),
+            | Command::DataTaken { peer, .. } => Scope::Peer(*peer),
             Command::SetUpTrack { track, spec } => match spec.source {
-                Source::Local(peer) => Turn::Peer(peer),
-                Source::Shard(_) => Turn::Track(*track),
+                Source::Local(peer) => Scope::Peer(peer),
+                Source::Shard(_) => Scope::Track(*track),
             },
             Command::SetUpTrackMuted { track, .. }
             | Command::RemoveUpTrack { track }
             | Command::AddRelay { track, .. }
             | Command::RemoveRelay { track, .. } => {
                 let entry = self.tracks.get(*self.track_keys.get(track)?)?;
-                entry.publisher().map_or(Turn::Track(*track), Turn::Peer)
+                entry.publisher().map_or(Scope::Track(*track), Scope::Peer)
             }
-            Command::SetDownTrack { spec, .. } => Turn::Peer(spec.peer),
+            Command::SetDownTrack { spec, .. } => Scope::Peer(spec.peer),
             Command::SetLayerLimit { down, .. } | Command::RemoveDownTrack { down } => {
                 let down = self.downs.get(*self.down_keys.get(down)?)?;
-                Turn::Peer(self.peers.get(down.peer)?.id)
+                Scope::Peer(self.peers.get(down.peer)?.id)
             }
             // Have a turn for each transport and track.
             Command::SendData { .. } | Command::CloseRoom { .. } => return None,
@@ -133,10 +133,10 @@ impl Shard {
             return bug!("{peer:?} had a key and no entry");
         };
         self.steering.remove(key, &entry.ufrags, &entry.paths);
-        if let Some(due) = self.dues.get_mut(key) {
+        if let Some(due) = self.deadlines.get_mut(key) {
             *due = None;
         }
-        self.batching.forget_peer(peer.room, key);
+        self.scheduler.forget_peer(peer.room, key);
         for down in entry.downs {
             self.remove_down(down);
         }
@@ -152,12 +152,12 @@ impl Shard {
         let mut peers = Vec::new();
         peers.extend(self.peer_keys.range(PeerId::all_of(room)).map(|(peer, _)| *peer));
         for peer in peers {
-            self.guarded(Turn::Peer(peer), |shard| shard.remove_peer(peer));
+            self.guarded(Scope::Peer(peer), |shard| shard.remove_peer(peer));
         }
         let mut tracks = Vec::new();
         tracks.extend(self.track_keys.range(TrackId::all_of(room)).map(|(track, _)| *track));
         for track in tracks {
-            self.guarded(Turn::Track(track), |shard| shard.remove_up_track(track));
+            self.guarded(Scope::Track(track), |shard| shard.remove_up_track(track));
         }
     }
 
@@ -188,7 +188,7 @@ impl Shard {
             next_quality: now + QUALITY_INTERVAL,
         });
         self.peer_keys.insert(peer, key);
-        self.batching.handle_peer(key);
+        self.scheduler.handle_peer(key);
         self.steering.add_ufrag(&spec.local.ufrag, key);
         self.drain_peer(key);
     }
@@ -204,7 +204,7 @@ impl Shard {
         }
         if let Some(entry) = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key)) {
             entry.track.update(&spec);
-            entry.unsettled = true;
+            entry.needs_target_update = true;
             entry.spec = spec;
             return;
         }
@@ -213,14 +213,14 @@ impl Shard {
             id,
             spec,
             track,
-            listeners: Vec::new(),
+            subscribers: Vec::new(),
             watchers: Watchers::default(),
             relays: Vec::new(),
             pending: Vec::with_capacity(64),
             flushed: 0,
             available: 0,
-            unsettled: true,
-            accused: None,
+            needs_target_update: true,
+            suspected_at: None,
             quality: QualityWindow::default(),
             window_start: QualityWindow::default(),
         };
@@ -239,8 +239,8 @@ impl Shard {
         let Some(entry) = self.tracks.remove(key) else {
             return bug!("{id:?} had a key and no entry");
         };
-        self.batching.forget_track(id.room, key);
-        for listener in &entry.listeners {
+        self.scheduler.forget_track(id.room, key);
+        for listener in &entry.subscribers {
             self.remove_down(listener.down);
         }
         if let Some(peer) = entry.publisher() {
@@ -283,7 +283,7 @@ impl Shard {
             lost: 0,
             window_start: QualityWindow::default(),
         });
-        track_entry.listeners.push(Listener { down: key, peer });
+        track_entry.subscribers.push(Subscriber { down: key, peer });
         let (pending, kind) = (track_entry.pending.first().copied(), track_entry.track.kind());
         self.down_keys.insert(id, key);
         if let Some(entry) = self.peers.get_mut(peer) {
@@ -291,12 +291,12 @@ impl Shard {
             entry.down_ssrcs.insert(ssrc, key);
         }
         if let Some(pending) = pending
-            && let Some(place) = self.batching.place(id.room)
+            && let Some(place) = self.scheduler.place(id.room)
         {
             // What comes before the flush that is to follow is for it, too.
-            self.batching.queue(place, peer, Queued { down: key, size: pending.size, kind });
+            self.scheduler.queue(place, peer, QueuedDown { down: key, size: pending.size, kind });
         }
-        self.visit_soon(peer);
+        self.schedule_soon(peer);
         self.retarget_one(now, key);
     }
 
@@ -346,9 +346,9 @@ impl Shard {
         };
         self.down_keys.remove(&entry.id);
         if let Some(track) = self.tracks.get_mut(entry.track) {
-            track.listeners.retain(|listener| listener.down != key);
+            track.subscribers.retain(|listener| listener.down != key);
             track.watchers.replace(entry.watched, 0);
-            track.unsettled = true;
+            track.needs_target_update = true;
         }
         if let Some(peer) = self.peers.get_mut(entry.peer) {
             peer.downs.retain(|down| *down != key);

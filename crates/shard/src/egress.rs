@@ -8,9 +8,9 @@ use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric};
 use hearth_units::ExtSeq;
 
-use crate::batching::{Batch, Queued};
 use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
-use crate::run::Run;
+use crate::gso_padding::GsoPadder;
+use crate::send_scheduler::{Batch, QueuedDown};
 use crate::{Shard, drops};
 
 /// Packets looked through for one that is longer: as many as leave as one.
@@ -26,29 +26,29 @@ impl Shard {
     /// **Cost:** per (packet, subscriber) one header, one copy and one seal; no allocation.
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
-        for (path, datagram) in self.answers.iter() {
+        for (path, datagram) in self.control_out.iter() {
             if !slab.push(path, datagram) {
                 break;
             }
         }
         let taken = slab.entries().len() - before;
-        self.answers.remove_first(taken);
-        while let Some(mut batch) = self.batching.take_due(now) {
+        self.control_out.remove_first(taken);
+        while let Some(mut batch) = self.scheduler.take_due(now) {
             for key in batch.peers.iter().rev().take(AHEAD) {
-                self.warm(&batch, *key);
+                self.prefetch(&batch, *key);
             }
             while let Some(&key) = batch.peers.last() {
                 if slab.is_full() {
-                    self.batching.go_on(batch);
+                    self.scheduler.resume(batch);
                     return true;
                 }
                 if let Some(key) = batch.peers.iter().nth_back(AHEAD) {
-                    self.warm(&batch, *key);
+                    self.prefetch(&batch, *key);
                 }
                 let turn = |shard: &mut Self| shard.flush_peer(now, &batch, key, slab);
                 if self.for_peer(key, turn) != Some(false) {
                     batch.peers.pop();
-                    self.batching.handle_served(key);
+                    self.scheduler.handle_served(key);
                 }
             }
             for key in &batch.tracks {
@@ -57,17 +57,17 @@ impl Shard {
                     track.pending.clear();
                 }
             }
-            self.batching.give_back(batch);
+            self.scheduler.recycle(batch);
         }
-        self.batching.handle_sent(now, self.counts[Metric::PacketsSent]);
+        self.scheduler.handle_sent(now, self.counts[Metric::PacketsSent]);
         slab.entries().len() > before
     }
 
     /// Reads what serving a subscriber will need: the memory brings it while others are served.
-    fn warm(&self, batch: &Batch, key: usize) {
-        black_box(self.peers.get(key).map(|entry| entry.peer.warm()));
-        for queued in self.batching.queued(batch, key) {
-            black_box(self.downs.get(queued.down).map(|down| down.down.warm()));
+    fn prefetch(&self, batch: &Batch, key: usize) {
+        black_box(self.peers.get(key).map(|entry| entry.peer.prefetch()));
+        for queued in self.scheduler.queued(batch, key) {
+            black_box(self.downs.get(queued.down).map(|down| down.down.prefetch()));
         }
     }
 
@@ -76,20 +76,20 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
-        self.served.clear();
-        self.served.extend(self.batching.queued(batch, key));
-        self.served.sort_unstable_by_key(Queued::order);
-        let run = self.batching.is_collecting().then(Run::default);
+        self.scratch.clear();
+        self.scratch.extend(self.scheduler.queued(batch, key));
+        self.scratch.sort_unstable_by_key(QueuedDown::order);
+        let run = self.scheduler.is_collecting().then(GsoPadder::default);
         let mut out =
             Outlet { slab, counts: &mut self.counts, run, is_last: false, switched: false };
         let mut complete = true;
-        for (i, queued) in self.served.iter().enumerate() {
+        for (i, queued) in self.scratch.iter().enumerate() {
             // It may be gone, or its key another subscription's.
             if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
                 && let Some(track) = self.tracks.get(down.track)
             {
-                out.is_last = i + 1 == self.served.len();
-                self.guard.serve(track.id);
+                out.is_last = i + 1 == self.scratch.len();
+                self.panic_scope.serve(track.id);
                 flush_down(now, peer, down, track, &mut out);
                 if down.is_behind(track) {
                     complete = false;
@@ -98,7 +98,7 @@ impl Shard {
             }
         }
         if out.switched {
-            self.visit_soon(key);
+            self.schedule_soon(key);
         }
         complete
     }
@@ -109,7 +109,7 @@ struct Outlet<'a> {
     slab: &'a mut SendSlab,
     counts: &'a mut Counts,
     /// What they join, in a shard that collects.
-    run: Option<Run>,
+    run: Option<GsoPadder>,
     /// No other subscription follows.
     is_last: bool,
     /// Some subscription gets another source than before.

@@ -89,7 +89,7 @@ pub(crate) struct TrackEntry {
     pub(crate) spec: UpTrackSpec,
     pub(crate) track: UpTrack,
     /// Its subscriptions here.
-    pub(crate) listeners: Vec<Listener>,
+    pub(crate) subscribers: Vec<Subscriber>,
     /// What they watched when they were aimed last.
     pub(crate) watchers: Watchers,
     /// Other shards that have subscriptions.
@@ -101,16 +101,16 @@ pub(crate) struct TrackEntry {
     /// The encodings that were alive when its subscriptions were aimed last.
     pub(crate) available: u8,
     /// A subscription waits for a key frame, or has just come.
-    pub(crate) unsettled: bool,
+    pub(crate) needs_target_update: bool,
     /// When a subscriber's turn panicked while it got packets of it.
-    pub(crate) accused: Option<Instant>,
+    pub(crate) suspected_at: Option<Instant>,
     pub(crate) quality: QualityWindow,
     pub(crate) window_start: QualityWindow,
 }
 
 /// A subscription of a track.
 #[derive(Clone, Copy)]
-pub(crate) struct Listener {
+pub(crate) struct Subscriber {
     /// Key of the subscription.
     pub(crate) down: usize,
     /// Key of the subscriber.
@@ -129,7 +129,9 @@ pub(crate) struct Pending {
 impl TrackEntry {
     /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
     pub(crate) fn needs_target_update(&self, now: Instant) -> bool {
-        self.unsettled || self.available != self.track.available(now) || self.track.wants_keyframe()
+        self.needs_target_update
+            || self.available != self.track.available(now)
+            || self.track.wants_keyframe()
     }
 
     /// Whether packets of an encoding that were lost on their way here are of use to anybody.

@@ -115,7 +115,7 @@ impl Shard {
                 }
                 XrBlock::ReceiverReferenceTime { ntp } => {
                     if let Some(report) = entry.rtt.handle_reference_time(now, sender, ntp) {
-                        push(&mut self.answers, entry, |writer| writer.xr_dlrr(ours, report));
+                        push(&mut self.control_out, entry, |writer| writer.xr_dlrr(ours, report));
                     }
                 }
                 XrBlock::Unknown { .. } => {}

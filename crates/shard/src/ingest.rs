@@ -10,11 +10,11 @@ use hearth_plane::{Event, Source, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
-use crate::batching::Queued;
 use crate::demux::{self, Found};
-use crate::entry::{DownEntry, Listener, PeerEntry, Pending, Stream, StreamRole, TrackEntry};
+use crate::entry::{DownEntry, PeerEntry, Pending, Stream, StreamRole, Subscriber, TrackEntry};
+use crate::send_scheduler::QueuedDown;
 use crate::slab::Slab;
-use crate::{Parcel, ParcelKind, Shard};
+use crate::{Shard, ShardMessage, ShardMessageKind};
 
 /// SSRCs that are remembered of one encoding, and as many of its retransmissions: the one it comes under, the one
 /// before, and some to spare.
@@ -129,11 +129,11 @@ impl Shard {
         let Some(entry) = self.tracks.get(track) else {
             return taken;
         };
-        let (id, kind) = (entry.id, |track| ParcelKind::Packet { track, encoding });
+        let (id, kind) = (entry.id, |track| ShardMessageKind::Packet { track, encoding });
         for i in 0..entry.relays.len() {
             let to = self.tracks.get(track).and_then(|entry| entry.relays.get(i).copied());
-            if let (Some(to), Some(parcel)) = (to, Parcel::new(kind(id), packet)) {
-                self.send_parcel(to, parcel);
+            if let (Some(to), Some(message)) = (to, ShardMessage::new(kind(id), packet)) {
+                self.send_message(to, message);
             }
         }
         if first {
@@ -153,7 +153,7 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let place = self.batching.handle_packet(now, entry.id.room, completes);
+        let place = self.scheduler.handle_packet(now, entry.id.room, completes);
         let begins = entry.pending.is_empty();
         let (encoding, seq) = packet;
         let size = entry.track.packet(encoding, seq).map_or(0, |packet| packet.size());
@@ -164,10 +164,10 @@ impl Shard {
             self.counts.add(Metric::DropBatchFull, 1);
         }
         if begins {
-            self.batching.queue_track(place, track);
+            self.scheduler.queue_track(place, track);
             let kind = entry.track.kind();
-            for Listener { down, peer } in entry.listeners.iter().copied() {
-                self.batching.queue(place, peer, Queued { down, size, kind });
+            for Subscriber { down, peer } in entry.subscribers.iter().copied() {
+                self.scheduler.queue(place, peer, QueuedDown { down, size, kind });
             }
         }
     }
@@ -187,9 +187,9 @@ impl Shard {
         let id = entry.id;
         let relays = entry.relays.clone();
         for to in relays {
-            let kind = ParcelKind::SenderReport { track: id, encoding, ntp, rtp_time };
-            if let Some(parcel) = Parcel::new(kind, &[]) {
-                self.send_parcel(to, parcel);
+            let kind = ShardMessageKind::SenderReport { track: id, encoding, ntp, rtp_time };
+            if let Some(message) = ShardMessage::new(kind, &[]) {
+                self.send_message(to, message);
             }
         }
     }
@@ -200,9 +200,9 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        (entry.available, entry.unsettled) = (entry.track.available(now), false);
-        for i in 0..entry.listeners.len() {
-            if let Some(listener) = entry.listeners.get(i)
+        (entry.available, entry.needs_target_update) = (entry.track.available(now), false);
+        for i in 0..entry.subscribers.len() {
+            if let Some(listener) = entry.subscribers.get(i)
                 && let Some(down) = self.downs.get_mut(listener.down)
             {
                 aim(now, entry, &self.peers, down);
@@ -221,7 +221,7 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        if entry.listeners.len() == 1 {
+        if entry.subscribers.len() == 1 {
             entry.available = entry.track.available(now);
         }
         aim(now, entry, &self.peers, down);
@@ -253,9 +253,9 @@ impl Shard {
             match source {
                 Source::Local(peer) => self.send_pli(peer, track, encoding),
                 Source::Shard(shard) => {
-                    let kind = ParcelKind::KeyframeRequest { track: id, encoding };
-                    if let Some(parcel) = Parcel::new(kind, &[]) {
-                        self.send_parcel(shard, parcel);
+                    let kind = ShardMessageKind::KeyframeRequest { track: id, encoding };
+                    if let Some(message) = ShardMessage::new(kind, &[]) {
+                        self.send_message(shard, message);
                     }
                 }
             }
@@ -285,7 +285,7 @@ fn aim(now: Instant, entry: &mut TrackEntry, peers: &Slab<PeerEntry>, down: &mut
         && let Some(encoding) = down.down.update_target(entry.available)
         && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
     {
-        entry.unsettled = true;
+        entry.needs_target_update = true;
         entry.track.need_keyframe(now, encoding);
     }
     let watched = down.down.watched();

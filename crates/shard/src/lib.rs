@@ -2,13 +2,12 @@
 //!
 //! * **Owns:** the peers, up tracks and down tracks of one media thread.
 //! * **In:** [`Shard::handle_command`] (control), [`Shard::handle_datagram`] (the network),
-//!   [`Shard::handle_parcel`] (other shards), [`Shard::handle_timeout`] (time).
-//! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_parcel`], [`Shard::poll_event`].
+//!   [`Shard::handle_message`] (other shards), [`Shard::handle_timeout`] (time).
+//! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_message`], [`Shard::poll_event`].
 //! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once;
-//!   each room collects a batch of its own, for how long depends on the load (`batching`).
+//!   each room collects a batch of its own, for how long depends on the load (`scheduler`).
 //! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
 
-mod batching;
 mod commands;
 mod deadlines;
 mod demux;
@@ -16,13 +15,14 @@ mod drops;
 mod egress;
 mod entry;
 mod feedback;
-mod guard;
+mod gso_padding;
 mod ingest;
-mod parcel;
+mod panic_scope;
 mod random;
 mod reports;
 mod retransmission;
-mod run;
+mod send_scheduler;
+mod shard_message;
 mod slab;
 mod ssrc_table;
 mod steering;
@@ -38,25 +38,25 @@ use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
-use crate::batching::{Batching, Queued};
 use crate::deadlines::Deadlines;
 use crate::entry::{DownEntry, PeerEntry, TrackEntry};
-use crate::guard::{Guard, Turn};
-pub use crate::parcel::{Lane, Parcel, ParcelKind};
+use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Copies;
+use crate::send_scheduler::{QueuedDown, SendScheduler};
+pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 use crate::slab::Slab;
 use crate::steering::{Route, Steering};
 
 /// Everything that is not a packet or a retransmission happens on this beat: deadlines, reports, levels.
 const TICK: Duration = Duration::from_millis(20);
 /// Parcels waiting for their shard; more are dropped and counted.
-const MAX_PARCELS: usize = 1_024;
+const MAX_MESSAGES: usize = 1_024;
 /// The same for the lane of checks. A browser sends a handful as it begins and repeats them; a flood may
 /// fill this and costs little.
 const MAX_CHECKS: usize = 32;
 /// Datagrams that answer input at once (RTCP, retransmissions); more are dropped and counted.
-const MAX_ANSWERS: usize = 512;
+const MAX_CONTROL_OUT: usize = 512;
 
 /// What a shard is told at its start.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub struct Shard {
     steering: Steering,
     peers: Slab<PeerEntry>,
     /// When each peer, by key, has something to do; most of a thousand listeners have nothing.
-    dues: Vec<Option<Instant>>,
+    deadlines: Vec<Option<Instant>>,
     /// When publishers are asked for what is missing.
     nacks: Deadlines,
     copies: Copies,
@@ -87,19 +87,19 @@ pub struct Shard {
     peer_keys: BTreeMap<PeerId, usize>,
     track_keys: BTreeMap<TrackId, usize>,
     down_keys: BTreeMap<DownId, usize>,
-    batching: Batching,
+    scheduler: SendScheduler,
     /// The subscriptions of the subscriber that is being served; kept for its memory.
-    served: Vec<Queued>,
+    scratch: Vec<QueuedDown>,
     /// Finished datagrams that answer input.
-    answers: SendSlab,
+    control_out: SendSlab,
     events: VecDeque<Event>,
-    parcels: VecDeque<(ShardId, Parcel)>,
+    messages: VecDeque<(ShardId, ShardMessage)>,
     /// Those of [`Lane::Checks`].
-    checks: VecDeque<(ShardId, Parcel)>,
+    checks: VecDeque<(ShardId, ShardMessage)>,
     next_tick: Instant,
     next_levels: Instant,
     counts: Counts,
-    guard: Guard,
+    panic_scope: PanicScope,
 }
 
 impl Shard {
@@ -114,7 +114,7 @@ impl Shard {
             random: Random::new(config.seed),
             steering: Steering::new(config.id, config.shards),
             peers: Slab::default(),
-            dues: Vec::new(),
+            deadlines: Vec::new(),
             nacks: Deadlines::new(),
             copies: Copies::new(),
             tracks: Slab::default(),
@@ -122,16 +122,16 @@ impl Shard {
             peer_keys: BTreeMap::new(),
             track_keys: BTreeMap::new(),
             down_keys: BTreeMap::new(),
-            batching: Batching::new(now),
-            served: Vec::new(),
-            answers: SendSlab::new(MAX_ANSWERS),
+            scheduler: SendScheduler::new(now),
+            scratch: Vec::new(),
+            control_out: SendSlab::new(MAX_CONTROL_OUT),
             events: VecDeque::new(),
-            parcels: VecDeque::with_capacity(MAX_PARCELS),
+            messages: VecDeque::with_capacity(MAX_MESSAGES),
             checks: VecDeque::with_capacity(MAX_CHECKS),
             next_tick: now + TICK,
             next_levels: now,
             counts: Counts::default(),
-            guard: Guard::default(),
+            panic_scope: PanicScope::default(),
         })
     }
 
@@ -147,33 +147,33 @@ impl Shard {
             Route::Peer(key) => {
                 self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
-            Route::Shard(shard) => self.pass_on(shard, ParcelKind::Datagram { from }, buf),
-            Route::Stranger(shard) => self.pass_on(shard, ParcelKind::Check { from }, buf),
+            Route::Shard(shard) => self.pass_on(shard, ShardMessageKind::Datagram { from }, buf),
+            Route::Stranger(shard) => self.pass_on(shard, ShardMessageKind::Check { from }, buf),
             Route::Nobody => self.counts.add(Metric::DropReceiveNobody, 1),
         }
     }
 
     /// Something from another shard of this node.
-    pub fn handle_parcel(&mut self, now: Instant, sender: ShardId, parcel: &mut Parcel) {
-        match parcel.kind {
-            ParcelKind::Datagram { from } => {
-                self.receive_passed_on(now, from, parcel.bytes_mut());
+    pub fn handle_message(&mut self, now: Instant, sender: ShardId, message: &mut ShardMessage) {
+        match message.kind {
+            ShardMessageKind::Datagram { from } => {
+                self.receive_passed_on(now, from, message.bytes_mut());
             }
-            ParcelKind::Check { from } => {
-                if self.receive_passed_on(now, from, parcel.bytes_mut()) {
-                    self.pass_on(sender, ParcelKind::Confirmed { from }, &[]);
+            ShardMessageKind::Check { from } => {
+                if self.receive_passed_on(now, from, message.bytes_mut()) {
+                    self.pass_on(sender, ShardMessageKind::Confirmed { from }, &[]);
                 }
             }
-            ParcelKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
-            ParcelKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
-                let _ = shard.ingest(now, key, encoding, parcel.bytes_mut());
+            ShardMessageKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
+            ShardMessageKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
+                let _ = shard.ingest(now, key, encoding, message.bytes_mut());
             }),
-            ParcelKind::SenderReport { track, encoding, ntp, rtp_time } => {
+            ShardMessageKind::SenderReport { track, encoding, ntp, rtp_time } => {
                 self.for_track(track, |shard, key| {
                     shard.take_sender_report(now, key, encoding, (ntp, rtp_time));
                 });
             }
-            ParcelKind::KeyframeRequest { track, encoding } => {
+            ShardMessageKind::KeyframeRequest { track, encoding } => {
                 self.for_track(track, |shard, key| shard.request_keyframe(now, key, encoding));
             }
         }
@@ -189,14 +189,14 @@ impl Shard {
             return;
         }
         self.next_tick = now + TICK;
-        for key in 0..self.dues.len() {
-            if self.dues.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
-                self.for_peer(key, |shard| shard.visit(now, key));
+        for key in 0..self.deadlines.len() {
+            if self.deadlines.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
+                self.for_peer(key, |shard| shard.poll_peer(now, key));
             }
         }
         for key in 0..self.tracks.end() {
             let Some(track) = self.tracks.get(key).map(|entry| entry.id) else { continue };
-            self.guarded(Turn::Track(track), |shard| {
+            self.guarded(Scope::Track(track), |shard| {
                 if shard.tracks.get(key).is_some_and(|entry| entry.needs_target_update(now)) {
                     shard.update_target(now, key);
                 }
@@ -214,7 +214,7 @@ impl Shard {
         let tick = (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick);
         let retransmissions = [self.nacks.poll_timeout(), self.copies.poll_timeout()];
         let retransmissions = retransmissions.into_iter().flatten();
-        tick.into_iter().chain(self.batching.poll_timeout()).chain(retransmissions).min()
+        tick.into_iter().chain(self.scheduler.poll_timeout()).chain(retransmissions).min()
     }
 
     /// News for control. Call until `None`.
@@ -223,8 +223,8 @@ impl Shard {
     }
 
     /// Something for another shard. Call until `None`.
-    pub fn poll_parcel(&mut self) -> Option<(ShardId, Parcel)> {
-        self.parcels.pop_front().or_else(|| self.checks.pop_front())
+    pub fn poll_message(&mut self) -> Option<(ShardId, ShardMessage)> {
+        self.messages.pop_front().or_else(|| self.checks.pop_front())
     }
 
     /// A copy of the shard's numbers.
@@ -238,7 +238,7 @@ impl Shard {
     }
 
     /// Does what is due for one peer, and notes when it is to be visited next.
-    fn visit(&mut self, now: Instant, key: usize) {
+    fn poll_peer(&mut self, now: Instant, key: usize) {
         if let Some(entry) = self.peers.get_mut(key) {
             if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
                 entry.peer.handle_timeout(now);
@@ -246,14 +246,14 @@ impl Shard {
             self.drain_peer(key);
             self.report(now, key);
         }
-        let next = self.peers.get(key).and_then(|entry| self.next_visit(now, entry));
-        if let Some(due) = self.dues.get_mut(key) {
+        let next = self.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
+        if let Some(due) = self.deadlines.get_mut(key) {
             *due = next;
         }
     }
 
     /// Who publishes is visited on every tick: losses and feedback cannot wait.
-    fn next_visit(&self, now: Instant, entry: &PeerEntry) -> Option<Instant> {
+    fn next_deadline(&self, now: Instant, entry: &PeerEntry) -> Option<Instant> {
         if !entry.tracks.is_empty() {
             return Some(now);
         }
@@ -264,11 +264,11 @@ impl Shard {
     }
 
     /// Something happened to a peer that its next visit must see.
-    fn visit_soon(&mut self, key: usize) {
-        if self.dues.len() <= key {
-            self.dues.resize(key + 1, None);
+    fn schedule_soon(&mut self, key: usize) {
+        if self.deadlines.len() <= key {
+            self.deadlines.resize(key + 1, None);
         }
-        if let Some(due) = self.dues.get_mut(key) {
+        if let Some(due) = self.deadlines.get_mut(key) {
             *due = Some(self.next_tick);
         }
     }
@@ -276,20 +276,20 @@ impl Shard {
     /// Whose a datagram is.
     fn route(&mut self, from: Endpoint, buf: &[u8]) -> Route {
         let route = |shard: &mut Self| shard.steering.route(classify(buf), from, buf);
-        self.guarded(Turn::Nobody, route).unwrap_or(Route::Nobody)
+        self.guarded(Scope::Nobody, route).unwrap_or(Route::Nobody)
     }
 
     /// Runs `act` with the key of a track, if that is here.
     fn for_track(&mut self, track: TrackId, act: impl FnOnce(&mut Self, usize)) {
         if let Some(&key) = self.track_keys.get(&track) {
-            self.guarded(Turn::Track(track), |shard| act(shard, key));
+            self.guarded(Scope::Track(track), |shard| act(shard, key));
         }
     }
 
     /// Runs `act` for a peer, if that is here.
     fn for_peer<R>(&mut self, key: usize, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let peer = self.peers.get(key)?.id;
-        self.guarded(Turn::Peer(peer), act)
+        self.guarded(Scope::Peer(peer), act)
     }
 
     /// Takes a datagram that another shard got; true if it was an authentic message of ICE.
@@ -326,13 +326,13 @@ impl Shard {
 
     /// Takes a peer's datagrams and events.
     fn drain_peer(&mut self, key: usize) {
-        self.visit_soon(key);
+        self.schedule_soon(key);
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.steering.expect(transmit.path, key, &mut entry.paths);
-            if !self.answers.push(transmit.path, &transmit.payload) {
+            if !self.control_out.push(transmit.path, &transmit.payload) {
                 self.counts.add(Metric::DropAnswersFull, 1);
             }
         }
@@ -344,7 +344,7 @@ impl Shard {
                     entry.connected = true;
                     for down in entry.downs.iter().filter_map(|down| self.downs.get(*down)) {
                         if let Some(track) = self.tracks.get_mut(down.track) {
-                            track.unsettled = true;
+                            track.needs_target_update = true;
                         }
                     }
                     Event::PeerConnected { peer }
@@ -365,19 +365,19 @@ impl Shard {
     }
 
     /// Hands a datagram, or word of one, to another shard.
-    fn pass_on(&mut self, to: ShardId, kind: ParcelKind, bytes: &[u8]) {
-        if let Some(parcel) = Parcel::new(kind, bytes) {
-            self.send_parcel(to, parcel);
+    fn pass_on(&mut self, to: ShardId, kind: ShardMessageKind, bytes: &[u8]) {
+        if let Some(message) = ShardMessage::new(kind, bytes) {
+            self.send_message(to, message);
         }
     }
 
-    fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
-        let (max, queue, dropped) = match parcel.lane() {
-            Lane::Media => (MAX_PARCELS, &mut self.parcels, Metric::DropParcelsOwn),
+    fn send_message(&mut self, to: ShardId, message: ShardMessage) {
+        let (max, queue, dropped) = match message.lane() {
+            Lane::Media => (MAX_MESSAGES, &mut self.messages, Metric::DropParcelsOwn),
             Lane::Checks => (MAX_CHECKS, &mut self.checks, Metric::DropChecksOwn),
         };
         if queue.len() < max {
-            queue.push_back((to, parcel));
+            queue.push_back((to, message));
         } else {
             self.counts.add(dropped, 1);
         }

@@ -9,7 +9,7 @@ use hearth_units::Bitrate;
 
 use crate::Shard;
 use crate::entry::{PeerEntry, QualityWindow, Stream, StreamRole};
-use crate::guard::Turn;
+use crate::panic_scope::Scope;
 
 /// livekit-server: one receiver report per second, with a reference time that tells the round trip.
 pub(crate) const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ impl Shard {
             return;
         };
         let sender = entry.rtcp_ssrc;
-        push(&mut self.answers, entry, |writer| writer.pli(sender, media));
+        push(&mut self.control_out, entry, |writer| writer.pli(sender, media));
     }
 
     /// Tells the rooms how loud their microphones are.
@@ -65,7 +65,7 @@ impl Shard {
             let local = self.tracks.get(key).filter(|entry| entry.publisher().is_some());
             let Some(track) = local.map(|entry| entry.id) else { continue };
             let poll = |shard: &mut Self| shard.tracks.get_mut(key)?.track.poll_level(now);
-            if let Some(level) = self.guarded(Turn::Track(track), poll).flatten() {
+            if let Some(level) = self.guarded(Scope::Track(track), poll).flatten() {
                 changed.push(Level { track, level });
             }
         }
@@ -112,7 +112,7 @@ impl Shard {
             }
             if missing > 0 {
                 let seqs = seqs.get(..missing).unwrap_or_default();
-                push(&mut self.answers, entry, |writer| writer.nack(sender, media, seqs));
+                push(&mut self.control_out, entry, |writer| writer.nack(sender, media, seqs));
             }
         }
         for (track, encoding) in lost_for_good.into_iter().flatten() {
@@ -127,7 +127,7 @@ impl Shard {
         let Some(media) = entry.streams.first().map(|stream| stream.ssrc) else {
             return;
         };
-        let Some(room) = self.answers.reserve() else {
+        let Some(room) = self.control_out.reserve() else {
             return;
         };
         let end = MAX_DATAGRAM - SEAL_ROOM;
@@ -137,7 +137,7 @@ impl Shard {
         if let Some(len) = written.and_then(|len| entry.peer.seal_rtcp(room, len))
             && let Some(path) = entry.peer.path()
         {
-            self.answers.commit(path, len);
+            self.control_out.commit(path, len);
         }
     }
 
@@ -159,7 +159,7 @@ impl Shard {
                 return;
             }
             let blocks = blocks.get(..count).unwrap_or_default();
-            push(&mut self.answers, entry, |writer| {
+            push(&mut self.control_out, entry, |writer| {
                 let len = writer.receiver_report(sender, blocks)?;
                 if is_first { writer.xr_reference_time(sender, time) } else { Some(len) }
             });
@@ -191,7 +191,7 @@ impl Shard {
             };
             down.next_sender_report = now + SENDER_REPORT_INTERVAL;
             let spec = down.down.spec();
-            push(&mut self.answers, entry, |writer| {
+            push(&mut self.control_out, entry, |writer| {
                 let info = SenderInfo { ssrc: spec.ssrc, ntp, rtp_time, packets, octets };
                 writer.sender_report(&info, &[])?;
                 writer.sdes_cname(spec.ssrc, &spec.cname)
@@ -274,11 +274,11 @@ fn take_blocks(
 
 /// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
 pub(crate) fn push(
-    answers: &mut SendSlab,
+    control_out: &mut SendSlab,
     entry: &mut PeerEntry,
     build: impl FnOnce(&mut Writer<'_>) -> Option<usize>,
 ) {
-    let (Some(path), Some(room)) = (entry.peer.path(), answers.reserve()) else {
+    let (Some(path), Some(room)) = (entry.peer.path(), control_out.reserve()) else {
         return;
     };
     let Some(plain) = room.get_mut(..MAX_DATAGRAM - SEAL_ROOM) else {
@@ -288,7 +288,7 @@ pub(crate) fn push(
     let complete = build(&mut writer).is_some();
     let len = writer.len();
     if complete && let Some(len) = entry.peer.seal_rtcp(room, len) {
-        answers.commit(path, len);
+        control_out.commit(path, len);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::Shard;
 pub(crate) const MAX_ANSWERED: usize = 512;
 /// Datagrams that wait to be sent at which nothing is sent again: the rest of the room is for what others need
 /// (connectivity checks, reports).
-const ROOM_LEFT: usize = crate::MAX_ANSWERS / 2;
+const ROOM_LEFT: usize = crate::MAX_CONTROL_OUT / 2;
 /// Copies that wait; more are not sent.
 const MAX_COPIES: usize = 512;
 /// A copy leaves so much later: short beside a round trip, long beside most bursts of loss.
@@ -78,7 +78,7 @@ impl Shard {
         };
         for wire in seqs.take(*left) {
             *left -= 1;
-            if self.answers.entries().len() >= ROOM_LEFT {
+            if self.control_out.entries().len() >= ROOM_LEFT {
                 self.counts.add(Metric::DropAnswersFull, 1);
                 return;
             }
@@ -112,7 +112,7 @@ impl Shard {
                 self.answer_lost(now, down, answer);
                 return;
             };
-            let Some(room) = self.answers.reserve() else {
+            let Some(room) = self.control_out.reserve() else {
                 self.counts.add(Metric::DropAnswersFull, 1);
                 return;
             };
@@ -120,7 +120,7 @@ impl Shard {
                 && let Some(len) =
                     peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
             {
-                self.answers.commit(to, len);
+                self.control_out.commit(to, len);
                 self.counts.add(Metric::Retransmissions, 1);
             }
             if resend.first && COPIED_LOSS.contains(&entry.loss) {
@@ -150,13 +150,13 @@ impl Shard {
         };
         let resend = &copy.resend;
         if let Some(pkt) = track.track.packet(resend.encoding, resend.seq)
-            && self.answers.entries().len() < ROOM_LEFT
-            && let (Some(to), Some(room)) = (peer.peer.path(), self.answers.reserve())
+            && self.control_out.entries().len() < ROOM_LEFT
+            && let (Some(to), Some(room)) = (peer.peer.path(), self.control_out.reserve())
             && let Some(written) = entry.down.retransmit_copy(now, resend, &pkt, room)
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            self.answers.commit(to, len);
+            self.control_out.commit(to, len);
             self.counts.add(Metric::Retransmissions, 1);
         }
     }

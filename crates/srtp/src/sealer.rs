@@ -22,8 +22,8 @@ impl Sealer {
     }
 
     /// Reads some of the key for RTP, so that the memory brings it.
-    pub fn warm(&self) -> bool {
-        self.rtp.warm()
+    pub fn prefetch(&self) -> bool {
+        self.rtp.prefetch()
     }
 
     /// Encrypts an RTP packet in place and appends the tag; returns the length to send.

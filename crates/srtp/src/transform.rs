@@ -73,7 +73,7 @@ impl Transform {
     }
 
     /// Reads some of the key.
-    pub(crate) fn warm(&self) -> bool {
+    pub(crate) fn prefetch(&self) -> bool {
         match self {
             Self::Gcm { key, .. } => key.algorithm().key_len() > 0,
             Self::Cm { auth, .. } => auth.algorithm() == hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,

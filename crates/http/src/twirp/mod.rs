@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::AppState;
 use crate::answer;
-use crate::dispatch::{Asked, BODY_BYTES, read_body};
+use crate::dispatch::{BODY_BYTES, RequestContext, read_body};
 use error::{Code, TwirpError};
 pub(crate) use not_yet::note_token;
 use room_service::RoomService;
@@ -42,7 +42,7 @@ pub(crate) fn redirect() -> Response<Body> {
 }
 
 /// Calls a method.
-pub(crate) async fn call(state: &AppState, asked: Asked, body: Body) -> Response<Body> {
+pub(crate) async fn call(state: &AppState, asked: RequestContext, body: Body) -> Response<Body> {
     let service = RoomService { node: &state.node, claims: asked.claims.as_ref() };
     let (method, path) = (&asked.parts.method, asked.path.as_str());
     match route(method, path, &asked.parts.headers) {

@@ -53,7 +53,7 @@ fn everybody_hears_what_was_said_and_no_number_stands_for_two_packets() {
     for seed in seeds {
         let mut room = BusyRoom::new(seed);
         for at in 1..=ROUNDS {
-            room.go_on(at);
+            room.resume(at);
         }
         for at in ROUNDS + 1..=ROUNDS + LATE {
             room.deliver_late(at);
@@ -80,7 +80,7 @@ impl BusyRoom {
     }
 
     /// Everybody says one more thing; some of it is lost, some late, some asked for again.
-    fn go_on(&mut self, at: u64) {
+    fn resume(&mut self, at: u64) {
         let sizes = [(); VOICES as usize].map(|()| match self.random.below(10) {
             0 => 5 + self.random.below(1_000) as usize,
             _ => 60 + self.random.below(50) as usize,

@@ -147,7 +147,7 @@ fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet(
     let viewers = [world.add_viewer(0, 1), world.add_viewer(1, 0)];
     world.run_for(3 * SECOND);
     let before = viewers.map(|at| world.report(at));
-    let relayed = world.parcels;
+    let relayed = world.messages;
 
     let mut noise = Noise(7);
     for n in 0..FLOOD * 5 {
@@ -180,7 +180,7 @@ fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet(
         assert_eq!(counts.sum(&harm), 0, "{counts:?}");
         assert!(counts[Metric::DropChecksOwn] > u64::from(FLOOD), "{counts:?}");
     }
-    assert!(world.parcels > relayed + 1_000, "the call goes over both shards");
+    assert!(world.messages > relayed + 1_000, "the call goes over both shards");
     assert!(world.events.iter().all(|(.., e)| !matches!(e, Event::PeerClosed { .. })));
 }
 

@@ -305,7 +305,7 @@ fn viewers_on_another_shard_see_the_same() {
     let mut world = World::call(1, &[0, 1, 1], CLEAN);
     assert!(world.run_until(SECOND, |w| w.connected() == 4));
     world.run_for(10 * SECOND);
-    assert!(world.parcels > 1_000);
+    assert!(world.messages > 1_000);
     for at in [1, 2, 3] {
         assert_seamless(&mut world, at, 280);
     }

@@ -60,7 +60,7 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) events: Vec<(Duration, usize, Event)>,
     /// How many parcels went from one shard to another.
-    pub(crate) parcels: u64,
+    pub(crate) messages: u64,
     slab: SendSlab,
     by_addr: BTreeMap<SocketAddr, usize>,
     seed: u64,
@@ -82,7 +82,7 @@ impl World {
             shards: (0..shards).map(shard).collect(),
             nodes: Vec::new(),
             events: Vec::new(),
-            parcels: 0,
+            messages: 0,
             slab: SendSlab::new(64),
             by_addr: BTreeMap::new(),
             seed,
@@ -278,11 +278,11 @@ impl World {
         loop {
             let mut moved = false;
             for from in 0..self.shards.len() {
-                while let Some((to, mut parcel)) = self.shards[from].poll_parcel() {
+                while let Some((to, mut message)) = self.shards[from].poll_message() {
                     moved = true;
-                    self.parcels += 1;
+                    self.messages += 1;
                     let to = &mut self.shards[usize::from(to.0)];
-                    to.handle_parcel(self.now, ShardId(from as u16), &mut parcel);
+                    to.handle_message(self.now, ShardId(from as u16), &mut message);
                 }
             }
             if !moved {

@@ -8,7 +8,7 @@ use hearth_rtp::{PacketKind, RtpHeader, classify, write_header};
 use super::{AUDIO, CLEAN, PUBLISHER, ROOM, World, audio_spec, down_spec};
 
 /// Node 0 publishes all voices, everybody else hears them.
-pub(crate) fn room(voices: u32, listeners: u32) -> World {
+pub(crate) fn room(voices: u32, subscribers: u32) -> World {
     let mut world = World::new(1, 1, CLEAN);
     world.add_publisher(0);
     for voice in 0..voices {
@@ -16,13 +16,13 @@ pub(crate) fn room(voices: u32, listeners: u32) -> World {
         spec.encodings[0].ssrc = Some(ssrc(voice));
         world.command(0, Command::SetUpTrack { track: track(voice), spec: Box::new(spec) });
     }
-    for _ in 0..listeners {
+    for _ in 0..subscribers {
         world.add_connection();
     }
-    let all = listeners as usize + 1;
+    let all = subscribers as usize + 1;
     assert!(world.run_until(Duration::from_secs(10), |w| w.connected() == all), "not connected");
     world.run_for(Duration::from_millis(200));
-    for n in 1..=listeners {
+    for n in 1..=subscribers {
         for voice in 0..voices {
             let spec = subscription(n, voice, 0);
             world

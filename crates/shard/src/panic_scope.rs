@@ -20,7 +20,7 @@ const SAME_CAUSE: Duration = Duration::from_millis(200);
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Turn {
+pub(crate) enum Scope {
     Peer(PeerId),
     Track(TrackId),
     /// A datagram of nobody known.
@@ -29,92 +29,100 @@ pub(crate) enum Turn {
 
 /// See the module documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Guard {
+pub(crate) struct PanicScope {
     /// The track of which a subscriber gets packets now.
     pub(crate) serving: Option<TrackId>,
     /// Whose turn panics, from now on.
     #[cfg(test)]
-    pub(crate) doomed: Option<Doom>,
+    pub(crate) fault: Option<FaultInjection>,
 }
 
 /// What panics in a test.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Doom {
+pub(crate) enum FaultInjection {
     /// All turns of one.
-    Turn(Turn),
+    Scope(Scope),
     /// Serving a track.
     Serving(TrackId),
     /// All turns of one, and discarding it.
-    Discarding(Turn),
+    Discarding(Scope),
 }
 
-impl Guard {
+impl PanicScope {
     /// Packets of a track are sent to the subscriber whose turn it is.
     pub(crate) fn serve(&mut self, track: TrackId) {
         self.serving = Some(track);
         #[cfg(test)]
-        assert_ne!(self.doomed, Some(Doom::Serving(track)), "a test wants this to panic");
+        assert_ne!(self.fault, Some(FaultInjection::Serving(track)), "a test wants this to panic");
     }
 }
 
 #[cfg(test)]
-impl Guard {
-    fn inject(&self, turn: Turn) {
-        let dooms = [Some(Doom::Turn(turn)), Some(Doom::Discarding(turn))];
-        assert!(!dooms.contains(&self.doomed), "a test wants this to panic");
+impl PanicScope {
+    fn inject(&self, turn: Scope) {
+        let dooms = [Some(FaultInjection::Scope(turn)), Some(FaultInjection::Discarding(turn))];
+        assert!(!dooms.contains(&self.fault), "a test wants this to panic");
     }
 }
 
 impl Shard {
     /// Runs one turn.
-    pub(crate) fn guarded<R>(&mut self, turn: Turn, run: impl FnOnce(&mut Self) -> R) -> Option<R> {
+    pub(crate) fn guarded<R>(
+        &mut self,
+        turn: Scope,
+        run: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
-            self.guard.inject(turn);
+            self.panic_scope.inject(turn);
             run(self)
         }));
-        let serving = self.guard.serving.take();
+        let serving = self.panic_scope.serving.take();
         if outcome.is_err() {
             self.counts.add(Metric::Panics, 1);
             // Not guarded itself: if it fails, nothing here can be trusted.
             self.discard(turn);
             if let Some(track) = serving {
-                self.accuse(track);
+                self.suspect_track(track);
             }
         }
         outcome.ok()
     }
 
     /// A subscriber's turn panicked while it got packets of a track.
-    fn accuse(&mut self, id: TrackId) {
+    fn suspect_track(&mut self, id: TrackId) {
         let now = self.next_tick;
         let track = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key));
         let Some(track) = track else { return };
-        let before = track.accused.replace(now);
+        let before = track.suspected_at.replace(now);
         if before.is_some_and(|at| now <= at + SAME_CAUSE) {
-            self.discard(Turn::Track(id));
+            self.discard(Scope::Track(id));
         }
     }
 
     /// A client comes back when it hears that its transport is closed or its track lost, and publishes
     /// again.
-    fn discard(&mut self, turn: Turn) {
+    fn discard(&mut self, turn: Scope) {
         #[cfg(test)]
-        assert_ne!(self.guard.doomed, Some(Doom::Discarding(turn)), "a test wants this to panic");
+        assert_ne!(
+            self.panic_scope.fault,
+            Some(FaultInjection::Discarding(turn)),
+            "a test wants this to panic"
+        );
         match turn {
-            Turn::Peer(peer) => {
+            Scope::Peer(peer) => {
                 error!(?peer, "A bug: a turn of this peer panicked; it is discarded");
                 self.remove_peer(peer);
                 self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::Panicked });
             }
-            Turn::Track(track) => {
+            Scope::Track(track) => {
                 error!(?track, "A bug: a turn of this track panicked; it is discarded");
                 self.remove_up_track(track);
                 self.events.push_back(Event::TrackFailed { track });
             }
             // The counter says it: anybody may send such a datagram, as often as they like.
-            Turn::Nobody => {}
+            Scope::Nobody => {}
         }
     }
 }
@@ -135,7 +143,7 @@ mod tests {
     use hearth_units::{MediaKind, SeqUnwrapper};
 
     use super::*;
-    use crate::{Parcel, ParcelKind, ShardConfig};
+    use crate::{ShardConfig, ShardMessage, ShardMessageKind};
 
     const ROOM: RoomId = RoomId(1);
     const TRACK: TrackId = TrackId { room: ROOM, n: 9 };
@@ -202,13 +210,13 @@ mod tests {
     }
 
     /// Which transports and tracks were discarded.
-    fn discarded(shard: &mut Shard) -> Vec<Turn> {
+    fn discarded(shard: &mut Shard) -> Vec<Scope> {
         let mut discarded = Vec::new();
         while let Some(event) = shard.poll_event() {
             if let Event::PeerClosed { peer, reason: CloseReason::Panicked } = event {
-                discarded.push(Turn::Peer(peer));
+                discarded.push(Scope::Peer(peer));
             } else if let Event::TrackFailed { track } = event {
-                discarded.push(Turn::Track(track));
+                discarded.push(Scope::Track(track));
             }
         }
         discarded
@@ -234,12 +242,12 @@ mod tests {
         for n in 1..4 {
             let mut shard = room(now);
             a_packet_waits(now, &mut shard);
-            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(n))));
+            shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Peer(peer(n))));
             while shard.poll_transmit(now, &mut slab) {}
-            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(n))]);
+            assert_eq!(discarded(&mut shard), [Scope::Peer(peer(n))]);
             assert_eq!(left(&shard), (3, 2, 4, 1), "{n}");
             a_packet_waits(now, &mut shard);
-            shard.guard.doomed = None;
+            shard.panic_scope.fault = None;
             while shard.poll_transmit(now, &mut slab) {}
             let track = shard.tracks.get(shard.track_keys[&TRACK]).unwrap();
             assert_eq!((track.pending.len(), track.flushed), (0, 2), "both batches are done");
@@ -258,9 +266,9 @@ mod tests {
         let mut slab = SendSlab::new(8);
         let mut shard = room(now);
         a_packet_waits(now, &mut shard);
-        shard.guard.doomed = Some(Doom::Serving(TRACK));
+        shard.panic_scope.fault = Some(FaultInjection::Serving(TRACK));
         while shard.poll_transmit(now, &mut slab) {}
-        let expect = [Turn::Peer(peer(3)), Turn::Peer(peer(2)), Turn::Track(TRACK)];
+        let expect = [Scope::Peer(peer(3)), Scope::Peer(peer(2)), Scope::Track(TRACK)];
         assert_eq!(discarded(&mut shard), expect);
         assert_eq!(left(&shard), (2, 1, 1, 2));
     }
@@ -271,13 +279,13 @@ mod tests {
         let mut slab = SendSlab::new(8);
         let mut shard = room(now);
         for n in [3, 2] {
-            shard.guard.doomed = None;
+            shard.panic_scope.fault = None;
             while shard.poll_transmit(now, &mut slab) {}
             a_packet_waits(now, &mut shard);
-            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(n))));
-            shard.guard.serving = Some(TRACK);
+            shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Peer(peer(n))));
+            shard.panic_scope.serving = Some(TRACK);
             while shard.poll_transmit(now, &mut slab) {}
-            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(n))]);
+            assert_eq!(discarded(&mut shard), [Scope::Peer(peer(n))]);
             now += Duration::from_secs(1);
             shard.handle_timeout(now);
         }
@@ -289,13 +297,13 @@ mod tests {
         let now = epoch();
         for (track, source) in [(ELSEWHERE, ShardId(1)), (TRACK, ShardId(0))] {
             let mut shard = room(now);
-            shard.guard.doomed = Some(Doom::Turn(Turn::Track(track)));
-            let kind = ParcelKind::Packet { track, encoding: 0 };
+            shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Track(track)));
+            let kind = ShardMessageKind::Packet { track, encoding: 0 };
             for _ in 0..2 {
-                shard.handle_parcel(now, source, &mut Parcel::new(kind, &[0; 20]).unwrap());
+                shard.handle_message(now, source, &mut ShardMessage::new(kind, &[0; 20]).unwrap());
                 shard.handle_timeout(now + crate::TICK);
             }
-            assert_eq!(discarded(&mut shard), [Turn::Track(track)]);
+            assert_eq!(discarded(&mut shard), [Scope::Track(track)]);
             assert_eq!(left(&shard), (4, 1, 3, 1));
         }
     }
@@ -311,9 +319,9 @@ mod tests {
             (Command::RemoveDownTrack { down: DownId { room: ROOM, n: 93 } }, 3),
         ] {
             let mut shard = room(now);
-            shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(of))));
+            shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Peer(peer(of))));
             shard.handle_command(now, command.clone());
-            assert_eq!(discarded(&mut shard), [Turn::Peer(peer(of))], "{command:?}");
+            assert_eq!(discarded(&mut shard), [Scope::Peer(peer(of))], "{command:?}");
             assert_eq!(shard.counts()[Metric::Transports], 3, "{command:?}");
         }
     }
@@ -334,7 +342,7 @@ mod tests {
         };
         shard.handle_command(now, Command::AddPeer { peer: other, spec: Box::new(spec) });
         assert_eq!(left(&shard), (5, 2, 6, 0));
-        shard.guard.doomed = Some(Doom::Turn(Turn::Peer(peer(2))));
+        shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Peer(peer(2))));
         shard.handle_command(now, Command::CloseRoom { room: ROOM });
         assert_eq!(left(&shard), (1, 0, 0, 1));
         assert_eq!(shard.counts()[Metric::Routes], 1, "the other room's");
@@ -344,7 +352,7 @@ mod tests {
     fn a_panic_while_something_is_discarded_leaves_the_shard() {
         let now = epoch();
         let mut shard = room(now);
-        shard.guard.doomed = Some(Doom::Discarding(Turn::Peer(peer(2))));
+        shard.panic_scope.fault = Some(FaultInjection::Discarding(Scope::Peer(peer(2))));
         let candidate = "candidate:1 1 udp 1 10.0.0.1 9 typ host".to_owned();
         let command = Command::AddRemoteCandidate { peer: peer(2), candidate };
         let act = AssertUnwindSafe(|| shard.handle_command(now, command));
@@ -356,7 +364,7 @@ mod tests {
     fn a_panic_over_a_stranger_costs_nobody() {
         let now = epoch();
         let mut shard = room(now);
-        shard.guard.doomed = Some(Doom::Turn(Turn::Nobody));
+        shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Nobody));
         let (local, remote) = ("10.0.0.1:7882".parse().unwrap(), "10.9.9.9:9".parse().unwrap());
         shard.handle_datagram(now, Endpoint::udp(local, remote), &mut [0; 20]);
         assert_eq!(discarded(&mut shard), []);

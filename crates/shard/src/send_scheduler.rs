@@ -2,10 +2,10 @@
 //!
 //! * **Owns:** how much was sent lately; for each room with packets that wait, since when, and which
 //!   subscriptions of which peers get some.
-//! * **In:** [`Batching::handle_packet`] (one waits), [`Batching::queue_track`] and
-//!   [`Batching::queue`] (whose), [`Batching::handle_sent`], who comes and goes, time.
-//! * **Out:** [`Batching::take_due`] with [`Batching::queued`], then [`Batching::handle_served`] for each
-//!   peer and [`Batching::give_back`], or [`Batching::go_on`]; [`Batching::poll_timeout`].
+//! * **In:** [`SendScheduler::handle_packet`] (one waits), [`SendScheduler::queue_track`] and
+//!   [`SendScheduler::queue`] (whose), [`SendScheduler::handle_sent`], who comes and goes, time.
+//! * **Out:** [`SendScheduler::take_due`] with [`SendScheduler::queued`], then [`SendScheduler::handle_served`] for each
+//!   peer and [`SendScheduler::recycle`], or [`SendScheduler::resume`]; [`SendScheduler::poll_timeout`].
 //! * **Invariant:** nothing waits longer than [`MAX_WINDOW`], and the millisecond that a timer is
 //!   late; the marked end of a frame ends the wait of its room at once, and of no other. A peer has a
 //!   list exactly while it is among the peers of its room's batch.
@@ -31,7 +31,7 @@ const SLOT: Duration = Duration::from_millis(100);
 
 /// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Batching {
+pub(crate) struct SendScheduler {
     window: Duration,
     /// Packets sent since the beginning, when the slot began.
     sent_before: u64,
@@ -56,24 +56,24 @@ pub(crate) struct Batch {
     pub(crate) tracks: Vec<usize>,
     /// Keys of subscribers who get some of them.
     pub(crate) peers: Vec<usize>,
-    queue: Vec<Link>,
+    queue: Vec<QueueNode>,
 }
 
 /// Which of the batches, until the next one leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Place(usize);
+pub(crate) struct BatchIndex(usize);
 
 /// A subscription with packets to send, of those a peer has.
 #[derive(Debug)]
-struct Link {
-    subscription: Queued,
+struct QueueNode {
+    subscription: QueuedDown,
     /// The peer's next.
     next: u32,
 }
 
 /// A subscription with packets to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Queued {
+pub(crate) struct QueuedDown {
     /// Its key.
     pub(crate) down: usize,
     /// [`Pending::size`](crate::entry::Pending::size) of the first packet.
@@ -81,7 +81,7 @@ pub(crate) struct Queued {
     pub(crate) kind: MediaKind,
 }
 
-impl Queued {
+impl QueuedDown {
     /// In which order the subscriptions of a peer leave: sound first, as it is late behind a picture on a narrow
     /// way; then the longest, as a run may end with a shorter one.
     pub(crate) fn order(&self) -> impl Ord + use<> {
@@ -92,7 +92,7 @@ impl Queued {
 /// No link.
 const NONE: u32 = u32::MAX;
 
-impl Batching {
+impl SendScheduler {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             window: Duration::ZERO,
@@ -106,11 +106,16 @@ impl Batching {
 
     /// A packet waits for its subscribers in `room`; `completes` a frame. Gives the place of what it
     /// waits with.
-    pub(crate) fn handle_packet(&mut self, now: Instant, room: RoomId, completes: bool) -> Place {
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Instant,
+        room: RoomId,
+        completes: bool,
+    ) -> BatchIndex {
         let place = self.place(room).unwrap_or_else(|| {
             let batch = self.spare.pop().unwrap_or_else(|| Batch::new(now, room));
             self.waiting.push(Batch { room, since: now, complete: false, ..batch });
-            Place(self.waiting.len() - 1)
+            BatchIndex(self.waiting.len() - 1)
         });
         if let Some(batch) = self.waiting.get_mut(place.0) {
             batch.complete |= completes;
@@ -120,12 +125,12 @@ impl Batching {
 
     /// Where the packets of a room wait, if any do. The latest first: the pieces of a frame follow
     /// each other.
-    pub(crate) fn place(&self, room: RoomId) -> Option<Place> {
-        self.waiting.iter().rposition(|batch| batch.room == room).map(Place)
+    pub(crate) fn place(&self, room: RoomId) -> Option<BatchIndex> {
+        self.waiting.iter().rposition(|batch| batch.room == room).map(BatchIndex)
     }
 
     /// A track has packets that wait.
-    pub(crate) fn queue_track(&mut self, place: Place, track: usize) {
+    pub(crate) fn queue_track(&mut self, place: BatchIndex, track: usize) {
         if let Some(batch) = self.waiting.get_mut(place.0) {
             batch.tracks.push(track);
         }
@@ -139,7 +144,7 @@ impl Batching {
     }
 
     /// A subscription of `peer` has packets to send.
-    pub(crate) fn queue(&mut self, place: Place, peer: usize, subscription: Queued) {
+    pub(crate) fn queue(&mut self, place: BatchIndex, peer: usize, subscription: QueuedDown) {
         let (Some(batch), Some(head)) = (self.waiting.get_mut(place.0), self.heads.get_mut(peer))
         else {
             return;
@@ -148,11 +153,11 @@ impl Batching {
             batch.peers.push(peer);
         }
         let next = std::mem::replace(head, u32::try_from(batch.queue.len()).unwrap_or(NONE));
-        batch.queue.push(Link { subscription, next });
+        batch.queue.push(QueueNode { subscription, next });
     }
 
     /// The subscriptions of `peer` that are queued in a batch, of which some may be gone.
-    pub(crate) fn queued(&self, batch: &Batch, peer: usize) -> impl Iterator<Item = Queued> {
+    pub(crate) fn queued(&self, batch: &Batch, peer: usize) -> impl Iterator<Item = QueuedDown> {
         let mut at = self.heads.get(peer).copied().unwrap_or(NONE);
         std::iter::from_fn(move || {
             let link = batch.queue.get(at as usize)?;
@@ -199,8 +204,8 @@ impl Batching {
         !self.window.is_zero()
     }
 
-    /// Something that should leave now. Goes to [`give_back`](Self::give_back) when it has, and to
-    /// [`go_on`](Self::go_on) if some of it has not.
+    /// Something that should leave now. Goes to [`recycle`](Self::recycle) when it has, and to
+    /// [`resume`](Self::resume) if some of it has not.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Batch> {
         let is_due = |batch: &Batch| batch.complete || batch.since + self.window <= now;
         let at = self.waiting.iter().position(is_due)?;
@@ -208,12 +213,12 @@ impl Batching {
     }
 
     /// The rest of a batch leaves next.
-    pub(crate) fn go_on(&mut self, batch: Batch) {
+    pub(crate) fn resume(&mut self, batch: Batch) {
         self.waiting.insert(0, Batch { complete: true, ..batch });
     }
 
     /// All of a batch has left.
-    pub(crate) fn give_back(&mut self, mut batch: Batch) {
+    pub(crate) fn recycle(&mut self, mut batch: Batch) {
         batch.tracks.clear();
         batch.peers.clear();
         batch.queue.clear();
@@ -261,11 +266,11 @@ mod tests {
     const OTHER: RoomId = RoomId(2);
 
     /// The rooms whose packets leave at `at`.
-    fn due(batching: &mut Batching, at: Instant) -> Vec<RoomId> {
+    fn due(scheduler: &mut SendScheduler, at: Instant) -> Vec<RoomId> {
         let mut rooms = Vec::new();
-        while let Some(batch) = batching.take_due(at) {
+        while let Some(batch) = scheduler.take_due(at) {
             rooms.push(batch.room);
-            batching.give_back(batch);
+            scheduler.recycle(batch);
         }
         rooms
     }
@@ -273,103 +278,112 @@ mod tests {
     #[test]
     fn an_idle_shard_sends_at_once_and_a_busy_one_collects() {
         let t0 = epoch();
-        let mut batching = Batching::new(t0);
-        assert_eq!(due(&mut batching, t0), [], "nothing waits");
-        batching.handle_packet(t0, ROOM, false);
-        assert_eq!(due(&mut batching, t0), [ROOM]);
-        batching.handle_sent(t0 + ms(100), 3_000);
+        let mut scheduler = SendScheduler::new(t0);
+        assert_eq!(due(&mut scheduler, t0), [], "nothing waits");
+        scheduler.handle_packet(t0, ROOM, false);
+        assert_eq!(due(&mut scheduler, t0), [ROOM]);
+        scheduler.handle_sent(t0 + ms(100), 3_000);
 
         let t1 = t0 + ms(101);
-        batching.handle_packet(t1, ROOM, false);
-        batching.handle_packet(t1 + ms(2), ROOM, false);
-        assert_eq!(due(&mut batching, t1 + ms(4)), []);
-        assert_eq!(batching.poll_timeout(), Some(t1 + ms(5)));
-        assert_eq!(due(&mut batching, t1 + ms(5)), [ROOM]);
-        assert_eq!(batching.poll_timeout(), None);
-        batching.handle_sent(t1 + ms(200), 3_020);
-        batching.handle_packet(t1 + ms(201), ROOM, false);
-        assert_eq!(due(&mut batching, t1 + ms(201)), [ROOM], "idle again");
+        scheduler.handle_packet(t1, ROOM, false);
+        scheduler.handle_packet(t1 + ms(2), ROOM, false);
+        assert_eq!(due(&mut scheduler, t1 + ms(4)), []);
+        assert_eq!(scheduler.poll_timeout(), Some(t1 + ms(5)));
+        assert_eq!(due(&mut scheduler, t1 + ms(5)), [ROOM]);
+        assert_eq!(scheduler.poll_timeout(), None);
+        scheduler.handle_sent(t1 + ms(200), 3_020);
+        scheduler.handle_packet(t1 + ms(201), ROOM, false);
+        assert_eq!(due(&mut scheduler, t1 + ms(201)), [ROOM], "idle again");
     }
 
     #[test]
     fn a_complete_frame_takes_along_what_waits_in_its_room_and_nowhere_else() {
         let t0 = epoch();
-        let mut batching = Batching::new(t0);
-        batching.handle_sent(t0 + ms(100), 3_000);
+        let mut scheduler = SendScheduler::new(t0);
+        scheduler.handle_sent(t0 + ms(100), 3_000);
         let t1 = t0 + ms(101);
-        batching.handle_packet(t1, OTHER, false);
-        batching.handle_packet(t1 + ms(1), ROOM, false);
-        batching.handle_packet(t1 + ms(1), ROOM, true);
-        assert_eq!(due(&mut batching, t1 + ms(1)), [ROOM]);
-        assert_eq!(batching.poll_timeout(), Some(t1 + ms(5)));
-        assert_eq!(due(&mut batching, t1 + ms(5)), [OTHER]);
+        scheduler.handle_packet(t1, OTHER, false);
+        scheduler.handle_packet(t1 + ms(1), ROOM, false);
+        scheduler.handle_packet(t1 + ms(1), ROOM, true);
+        assert_eq!(due(&mut scheduler, t1 + ms(1)), [ROOM]);
+        assert_eq!(scheduler.poll_timeout(), Some(t1 + ms(5)));
+        assert_eq!(due(&mut scheduler, t1 + ms(5)), [OTHER]);
     }
 
     /// The peers of a batch, each with the subscriptions it has there.
-    fn queued(batching: &Batching, batch: &Batch) -> Vec<(usize, Vec<usize>)> {
-        let downs = |peer| batching.queued(batch, peer).map(|queued| queued.down).collect();
+    fn queued(scheduler: &SendScheduler, batch: &Batch) -> Vec<(usize, Vec<usize>)> {
+        let downs = |peer| scheduler.queued(batch, peer).map(|queued| queued.down).collect();
         batch.peers.iter().map(|peer| (*peer, downs(*peer))).collect()
     }
 
-    fn queue(batching: &mut Batching, at: Instant, room: RoomId, subscriptions: &[(usize, usize)]) {
-        let place = batching.handle_packet(at, room, false);
+    fn queue(
+        scheduler: &mut SendScheduler,
+        at: Instant,
+        room: RoomId,
+        subscriptions: &[(usize, usize)],
+    ) {
+        let place = scheduler.handle_packet(at, room, false);
         for (peer, down) in subscriptions {
-            batching.handle_peer(*peer);
-            batching.queue(place, *peer, Queued { down: *down, size: 1, kind: MediaKind::Video });
+            scheduler.handle_peer(*peer);
+            scheduler.queue(
+                place,
+                *peer,
+                QueuedDown { down: *down, size: 1, kind: MediaKind::Video },
+            );
         }
     }
 
     #[test]
     fn each_peer_has_its_own_subscriptions_whatever_room_queued_between() {
         let t0 = epoch();
-        let mut batching = Batching::new(t0);
-        queue(&mut batching, t0, ROOM, &[(1, 10), (2, 20)]);
-        queue(&mut batching, t0, OTHER, &[(3, 30)]);
-        queue(&mut batching, t0, ROOM, &[(1, 11), (2, 21)]);
-        queue(&mut batching, t0, OTHER, &[(4, 40), (3, 31)]);
-        batching.forget_peer(ROOM, 2);
-        let batch = batching.take_due(t0).unwrap();
-        assert_eq!(queued(&batching, &batch), [(1, vec![11, 10])]);
-        batching.handle_served(1);
-        batching.give_back(batch);
+        let mut scheduler = SendScheduler::new(t0);
+        queue(&mut scheduler, t0, ROOM, &[(1, 10), (2, 20)]);
+        queue(&mut scheduler, t0, OTHER, &[(3, 30)]);
+        queue(&mut scheduler, t0, ROOM, &[(1, 11), (2, 21)]);
+        queue(&mut scheduler, t0, OTHER, &[(4, 40), (3, 31)]);
+        scheduler.forget_peer(ROOM, 2);
+        let batch = scheduler.take_due(t0).unwrap();
+        assert_eq!(queued(&scheduler, &batch), [(1, vec![11, 10])]);
+        scheduler.handle_served(1);
+        scheduler.recycle(batch);
         // The key of the one that is gone is another's now.
-        queue(&mut batching, t0, OTHER, &[(2, 50)]);
-        let batch = batching.take_due(t0).unwrap();
+        queue(&mut scheduler, t0, OTHER, &[(2, 50)]);
+        let batch = scheduler.take_due(t0).unwrap();
         let expect = [(3, vec![31, 30]), (4, vec![40]), (2, vec![50])];
-        assert_eq!(queued(&batching, &batch), expect);
+        assert_eq!(queued(&scheduler, &batch), expect);
         for peer in [2, 3, 4] {
-            batching.handle_served(peer);
+            scheduler.handle_served(peer);
         }
-        batching.give_back(batch);
-        queue(&mut batching, t0, ROOM, &[(1, 12)]);
-        let batch = batching.take_due(t0).unwrap();
-        assert_eq!(queued(&batching, &batch), [(1, vec![12])]);
+        scheduler.recycle(batch);
+        queue(&mut scheduler, t0, ROOM, &[(1, 12)]);
+        let batch = scheduler.take_due(t0).unwrap();
+        assert_eq!(queued(&scheduler, &batch), [(1, vec![12])]);
     }
 
     #[test]
     fn sound_leaves_before_pictures_and_the_longest_first() {
-        let queued = |down, size, kind| Queued { down, size, kind };
-        let mut served = [
+        let queued = |down, size, kind| QueuedDown { down, size, kind };
+        let mut scratch = [
             queued(0, 1_000, MediaKind::Video),
             queued(1, 80, MediaKind::Audio),
             queued(2, 1_200, MediaKind::Video),
             queued(3, 90, MediaKind::Audio),
         ];
-        served.sort_unstable_by_key(Queued::order);
-        assert_eq!(served.map(|queued| queued.down), [3, 1, 2, 0]);
+        scratch.sort_unstable_by_key(QueuedDown::order);
+        assert_eq!(scratch.map(|queued| queued.down), [3, 1, 2, 0]);
     }
 
     #[test]
     fn the_rest_of_a_batch_is_the_next_to_leave() {
         let t0 = epoch();
-        let mut batching = Batching::new(t0);
-        queue(&mut batching, t0, ROOM, &[(1, 0), (2, 0)]);
-        queue(&mut batching, t0, OTHER, &[(3, 0), (4, 0)]);
-        let mut batch = batching.take_due(t0).unwrap();
+        let mut scheduler = SendScheduler::new(t0);
+        queue(&mut scheduler, t0, ROOM, &[(1, 0), (2, 0)]);
+        queue(&mut scheduler, t0, OTHER, &[(3, 0), (4, 0)]);
+        let mut batch = scheduler.take_due(t0).unwrap();
         assert_eq!(batch.peers.pop(), Some(2));
-        batching.go_on(batch);
-        assert_eq!(batching.take_due(t0).unwrap().peers, [1]);
-        assert_eq!(batching.take_due(t0).unwrap().peers, [3, 4]);
+        scheduler.resume(batch);
+        assert_eq!(scheduler.take_due(t0).unwrap().peers, [1]);
+        assert_eq!(scheduler.take_due(t0).unwrap().peers, [3, 4]);
     }
 
     #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]

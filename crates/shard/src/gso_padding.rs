@@ -13,12 +13,12 @@ pub(crate) const MAX_PADDING: usize = 24;
 
 /// See the module documentation. Of one subscriber, for one flush.
 #[derive(Debug, Default)]
-pub(crate) struct Run {
+pub(crate) struct GsoPadder {
     /// Bytes of each packet of it so far; 0 if there is none to join.
     len: usize,
 }
 
-impl Run {
+impl GsoPadder {
     /// The padding for a packet of `len` bytes that others follow. The longest of its own stream among
     /// them has `longer` bytes more.
     pub(crate) fn padding(&mut self, len: usize, longer: usize) -> u8 {
@@ -46,7 +46,7 @@ mod tests {
     /// Lengths, each with how much longer the longest to come of its stream is, and the paddings.
     #[track_caller]
     fn check(packets: &[(usize, usize)], expected: &[u8]) {
-        let mut run = Run::default();
+        let mut run = GsoPadder::default();
         let paddings: Vec<u8> =
             packets.iter().map(|(len, longer)| run.padding(*len, *longer)).collect();
         assert_eq!(paddings, expected, "{packets:?}");

@@ -5,7 +5,7 @@ use hearth_plane::TrackId;
 
 /// What a parcel is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ParcelKind {
+pub enum ShardMessageKind {
     /// A datagram that the kernel gave to the wrong shard, by an endpoint that has passed a check.
     Datagram {
         /// The way it came.
@@ -60,30 +60,30 @@ pub enum Lane {
 
 /// A message between shards: lossy, bounded, moved by value so that nothing is allocated.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+pub struct ShardMessage {
     /// What it is about.
-    pub kind: ParcelKind,
+    pub kind: ShardMessageKind,
     len: usize,
     bytes: [u8; MAX_DATAGRAM],
 }
 
-impl Parcel {
+impl ShardMessage {
     /// Copies `bytes` in; `None` if they are longer than a datagram may be.
-    pub fn new(kind: ParcelKind, bytes: &[u8]) -> Option<Self> {
-        let mut parcel = Self { kind, len: bytes.len(), bytes: [0; MAX_DATAGRAM] };
-        parcel.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(parcel)
+    pub fn new(kind: ShardMessageKind, bytes: &[u8]) -> Option<Self> {
+        let mut message = Self { kind, len: bytes.len(), bytes: [0; MAX_DATAGRAM] };
+        message.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(message)
     }
 
     /// Which way it has to take.
     pub const fn lane(&self) -> Lane {
         match self.kind {
-            ParcelKind::Check { .. } => Lane::Checks,
-            ParcelKind::Datagram { .. }
-            | ParcelKind::Confirmed { .. }
-            | ParcelKind::Packet { .. }
-            | ParcelKind::SenderReport { .. }
-            | ParcelKind::KeyframeRequest { .. } => Lane::Media,
+            ShardMessageKind::Check { .. } => Lane::Checks,
+            ShardMessageKind::Datagram { .. }
+            | ShardMessageKind::Confirmed { .. }
+            | ShardMessageKind::Packet { .. }
+            | ShardMessageKind::SenderReport { .. }
+            | ShardMessageKind::KeyframeRequest { .. } => Lane::Media,
         }
     }
 
