@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 use crate::{Call, CallError, Reply, Room};
 
 impl Room {
@@ -18,7 +18,8 @@ impl Room {
         match call {
             Call::Info => Ok(self.room_reply()),
             Call::ListParticipants => {
-                let info = self.people.iter().map(|p| p.info(&self.tracks, &self.data_tracks));
+                let info =
+                    self.participants.iter().map(|p| p.info(&self.tracks, &self.data_tracks));
                 Ok(Reply::Participants(info.collect()))
             }
             Call::GetParticipant { identity } => {
@@ -27,7 +28,7 @@ impl Room {
             }
             Call::RemoveParticipant { identity } => {
                 let key = self.find(&identity)?;
-                self.dismiss(now, key, DisconnectReason::ParticipantRemoved);
+                self.disconnect(now, key, DisconnectReason::ParticipantRemoved);
                 Ok(Reply::Done)
             }
             Call::MutePublishedTrack { identity, track_sid, muted } => {
@@ -35,7 +36,8 @@ impl Room {
             }
             Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
                 let key = self.find(&identity)?;
-                let profile = self.people.get(key).map(|p| p.profile.clone()).unwrap_or_default();
+                let profile =
+                    self.participants.get(key).map(|p| p.profile.clone()).unwrap_or_default();
                 let merged = profile.merged(&metadata, &name, attributes);
                 let limits = &self.config.limits;
                 if let Err(excess) = merged.check(limits, &name, &metadata) {
@@ -64,7 +66,7 @@ impl Room {
                     return Err(CallError::TooLarge { what, limit: excess.limit });
                 }
                 self.record.metadata = metadata;
-                self.tell_room();
+                self.send_room();
                 Ok(self.room_reply())
             }
             Call::DeleteRoom => {
@@ -74,15 +76,15 @@ impl Room {
         }
     }
 
-    fn find(&self, identity: &str) -> Result<Key, CallError> {
-        self.people.by_identity(identity).ok_or(CallError::ParticipantNotFound)
+    fn find(&self, identity: &str) -> Result<ParticipantKey, CallError> {
+        self.participants.by_identity(identity).ok_or(CallError::ParticipantNotFound)
     }
 
     fn room_reply(&self) -> Reply {
         Reply::Room(Box::new(self.room_info()))
     }
 
-    fn participant_reply(&self, key: Key) -> Result<Reply, CallError> {
+    fn participant_reply(&self, key: ParticipantKey) -> Result<Reply, CallError> {
         let info = self.info(key).ok_or(CallError::ParticipantNotFound)?;
         Ok(Reply::Participant(Box::new(info)))
     }
@@ -107,13 +109,19 @@ impl Room {
     }
 
     /// Replaces what a participant may do, and ends what it may not do any more.
-    fn set_permission(&mut self, now: Instant, key: Key, permission: proto::ParticipantPermission) {
-        if self.people.get(key).is_none_or(|participant| participant.permission == permission) {
+    fn set_permission(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        permission: proto::ParticipantPermission,
+    ) {
+        if self.participants.get(key).is_none_or(|participant| participant.permission == permission)
+        {
             return;
         }
         let (may_publish, may_send_data) = (permission.can_publish, permission.can_publish_data);
-        self.people.set_permission(key, permission);
-        let Some(participant) = self.people.get_mut(key) else { return };
+        self.participants.set_permission(key, permission);
+        let Some(participant) = self.participants.get_mut(key) else { return };
         participant.is_publisher &= may_publish;
         self.unpublish_forbidden(now, key);
         self.add_missing_subscriber(key);

@@ -20,7 +20,7 @@ use prost::Message as _;
 
 use crate::Room;
 use crate::packet::{GENERATED_CHAT, GENERATED_TEXT, Stamp, stamp};
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// Reliable messages kept for a participant whose channel is not open yet, in bytes.
 const MAX_WAITING: usize = 100_000;
@@ -87,18 +87,18 @@ struct Destinations {
 
 impl Room {
     pub(crate) fn data(&mut self, peer: PeerId, channel: Channel, payload: Bytes) {
-        let Some(key) = self.people.by_peer(peer) else { return };
+        let Some(key) = self.participants.by_peer(peer) else { return };
         let len = payload.len();
         self.receive(key, channel, payload);
         // After the commands that pass it on: a receiving shard that is full holds back the sender.
-        let taken = self.people.get_mut(key).filter(|_| !channel.is_lossy());
+        let taken = self.participants.get_mut(key).filter(|_| !channel.is_lossy());
         if let Some(command) = taken.and_then(|sender| sender.data.take(peer, len)) {
             self.command_for(key, command);
         }
     }
 
-    fn receive(&mut self, key: Key, channel: Channel, payload: Bytes) {
-        let Some(sender) = self.people.get(key) else { return };
+    fn receive(&mut self, key: ParticipantKey, channel: Channel, payload: Bytes) {
+        let Some(sender) = self.participants.get(key) else { return };
         if !sender.permission.can_publish_data || payload.len() > MAX_MESSAGE {
             return;
         }
@@ -115,9 +115,9 @@ impl Room {
         }
     }
 
-    fn packet(&mut self, key: Key, payload: &[u8], lossy: bool) {
+    fn packet(&mut self, key: ParticipantKey, payload: &[u8], lossy: bool) {
         let Ok(packet) = DataPacket::decode(payload) else { return };
-        let Some(sender) = self.people.get_mut(key) else { return };
+        let Some(sender) = self.participants.get_mut(key) else { return };
         if !lossy && !sender.data.advance(packet.sequence) {
             return;
         }
@@ -175,13 +175,19 @@ impl Room {
         }
     }
 
-    fn deliver(&mut self, from: Option<Key>, to: &Destinations, lossy: bool, payload: &Bytes) {
+    fn deliver(
+        &mut self,
+        from: Option<ParticipantKey>,
+        to: &Destinations,
+        lossy: bool,
+        payload: &Bytes,
+    ) {
         let everybody = to.sids.is_empty() && to.identities.is_empty();
         let mut receivers = if everybody {
-            self.people.keys()
+            self.participants.keys()
         } else {
-            let by_sid = to.sids.iter().filter_map(|sid| self.people.by_sid(sid));
-            let by_identity = to.identities.iter().filter_map(|i| self.people.by_identity(i));
+            let by_sid = to.sids.iter().filter_map(|sid| self.participants.by_sid(sid));
+            let by_identity = to.identities.iter().filter_map(|i| self.participants.by_identity(i));
             by_sid.chain(by_identity).collect()
         };
         receivers.sort_unstable();
@@ -190,10 +196,10 @@ impl Room {
         self.deliver_to(&receivers, lossy, payload);
     }
 
-    fn deliver_to(&mut self, receivers: &[Key], lossy: bool, payload: &Bytes) {
+    fn deliver_to(&mut self, receivers: &[ParticipantKey], lossy: bool, payload: &Bytes) {
         let mut open = Vec::with_capacity(receivers.len());
         for receiver in receivers {
-            let Some(participant) = self.people.get_mut(*receiver) else { continue };
+            let Some(participant) = self.participants.get_mut(*receiver) else { continue };
             if participant.data.is_open {
                 open.push((participant.shard, participant.transports.primary().peer));
             } else if !lossy {
@@ -225,8 +231,8 @@ impl Room {
     }
 
     pub(crate) fn channel_open(&mut self, peer: PeerId, channel: Channel) {
-        let Some(key) = self.people.by_peer(peer) else { return };
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(key) = self.participants.by_peer(peer) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if channel == Channel::Reliable && participant.transports.is_primary(peer) {
             participant.data.is_open = true;
             self.flush_data(key);
@@ -234,8 +240,8 @@ impl Room {
     }
 
     /// Sends what waited, if the channel is open.
-    pub(crate) fn flush_data(&mut self, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    pub(crate) fn flush_data(&mut self, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if !participant.data.is_open {
             return;
         }

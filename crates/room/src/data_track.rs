@@ -19,7 +19,7 @@ use hearth_signal::proto::{
 use hearth_signal::short_id;
 
 use crate::Room;
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// Data tracks one participant may have published at a time.
 const MAX_PER_PUBLISHER: usize = 64;
@@ -32,33 +32,33 @@ const HEADER: usize = 12;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct DataTracks {
-    published: BTreeMap<(Key, u16), DataTrackInfo>,
-    sids: BTreeMap<String, (Key, u16)>,
+    published: BTreeMap<(ParticipantKey, u16), DataTrackInfo>,
+    sids: BTreeMap<String, (ParticipantKey, u16)>,
     /// By publisher, its handle, and subscriber: the subscriber's handle.
-    subscribers: BTreeMap<(Key, u16), BTreeMap<Key, u16>>,
-    next_handle: BTreeMap<Key, u16>,
+    subscribers: BTreeMap<(ParticipantKey, u16), BTreeMap<ParticipantKey, u16>>,
+    next_handle: BTreeMap<ParticipantKey, u16>,
 }
 
 impl DataTracks {
     /// What a participant has published.
-    pub(crate) fn of(&self, publisher: Key) -> Vec<DataTrackInfo> {
+    pub(crate) fn of(&self, publisher: ParticipantKey) -> Vec<DataTrackInfo> {
         let range = (publisher, 0)..=(publisher, u16::MAX);
         self.published.range(range).map(|(_, info)| info.clone()).collect()
     }
 
     /// Whether a participant has published any.
-    pub(crate) fn has_any(&self, publisher: Key) -> bool {
+    pub(crate) fn has_any(&self, publisher: ParticipantKey) -> bool {
         self.published.range((publisher, 0)..=(publisher, u16::MAX)).next().is_some()
     }
 
     /// Whether a participant has published this.
-    pub(crate) fn is_of(&self, publisher: Key, sid: &str) -> bool {
+    pub(crate) fn is_of(&self, publisher: ParticipantKey, sid: &str) -> bool {
         self.sids.get(sid).is_some_and(|(key, _)| *key == publisher)
     }
 
     fn check(
         &self,
-        publisher: Key,
+        publisher: ParticipantKey,
         request: &PublishDataTrackRequest,
     ) -> Result<u16, request_response::Reason> {
         use request_response::Reason;
@@ -83,7 +83,10 @@ impl DataTracks {
     }
 
     /// Ends a track; returns it and who had it.
-    fn remove(&mut self, id: (Key, u16)) -> Option<(DataTrackInfo, Vec<Key>)> {
+    fn remove(
+        &mut self,
+        id: (ParticipantKey, u16),
+    ) -> Option<(DataTrackInfo, Vec<ParticipantKey>)> {
         let info = self.published.remove(&id)?;
         self.sids.remove(&info.sid);
         let subscribers = self.subscribers.remove(&id).unwrap_or_default();
@@ -91,7 +94,7 @@ impl DataTracks {
     }
 
     /// Gives a subscriber a handle; false if it has one already.
-    fn subscribe(&mut self, id: (Key, u16), subscriber: Key) -> bool {
+    fn subscribe(&mut self, id: (ParticipantKey, u16), subscriber: ParticipantKey) -> bool {
         let next = self.next_handle.entry(subscriber).or_insert(1);
         let handles = self.subscribers.entry(id).or_default();
         if handles.contains_key(&subscriber) {
@@ -102,13 +105,16 @@ impl DataTracks {
         true
     }
 
-    fn unsubscribe(&mut self, id: (Key, u16), subscriber: Key) -> bool {
+    fn unsubscribe(&mut self, id: (ParticipantKey, u16), subscriber: ParticipantKey) -> bool {
         self.subscribers.get_mut(&id).is_some_and(|handles| handles.remove(&subscriber).is_some())
     }
 
     /// All handles of a subscriber.
-    fn handles(&self, subscriber: Key) -> Vec<(u16, Key, String)> {
-        let of = |((publisher, handle), handles): (&(Key, u16), &BTreeMap<Key, u16>)| {
+    fn handles(&self, subscriber: ParticipantKey) -> Vec<(u16, ParticipantKey, String)> {
+        let of = |((publisher, handle), handles): (
+            &(ParticipantKey, u16),
+            &BTreeMap<ParticipantKey, u16>,
+        )| {
             let info = self.published.get(&(*publisher, *handle))?;
             Some((*handles.get(&subscriber)?, *publisher, info.sid.clone()))
         };
@@ -117,8 +123,12 @@ impl DataTracks {
 }
 
 impl Room {
-    pub(crate) fn publish_data_track(&mut self, key: Key, request: PublishDataTrackRequest) {
-        let allowed = self.people.get(key).is_some_and(|p| p.permission.can_publish_data);
+    pub(crate) fn publish_data_track(
+        &mut self,
+        key: ParticipantKey,
+        request: PublishDataTrackRequest,
+    ) {
+        let allowed = self.participants.get(key).is_some_and(|p| p.permission.can_publish_data);
         let checked = if allowed {
             self.data_tracks.check(key, &request)
         } else {
@@ -142,18 +152,22 @@ impl Room {
         };
         self.data_tracks.sids.insert(info.sid.clone(), (key, handle));
         self.data_tracks.published.insert((key, handle), info.clone());
-        if let Some(participant) = self.people.get_mut(key) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.is_publisher = true;
         }
         let message = proto::PublishDataTrackResponse { info: Some(info) };
         self.send(key, Message::PublishDataTrackResponse(message));
         self.changed(key);
-        for subscriber in self.people.keys() {
+        for subscriber in self.participants.keys() {
             self.reconcile_data_tracks(subscriber, |of, _| of == key);
         }
     }
 
-    pub(crate) fn unpublish_data_track(&mut self, key: Key, request: UnpublishDataTrackRequest) {
+    pub(crate) fn unpublish_data_track(
+        &mut self,
+        key: ParticipantKey,
+        request: UnpublishDataTrackRequest,
+    ) {
         let handle = u16::try_from(request.pub_handle).unwrap_or(0);
         let Some((info, subscribers)) = self.data_tracks.remove((key, handle)) else {
             let request = request_response::Request::UnpublishDataTrack(request);
@@ -170,7 +184,7 @@ impl Room {
     }
 
     /// The participant leaves.
-    pub(crate) fn remove_data_tracks(&mut self, key: Key) {
+    pub(crate) fn remove_data_tracks(&mut self, key: ParticipantKey) {
         self.unpublish_data_tracks(key);
         for handles in self.data_tracks.subscribers.values_mut() {
             handles.remove(&key);
@@ -179,7 +193,7 @@ impl Room {
     }
 
     /// The participant leaves, or may not send data any more.
-    pub(crate) fn unpublish_data_tracks(&mut self, key: Key) {
+    pub(crate) fn unpublish_data_tracks(&mut self, key: ParticipantKey) {
         for info in self.data_tracks.of(key) {
             let handle = u16::try_from(info.pub_handle).unwrap_or(0);
             let gone = self.data_tracks.remove((key, handle));
@@ -192,9 +206,9 @@ impl Room {
 
     /// The track is gone for good.
     fn forget_wants_of(&mut self, sid: &str) {
-        for key in self.people.keys() {
-            if let Some(participant) = self.people.get_mut(key) {
-                participant.wants.forget(sid);
+        for key in self.participants.keys() {
+            if let Some(participant) = self.participants.get_mut(key) {
+                participant.subscription_settings.forget(sid);
             }
         }
     }
@@ -203,8 +217,8 @@ impl Room {
     /// a publisher with a sid.
     pub(crate) fn reconcile_data_tracks(
         &mut self,
-        subscriber: Key,
-        among: impl Fn(Key, &str) -> bool,
+        subscriber: ParticipantKey,
+        among: impl Fn(ParticipantKey, &str) -> bool,
     ) {
         let published = self.data_tracks.published.iter();
         let ids: Vec<_> = published
@@ -215,8 +229,8 @@ impl Room {
             .collect();
         let mut changed = false;
         for (id, sid) in ids {
-            let wanted = self.people.get(subscriber).is_some_and(|participant| {
-                let limit = participant.wants.subscribe(&sid);
+            let wanted = self.participants.get(subscriber).is_some_and(|participant| {
+                let limit = participant.subscription_settings.subscribe(&sid);
                 participant.has_joined()
                     && participant.permission.can_subscribe
                     && limit.unwrap_or(participant.preferences.auto_subscribe_data)
@@ -235,21 +249,24 @@ impl Room {
     /// What is said about each track is remembered, also of later ones.
     pub(crate) fn update_data_subscription(
         &mut self,
-        key: Key,
+        key: ParticipantKey,
         request: &proto::UpdateDataSubscription,
     ) {
-        let updates = request.updates.get(..crate::wants::MAX_WANTS).unwrap_or(&request.updates);
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let updates = request
+            .updates
+            .get(..crate::subscription_settings::MAX_WANTS)
+            .unwrap_or(&request.updates);
+        let Some(participant) = self.participants.get_mut(key) else { return };
         for update in updates {
-            participant.wants.set_subscribe(&update.track_sid, update.subscribe);
+            participant.subscription_settings.set_subscribe(&update.track_sid, update.subscribe);
         }
         let named: BTreeSet<&str> = updates.iter().map(|u| u.track_sid.as_str()).collect();
         self.reconcile_data_tracks(key, |_, sid| named.contains(sid));
     }
 
-    fn tell_handles(&mut self, key: Key) {
-        let entry = |(handle, publisher, track_sid): (u16, Key, String)| {
-            let publisher = self.people.get(publisher)?;
+    fn tell_handles(&mut self, key: ParticipantKey) {
+        let entry = |(handle, publisher, track_sid): (u16, ParticipantKey, String)| {
+            let publisher = self.participants.get(publisher)?;
             let track = proto::data_track_subscriber_handles::PublishedDataTrack {
                 publisher_identity: publisher.identity.clone(),
                 publisher_sid: publisher.sid.clone(),
@@ -264,7 +281,7 @@ impl Room {
     }
 
     /// A packet of a data track: the same to everybody who has it, but for the handle.
-    pub(crate) fn data_track_packet(&mut self, key: Key, payload: &Bytes) {
+    pub(crate) fn data_track_packet(&mut self, key: ParticipantKey, payload: &Bytes) {
         if payload.len() < HEADER {
             return;
         }
@@ -274,7 +291,7 @@ impl Room {
         // Most of them have the same handle.
         let mut by_handle: BTreeMap<u16, Vec<(ShardId, PeerId)>> = BTreeMap::new();
         for (subscriber, handle) in subscribers {
-            if let Some(participant) = self.people.get(*subscriber) {
+            if let Some(participant) = self.participants.get(*subscriber) {
                 let receiver = (participant.shard, participant.transports.primary().peer);
                 by_handle.entry(*handle).or_default().push(receiver);
             }
@@ -323,7 +340,7 @@ mod tests {
                 name: name.into(),
                 ..PublishDataTrackRequest::default()
             };
-            tracks.check(Key(1), &request)
+            tracks.check(ParticipantKey(1), &request)
         };
         assert_eq!(check(&tracks, 0, "a"), Err(Reason::InvalidHandle));
         assert_eq!(check(&tracks, 65_536, "a"), Err(Reason::InvalidHandle));
@@ -331,7 +348,7 @@ mod tests {
         assert_eq!(check(&tracks, 1, &"n".repeat(257)), Err(Reason::InvalidName));
         assert_eq!(check(&tracks, 1, "a"), Ok(1));
         let info = DataTrackInfo { pub_handle: 1, name: "a".into(), ..Default::default() };
-        tracks.published.insert((Key(1), 1), info);
+        tracks.published.insert((ParticipantKey(1), 1), info);
         assert_eq!(check(&tracks, 1, "b"), Err(Reason::DuplicateHandle));
         assert_eq!(check(&tracks, 2, "a"), Err(Reason::DuplicateName));
     }
@@ -339,12 +356,16 @@ mod tests {
     #[test]
     fn a_subscriber_keeps_its_handle_until_it_unsubscribes() {
         let mut tracks = DataTracks::default();
-        let id = (Key(1), 7);
+        let id = (ParticipantKey(1), 7);
         let info = DataTrackInfo { pub_handle: 7, sid: "DTR_x".into(), ..Default::default() };
         tracks.published.insert(id, info);
-        assert!(tracks.subscribe(id, Key(2)) && !tracks.subscribe(id, Key(2)));
-        assert_eq!(tracks.handles(Key(2)), [(1, Key(1), "DTR_x".to_owned())]);
-        assert!(tracks.unsubscribe(id, Key(2)) && !tracks.unsubscribe(id, Key(2)));
-        assert_eq!(tracks.handles(Key(2)), []);
+        assert!(
+            tracks.subscribe(id, ParticipantKey(2)) && !tracks.subscribe(id, ParticipantKey(2))
+        );
+        assert_eq!(tracks.handles(ParticipantKey(2)), [(1, ParticipantKey(1), "DTR_x".to_owned())]);
+        assert!(
+            tracks.unsubscribe(id, ParticipantKey(2)) && !tracks.unsubscribe(id, ParticipantKey(2))
+        );
+        assert_eq!(tracks.handles(ParticipantKey(2)), []);
     }
 }

@@ -15,7 +15,7 @@ use hearth_plane::{CloseReason, PeerId, ShardId, TrackId};
 use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
 use crate::Room;
-use crate::participant::{Key, Removal};
+use crate::participant::{ParticipantKey, Removal};
 use crate::session::leave;
 
 /// Between the loss of a transport and the removal, in which the client may come back.
@@ -30,9 +30,9 @@ const LAST_WITHOUT_ACTION: i32 = 12;
 impl Room {
     /// The signal connection broke without a goodbye. If there is a transport to come back to, the
     /// client may resume until that fails, too.
-    pub(crate) fn session_lost(&mut self, now: Instant, key: Key) {
-        self.people.set_session(key, None);
-        let transports = self.people.get(key).map(|p| &p.transports);
+    pub(crate) fn session_lost(&mut self, now: Instant, key: ParticipantKey) {
+        self.participants.set_session(key, None);
+        let transports = self.participants.get(key).map(|p| &p.transports);
         if !transports.is_some_and(|t| t.was_connected() && !t.any_closed()) {
             self.remove(now, key, DisconnectReason::SignalClose);
         }
@@ -40,8 +40,8 @@ impl Room {
 
     /// A transport is silent; it is kept, so that a resume with an ICE restart revives it.
     pub(crate) fn ice_failed(&mut self, now: Instant, peer: PeerId) {
-        let Some(key) = self.people.by_peer(peer) else { return };
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(key) = self.participants.by_peer(peer) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if participant.deadlines.remove.is_some() {
             return;
         }
@@ -49,16 +49,16 @@ impl Room {
         let knows_action = participant.client.protocol > LAST_WITHOUT_ACTION;
         self.wait_for(now, key, true);
         if knows_action {
-            self.say_last(key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
-        } else if let Some(session) = self.people.set_session(key, None) {
+            self.send_final(key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
+        } else if let Some(session) = self.participants.set_session(key, None) {
             self.close_session(session);
         }
     }
 
     /// A transport is gone for good: the shard has forgotten it.
     pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
-        let Some(key) = self.people.by_peer(peer) else { return };
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(key) = self.participants.by_peer(peer) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         tracing::debug!(?peer, ?reason, "Transport closed");
         if let Some(link) = participant.transports.by_peer_mut(peer) {
             link.closed = true;
@@ -67,8 +67,9 @@ impl Room {
         match reason {
             // Clients that leave close their transports before, after or while they say so.
             CloseReason::PeerClosed if participant.session.is_some() => {
-                let at = *participant.deadlines.start_over.get_or_insert(now + CLOSED_TIMEOUT);
-                self.agenda.watch(key, at);
+                let at =
+                    *participant.deadlines.request_reconnect.get_or_insert(now + CLOSED_TIMEOUT);
+                self.deadlines.watch(key, at);
             }
             CloseReason::PeerClosed => self.remove(now, key, DisconnectReason::SignalClose),
             // The time for becoming active decides.
@@ -78,45 +79,45 @@ impl Room {
             | CloseReason::DtlsFailed
             | CloseReason::Silence
             | CloseReason::KeysUsedUp
-            | CloseReason::Panicked => self.start_over(now, key),
+            | CloseReason::Panicked => self.request_reconnect(now, key),
         }
     }
 
     /// A shard has lost a track: it comes back when its publisher does.
     pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
         if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
-            self.start_over(now, publisher);
+            self.request_reconnect(now, publisher);
         }
     }
 
     /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
     /// there again, and need it anew.
     pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
-        for key in self.people.keys() {
-            if self.people.get(key).is_some_and(|participant| participant.shard == shard) {
+        for key in self.participants.keys() {
+            if self.participants.get(key).is_some_and(|participant| participant.shard == shard) {
                 self.unsubscribe_all(key);
-                self.start_over(now, key);
+                self.request_reconnect(now, key);
             }
         }
     }
 
     /// Has the client come back with a new session, for which its participant waits a while.
-    pub(crate) fn start_over(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
-        participant.deadlines.start_over = None;
+    pub(crate) fn request_reconnect(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        participant.deadlines.request_reconnect = None;
         if let Some(removal) = &mut participant.deadlines.remove {
             removal.resumable = false;
         } else if participant.session.is_some() {
             self.wait_for(now, key, false);
-            self.say_last(key, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+            self.send_final(key, leave(Action::Reconnect, DisconnectReason::StateMismatch));
         } else {
             self.remove(now, key, DisconnectReason::ConnectionTimeout);
         }
     }
 
-    fn wait_for(&mut self, now: Instant, key: Key, resumable: bool) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    fn wait_for(&mut self, now: Instant, key: ParticipantKey, resumable: bool) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         participant.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
-        self.agenda.watch(key, now + GRACE);
+        self.deadlines.watch(key, now + GRACE);
     }
 }

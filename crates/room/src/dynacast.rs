@@ -20,8 +20,8 @@ use hearth_plane::{LayerLimit, TrackId};
 use hearth_signal::proto::{self, VideoQuality, signal_response::Message};
 
 use crate::Room;
-use crate::agenda::Agenda;
-use crate::participant::Key;
+use crate::deadline_queue::DeadlineQueue;
+use crate::participant::ParticipantKey;
 
 /// How long a track may stay without a subscriber before its publisher is told to stop. Longer
 /// wastes its upload, shorter stops it before those who are here have answered the offer;
@@ -56,13 +56,13 @@ pub(crate) struct Dynacast {
     tracks: BTreeMap<TrackId, State>,
     /// Tracks whose demand is to be looked at: now, and when time has passed.
     changed: BTreeSet<TrackId>,
-    agenda: Agenda<TrackId>,
+    deadlines: DeadlineQueue<TrackId>,
 }
 
 impl Dynacast {
     pub(crate) fn new(pause_delay: Duration) -> Self {
         let (tracks, changed) = (BTreeMap::new(), BTreeSet::new());
-        Self { pause_delay, tracks, changed, agenda: Agenda::default() }
+        Self { pause_delay, tracks, changed, deadlines: DeadlineQueue::default() }
     }
 
     /// A video track is published; its publisher sends everything until it is told otherwise.
@@ -79,7 +79,7 @@ impl Dynacast {
     pub(crate) fn forget(&mut self, track: TrackId) {
         self.tracks.remove(&track);
         self.changed.remove(&track);
-        self.agenda.forget(track);
+        self.deadlines.forget(track);
     }
 
     /// What one subscriber wants changed.
@@ -100,12 +100,12 @@ impl Dynacast {
 
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.changed.extend(self.agenda.take_due(now));
+        self.changed.extend(self.deadlines.take_due(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.agenda.poll_timeout()
+        self.deadlines.poll_timeout()
     }
 
     /// A track whose demand is to be looked at. Call until `None`.
@@ -128,9 +128,9 @@ impl Dynacast {
     }
 
     fn set(&mut self, track: TrackId, state: State) {
-        self.agenda.forget(track);
+        self.deadlines.forget(track);
         if let Some(at) = state.due() {
-            self.agenda.watch(track, at);
+            self.deadlines.watch(track, at);
         }
         self.tracks.insert(track, state);
     }
@@ -211,7 +211,7 @@ impl State {
 
 impl Room {
     /// Tells publishers whose tracks are wanted in another quality than before.
-    pub(crate) fn tell_demands(&mut self, now: Instant) {
+    pub(crate) fn send_demands(&mut self, now: Instant) {
         while let Some(id) = self.dynacast.poll_changed() {
             let Some(track) = self.tracks.get(&id) else { continue };
             let encodings = track.spec.encodings.len();
@@ -223,8 +223,8 @@ impl Room {
     }
 
     /// The client may have missed what it was told, or taken it back.
-    pub(crate) fn repeat_demands(&mut self, publisher: Key) {
-        let tracks = self.people.get(publisher).map(|p| p.publishing.tracks.clone());
+    pub(crate) fn repeat_demands(&mut self, publisher: ParticipantKey) {
+        let tracks = self.participants.get(publisher).map(|p| p.publishing.tracks.clone());
         for id in tracks.unwrap_or_default() {
             if let Some(told) = self.dynacast.told(id) {
                 self.tell_demand(id, told);

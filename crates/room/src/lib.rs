@@ -6,21 +6,20 @@
 //! * **Invariant:** no input panics; everything a client can make grow has a bound.
 //! * **Not here:** SDP (`negotiate`), packets (`shard`), sockets (`runtime`, `http`).
 
-mod agenda;
 mod api;
 mod calls;
 mod compatibility;
 mod config;
 mod data;
 mod data_track;
+mod deadline_queue;
 mod disconnection;
 mod dynacast;
 mod negotiation;
-mod pace;
+mod notifications;
 mod packet;
 mod participant;
-mod people;
-mod presence;
+mod participants;
 mod publication;
 mod publish;
 mod quality;
@@ -34,9 +33,10 @@ mod speakers;
 mod ssrc;
 mod subscribe;
 mod subscription;
+mod subscription_settings;
 mod transport;
+mod update_throttle;
 mod updates;
-mod wants;
 
 pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
 pub use config::{IceServer, RoomConfig, ServerIdentity};

@@ -16,7 +16,7 @@ use hearth_signal::proto::{
 };
 
 use crate::Room;
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 use crate::transport::{PendingOffer, credentials};
 
 /// An offer without an answer for this long has the client start over.
@@ -24,9 +24,9 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Room {
     /// The client offers: its publishing connection, or its only one.
-    pub(crate) fn offer(&mut self, now: Instant, key: Key, offer: SessionDescription) {
+    pub(crate) fn offer(&mut self, now: Instant, key: ParticipantKey, offer: SessionDescription) {
         let local_addrs = self.config.local_addrs.clone();
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
         let link = &mut transports.publisher;
@@ -74,7 +74,7 @@ impl Room {
 
     /// Says why an offer is not answered. One that cannot be read changes nothing, as at
     /// livekit-server; one that leaves no transport has the client start over.
-    fn offer_refused(&mut self, now: Instant, key: Key, error: &NegotiateError) {
+    fn offer_refused(&mut self, now: Instant, key: ParticipantKey, error: &NegotiateError) {
         tracing::debug!(%error, "Offer refused");
         let response = proto::RequestResponse {
             reason: request_response::Reason::UnclassifiedError.into(),
@@ -88,8 +88,13 @@ impl Room {
     }
 
     /// The client answers our offer.
-    pub(crate) fn answer(&mut self, now: Instant, key: Key, answer: &SessionDescription) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        answer: &SessionDescription,
+    ) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         let Some(pending) = subscriber.pending else { return };
@@ -116,7 +121,7 @@ impl Room {
     }
 
     /// A candidate of the client.
-    pub(crate) fn trickle(&mut self, key: Key, request: proto::TrickleRequest) {
+    pub(crate) fn trickle(&mut self, key: ParticipantKey, request: proto::TrickleRequest) {
         let candidate = match parse_candidate(&request.candidate_init) {
             Ok(candidate) => candidate,
             Err(error) => {
@@ -130,7 +135,7 @@ impl Room {
         if candidate.line.is_empty() || candidate.line.contains(".local ") {
             return;
         }
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let link = participant.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
@@ -139,8 +144,8 @@ impl Room {
     }
 
     /// Sends whatever the client has to know about changed senders.
-    pub(crate) fn negotiate(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    pub(crate) fn negotiate(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if participant.session.is_none() {
             return;
         }
@@ -160,8 +165,8 @@ impl Room {
     }
 
     /// Dual: describes the subscriber connection to the client, if there is anything to describe.
-    pub(crate) fn offer_subscriber(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    pub(crate) fn offer_subscriber(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
@@ -172,7 +177,7 @@ impl Room {
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
         subscriber.pending = Some(PendingOffer { id, since: now });
-        self.agenda.watch(key, now + ANSWER_TIMEOUT);
+        self.deadlines.watch(key, now + ANSWER_TIMEOUT);
         if let Some(command) = added {
             self.command(shard, command);
         }
@@ -189,8 +194,8 @@ impl Room {
     }
 
     /// Sends our candidates, once per credentials.
-    fn trickle_out(&mut self, key: Key, target: SignalTarget, tagged: &TaggedSection) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    fn trickle_out(&mut self, key: ParticipantKey, target: SignalTarget, tagged: &TaggedSection) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let Some(link) = participant.transports.link_mut(target) else { return };
         if std::mem::replace(&mut link.trickled, true) {
             return;
@@ -207,7 +212,7 @@ impl Room {
     /// Tells a client that its request is refused.
     pub(crate) fn refuse(
         &mut self,
-        key: Key,
+        key: ParticipantKey,
         reason: request_response::Reason,
         message: &str,
         request: request_response::Request,
@@ -217,7 +222,7 @@ impl Room {
 
     pub(crate) fn respond(
         &mut self,
-        key: Key,
+        key: ParticipantKey,
         request_id: u32,
         reason: request_response::Reason,
         message: &str,
@@ -233,8 +238,8 @@ impl Room {
     }
 
     /// Every command for the shard of a participant.
-    pub(crate) fn command_for(&mut self, key: Key, command: Command) {
-        if let Some(shard) = self.people.get(key).map(|p| p.shard) {
+    pub(crate) fn command_for(&mut self, key: ParticipantKey, command: Command) {
+        if let Some(shard) = self.participants.get(key).map(|p| p.shard) {
             self.command(shard, command);
         }
     }

@@ -21,13 +21,13 @@ use crate::compatibility::Compatibility;
 use crate::data::DataState;
 use crate::data_track::DataTracks;
 use crate::publication::{Publication, Publishing};
+use crate::subscription_settings::SubscriptionSettings;
 use crate::transport::Transports;
-use crate::updates::Told;
-use crate::wants::Wants;
+use crate::updates::SentVersions;
 
 /// Names a participant within its room; never reused.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Key(pub(crate) u32);
+pub(crate) struct ParticipantKey(pub(crate) u32);
 
 /// What a participant says about itself, and may change.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,7 +53,7 @@ pub(crate) struct Deadlines {
     /// The next token is sent.
     pub(crate) refresh: Instant,
     /// The client closed a transport of it: unless it leaves before, it starts over.
-    pub(crate) start_over: Option<Instant>,
+    pub(crate) request_reconnect: Option<Instant>,
     /// Removed: its transport is gone.
     pub(crate) remove: Option<Removal>,
     /// A simulated speaker falls silent.
@@ -78,7 +78,7 @@ pub(crate) struct DroppedResume {
 
 /// One participant.
 pub(crate) struct Participant {
-    pub(crate) key: Key,
+    pub(crate) key: ParticipantKey,
     pub(crate) sid: String,
     pub(crate) identity: String,
     pub(crate) profile: Profile,
@@ -98,8 +98,8 @@ pub(crate) struct Participant {
     pub(crate) session: Option<SessionId>,
     pub(crate) transports: Transports,
     pub(crate) publishing: Publishing,
-    pub(crate) wants: Wants,
-    pub(crate) told: Told,
+    pub(crate) subscription_settings: SubscriptionSettings,
+    pub(crate) sent_versions: SentVersions,
     pub(crate) data: DataState,
     pub(crate) deadlines: Deadlines,
     pub(crate) dropped_resume: Option<DroppedResume>,
@@ -163,8 +163,8 @@ impl Participant {
     }
 
     /// Agents and recorders: not counted, and do not keep a room alive.
-    pub(crate) fn is_dependent(&self) -> bool {
-        is_dependent(self.kind, &self.permission)
+    pub(crate) fn is_service(&self) -> bool {
+        is_service(self.kind, &self.permission)
     }
 
     /// It records the room: no publisher can forbid it to.
@@ -174,7 +174,7 @@ impl Participant {
 }
 
 /// Agents and recorders, by kind or by grant: not counted, and do not keep a room alive.
-pub(crate) fn is_dependent(kind: Kind, permission: &proto::ParticipantPermission) -> bool {
+pub(crate) fn is_service(kind: Kind, permission: &proto::ParticipantPermission) -> bool {
     matches!(kind, Kind::Agent | Kind::Egress) || permission.agent || permission.recorder
 }
 
@@ -265,7 +265,7 @@ mod tests {
             (Kind::Standard, &agent, true),
             (Kind::Standard, &recorder, true),
         ] {
-            assert_eq!(is_dependent(kind, permission), dependent, "{kind:?} {permission:?}");
+            assert_eq!(is_service(kind, permission), dependent, "{kind:?} {permission:?}");
         }
     }
 

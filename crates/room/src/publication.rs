@@ -18,8 +18,8 @@ use hearth_signal::{proto, track_sid};
 use hearth_units::MediaKind;
 use proto::{AddTrackRequest, AudioTrackFeature, TrackInfo, TrackSource, TrackType};
 
-use crate::participant::Key;
-use crate::wants::Rules;
+use crate::participant::ParticipantKey;
+use crate::subscription_settings::SubscriptionPermissions;
 
 /// Announced tracks whose section has not come yet; livekit-server's limit.
 pub(crate) const MAX_PENDING: usize = 20;
@@ -36,7 +36,7 @@ pub(crate) struct Publishing {
     pub(crate) pending: Vec<Pending>,
     pub(crate) queued: Vec<AddTrackRequest>,
     pub(crate) tracks: Vec<TrackId>,
-    pub(crate) rules: Rules,
+    pub(crate) rules: SubscriptionPermissions,
     pub(crate) abilities: Abilities,
 }
 
@@ -307,7 +307,7 @@ fn codec_infos(
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) id: TrackId,
-    pub(crate) publisher: Key,
+    pub(crate) publisher: ParticipantKey,
     /// The shard of its publisher.
     pub(crate) home: ShardId,
     /// The client's name for it.

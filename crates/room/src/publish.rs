@@ -15,17 +15,22 @@ use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_respo
 use hearth_units::MediaKind;
 
 use crate::Room;
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 use crate::publication::{
     Pending, Publication, Refusal, fill_info, may_publish, set_layer, spec_of,
 };
 
 impl Room {
     /// A client announces a track.
-    pub(crate) fn add_track(&mut self, now: Instant, key: Key, request: AddTrackRequest) {
+    pub(crate) fn add_track(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        request: AddTrackRequest,
+    ) {
         let in_use = self.track_of_cid(key, &request.cid).is_some();
         let known = self.own_track(key, &request.sid).is_some();
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         match participant.publishing.check(&request, &participant.permission, in_use, known) {
             Ok(()) => {}
             Err(refusal) => {
@@ -61,26 +66,31 @@ impl Room {
         }
     }
 
-    fn track_of_cid(&self, key: Key, cid: &str) -> Option<TrackId> {
-        let participant = self.people.get(key)?;
+    fn track_of_cid(&self, key: ParticipantKey, cid: &str) -> Option<TrackId> {
+        let participant = self.participants.get(key)?;
         let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.cid == cid);
         participant.publishing.tracks.iter().find(is).copied()
     }
 
-    fn track_of_mid(&self, key: Key, mid: &str) -> Option<TrackId> {
-        let participant = self.people.get(key)?;
+    fn track_of_mid(&self, key: ParticipantKey, mid: &str) -> Option<TrackId> {
+        let participant = self.participants.get(key)?;
         let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.spec.mid == mid);
         participant.publishing.tracks.iter().find(is).copied()
     }
 
     /// The participant's own track of this sid.
-    pub(crate) fn own_track(&self, key: Key, sid: &str) -> Option<TrackId> {
+    pub(crate) fn own_track(&self, key: ParticipantKey, sid: &str) -> Option<TrackId> {
         let id = *self.track_sids.get(sid)?;
         self.tracks.get(&id).filter(|track| track.publisher == key).map(|track| track.id)
     }
 
     /// Sections that carry tracks, new and old.
-    pub(crate) fn published(&mut self, now: Instant, key: Key, sections: Vec<Published>) {
+    pub(crate) fn published(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        sections: Vec<Published>,
+    ) {
         let mut begun = Vec::new();
         let mut changed = false;
         for section in sections {
@@ -98,10 +108,15 @@ impl Room {
         }
     }
 
-    fn track_begins(&mut self, now: Instant, key: Key, section: &Published) -> Option<TrackId> {
+    fn track_begins(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        section: &Published,
+    ) -> Option<TrackId> {
         let id = self.next_track();
         let version = self.next_track_version(now);
-        let participant = self.people.get_mut(key)?;
+        let participant = self.participants.get_mut(key)?;
         let Pending { mut info, track } =
             participant.publishing.take_pending(&section.pending_cid)?;
         let home = participant.shard;
@@ -174,14 +189,19 @@ impl Room {
     }
 
     /// The client muted or unmuted its track.
-    pub(crate) fn mute(&mut self, now: Instant, key: Key, request: proto::MuteTrackRequest) {
+    pub(crate) fn mute(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        request: proto::MuteTrackRequest,
+    ) {
         let muted = request.muted;
         if let Some(id) = self.own_track(key, &request.sid) {
             self.set_muted(now, id, muted);
             return;
         }
         let pending = self
-            .people
+            .participants
             .get_mut(key)
             .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == request.sid));
         match pending {
@@ -217,7 +237,7 @@ impl Room {
     }
 
     /// The section of a track is not sent any more.
-    pub(crate) fn unpublish_mid(&mut self, now: Instant, key: Key, mid: &str) {
+    pub(crate) fn unpublish_mid(&mut self, now: Instant, key: ParticipantKey, mid: &str) {
         if let Some(id) = self.track_of_mid(key, mid) {
             self.unpublish(now, id);
         }
@@ -227,21 +247,22 @@ impl Room {
     pub(crate) fn unpublish(&mut self, now: Instant, id: TrackId) {
         let Some((publisher, cid)) = self.end_track(id) else { return };
         self.changed(publisher);
-        let queued = self.people.get_mut(publisher).and_then(|p| p.publishing.take_queued(&cid));
+        let queued =
+            self.participants.get_mut(publisher).and_then(|p| p.publishing.take_queued(&cid));
         if let Some(request) = queued {
             self.add_track(now, publisher, request);
         }
     }
 
     /// All tracks of somebody who leaves end; nobody is told of each.
-    pub(crate) fn unpublish_all(&mut self, _now: Instant, key: Key) {
-        let Some(participant) = self.people.get(key) else { return };
+    pub(crate) fn unpublish_all(&mut self, _now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
         for id in participant.publishing.tracks.clone() {
             self.end_track(id);
         }
     }
 
-    fn end_track(&mut self, id: TrackId) -> Option<(Key, String)> {
+    fn end_track(&mut self, id: TrackId) -> Option<(ParticipantKey, String)> {
         self.unsubscribe_from(id);
         let track = self.tracks.remove(&id)?;
         self.track_sids.remove(&track.info.sid);
@@ -250,19 +271,19 @@ impl Room {
         self.tell_speakers();
         self.quality.forget_up(id);
         self.dynacast.forget(id);
-        for key in self.people.keys() {
-            if let Some(participant) = self.people.get_mut(key) {
-                participant.wants.forget(&track.info.sid);
+        for key in self.participants.keys() {
+            if let Some(participant) = self.participants.get_mut(key) {
+                participant.subscription_settings.forget(&track.info.sid);
             }
         }
-        let participant = self.people.get_mut(track.publisher)?;
+        let participant = self.participants.get_mut(track.publisher)?;
         participant.publishing.tracks.retain(|other| *other != id);
         Some((track.publisher, track.cid))
     }
 
     /// Ends what the participant may not publish any more, and tells it so.
-    pub(crate) fn unpublish_forbidden(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get(key) else { return };
+    pub(crate) fn unpublish_forbidden(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
         let permission = &participant.permission;
         let forbidden: Vec<(TrackId, String)> = participant
             .publishing
@@ -283,7 +304,7 @@ impl Room {
     pub(crate) fn update_track(
         &mut self,
         now: Instant,
-        key: Key,
+        key: ParticipantKey,
         sid: &str,
         request: request_response::Request,
         change: impl Fn(&mut proto::TrackInfo),
@@ -296,7 +317,7 @@ impl Room {
             return;
         }
         let pending = self
-            .people
+            .participants
             .get_mut(key)
             .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == sid));
         match pending {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use hearth_plane::{DownId, PeerReport, TrackId, TrackReport};
 use hearth_signal::proto::ConnectionQuality;
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// Percent of lost packets times this is taken off the score.
 const LOSS_WEIGHT: f32 = 6.0;
@@ -24,7 +24,7 @@ const NOTHING_ARRIVES: f32 = 40.0;
 pub(crate) struct Quality {
     up: BTreeMap<TrackId, f32>,
     down: BTreeMap<DownId, f32>,
-    shown: BTreeMap<Key, i32>,
+    shown: BTreeMap<ParticipantKey, i32>,
 }
 
 impl Quality {
@@ -53,7 +53,7 @@ impl Quality {
         self.down.remove(&down);
     }
 
-    pub(crate) fn forget(&mut self, participant: Key) {
+    pub(crate) fn forget(&mut self, participant: ParticipantKey) {
         self.shown.remove(&participant);
     }
 
@@ -69,7 +69,7 @@ impl Quality {
     }
 
     /// Notes what is about to be shown; false if it is shown already.
-    pub(crate) fn note(&mut self, participant: Key, quality: ConnectionQuality) -> bool {
+    pub(crate) fn note(&mut self, participant: ParticipantKey, quality: ConnectionQuality) -> bool {
         self.shown.insert(participant, quality.into()) != Some(quality.into())
     }
 }

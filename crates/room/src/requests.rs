@@ -15,8 +15,8 @@ use hearth_signal::proto::{
 };
 
 use crate::Room;
-use crate::participant::{Key, Profile};
-use crate::wants::Rules;
+use crate::participant::{ParticipantKey, Profile};
+use crate::subscription_settings::SubscriptionPermissions;
 
 /// Data blobs are not kept.
 const NO_BLOBS: &str = "data blob not enabled";
@@ -24,7 +24,12 @@ const NO_BLOBS: &str = "data blob not enabled";
 const LAST_WITHOUT_OK: i32 = 14;
 
 impl Room {
-    pub(crate) fn request(&mut self, now: Instant, key: Key, message: signal_request::Message) {
+    pub(crate) fn request(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        message: signal_request::Message,
+    ) {
         use signal_request::Message as M;
         match message {
             M::Offer(offer) => self.offer(now, key, offer),
@@ -83,7 +88,7 @@ impl Room {
     }
 
     /// The client says goodbye; it gets its reason back.
-    fn client_leaves(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+    fn client_leaves(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
         let passed = matches!(
             reason,
             DisconnectReason::UserUnavailable
@@ -91,7 +96,7 @@ impl Room {
                 | DisconnectReason::AgentError
         );
         let reason = if passed { reason } else { DisconnectReason::ClientInitiated };
-        self.dismiss(now, key, reason);
+        self.disconnect(now, key, reason);
     }
 
     /// Replaces who may subscribe to the participant's tracks of both kinds. What is not understood
@@ -99,26 +104,27 @@ impl Room {
     fn restrict_subscribers(
         &mut self,
         now: Instant,
-        key: Key,
+        key: ParticipantKey,
         request: proto::SubscriptionPermission,
     ) {
         let identity_of = |sid: &str| {
-            let participant = self.people.by_sid(sid).and_then(|key| self.people.get(key))?;
+            let participant =
+                self.participants.by_sid(sid).and_then(|key| self.participants.get(key))?;
             Some(participant.identity.clone())
         };
-        let Some(rules) = Rules::of(request, identity_of) else {
+        let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
             tracing::debug!(?key, "A subscription permission names nobody");
             return;
         };
-        if let Some(participant) = self.people.get_mut(key) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.publishing.rules = rules;
             self.reconcile_publisher(now, key);
         }
     }
 
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
-    fn sync_state(&mut self, now: Instant, key: Key, state: &proto::SyncState) {
-        let Some(participant) = self.people.get(key) else { return };
+    fn sync_state(&mut self, now: Instant, key: ParticipantKey, state: &proto::SyncState) {
+        let Some(participant) = self.participants.get(key) else { return };
         let pending = &participant.publishing.pending;
         let is_known = |sid: &str| {
             self.own_track(key, sid).is_some() || pending.iter().any(|p| p.info.sid == sid)
@@ -150,12 +156,12 @@ impl Room {
     fn update_metadata(
         &mut self,
         now: Instant,
-        key: Key,
+        key: ParticipantKey,
         request: proto::UpdateParticipantMetadata,
     ) {
         use request_response::Reason;
 
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let protocol = participant.client.protocol;
         let id = request.request_id;
         let (reason, message) = if participant.permission.can_update_metadata {
@@ -177,8 +183,8 @@ impl Room {
     }
 
     /// Changes name, metadata and attributes, and tells everybody.
-    pub(crate) fn set_profile(&mut self, now: Instant, key: Key, profile: Profile) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    pub(crate) fn set_profile(&mut self, now: Instant, key: ParticipantKey, profile: Profile) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if participant.profile != profile {
             participant.profile = profile;
             self.changed(key);

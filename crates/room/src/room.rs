@@ -19,13 +19,12 @@ use hearth_signal::{room_sid, short_id};
 use prost::Message as _;
 use proto::participant_info::State;
 
-use crate::agenda::Agenda;
 use crate::compatibility::Compatibility;
 use crate::data_track::DataTracks;
+use crate::deadline_queue::DeadlineQueue;
 use crate::dynacast::{Demand, Dynacast};
-use crate::pace::Pace;
-use crate::participant::Key;
-use crate::people::People;
+use crate::participant::ParticipantKey;
+use crate::participants::Participants;
 use crate::publication::Publication;
 use crate::quality::Quality;
 use crate::random::Random;
@@ -33,6 +32,7 @@ use crate::relays::Relays;
 use crate::session::leave;
 use crate::speakers::Speakers;
 use crate::subscription::Subscriptions;
+use crate::update_throttle::UpdateThrottle;
 use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, SessionId};
 
 /// Of `Room.turn_password`, in characters, as long as livekit-server's. No client of today reads it.
@@ -48,8 +48,8 @@ pub struct Room {
     id: RoomId,
     pub(crate) config: Arc<RoomConfig>,
     pub(crate) random: Random,
-    pub(crate) record: Record,
-    pub(crate) people: People,
+    pub(crate) record: RoomInfo,
+    pub(crate) participants: Participants,
     pub(crate) tracks: BTreeMap<TrackId, Publication>,
     pub(crate) track_sids: BTreeMap<String, TrackId>,
     pub(crate) subscriptions: Subscriptions,
@@ -59,17 +59,17 @@ pub struct Room {
     pub(crate) quality: Quality,
     pub(crate) dynacast: Dynacast,
     /// Participants whose description changed during this input.
-    pub(crate) dirty: BTreeSet<Key>,
+    pub(crate) dirty: BTreeSet<ParticipantKey>,
     pub(crate) timers: Timers,
     /// Deadlines of participants.
-    pub(crate) agenda: Agenda<Key>,
-    pub(crate) pace: Pace,
+    pub(crate) deadlines: DeadlineQueue<ParticipantKey>,
+    pub(crate) update_throttle: UpdateThrottle,
     ids: u32,
     out: VecDeque<Output>,
 }
 
 /// What is told about the room.
-pub(crate) struct Record {
+pub(crate) struct RoomInfo {
     pub(crate) sid: String,
     pub(crate) name: String,
     pub(crate) metadata: String,
@@ -80,7 +80,7 @@ pub(crate) struct Record {
     /// Of the track that changed last.
     track_version: proto::TimedVersion,
     /// The counts that were last told.
-    told: (u32, u32),
+    last_sent_counts: (u32, u32),
     /// Whether the room was last said to be recorded.
     told_recording: bool,
 }
@@ -103,7 +103,7 @@ impl Room {
         seed: &Seed,
     ) -> Self {
         let mut random = Random::new(seed);
-        let record = Record {
+        let record = RoomInfo {
             sid: room_sid(&mut random.sids),
             name,
             metadata: config.metadata.clone(),
@@ -112,7 +112,7 @@ impl Room {
             created: now,
             turn_password: random.ice.ice_chars(TURN_PASSWORD_LEN),
             track_version: proto::TimedVersion::default(),
-            told: (0, 0),
+            last_sent_counts: (0, 0),
             told_recording: false,
         };
         let end = Some(now + config.empty_timeout);
@@ -122,7 +122,7 @@ impl Room {
             config,
             random,
             record,
-            people: People::default(),
+            participants: Participants::default(),
             tracks: BTreeMap::new(),
             track_sids: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
@@ -133,8 +133,8 @@ impl Room {
             dynacast,
             dirty: BTreeSet::new(),
             timers: Timers { end, tick: None, over: false },
-            agenda: Agenda::default(),
-            pace: Pace::new(now),
+            deadlines: DeadlineQueue::default(),
+            update_throttle: UpdateThrottle::new(now),
             ids: 0,
             out: VecDeque::new(),
         }
@@ -163,7 +163,7 @@ impl Room {
         session: SessionId,
         request: proto::SignalRequest,
     ) {
-        let key = self.people.by_session(session);
+        let key = self.participants.by_session(session);
         if let (Some(key), Some(message)) = (key, request.message) {
             self.request(now, key, message);
             self.settle(now);
@@ -172,7 +172,7 @@ impl Room {
 
     /// A client's connection is gone.
     pub fn handle_session_closed(&mut self, now: Instant, session: SessionId) {
-        if let Some(key) = self.people.by_session(session) {
+        if let Some(key) = self.participants.by_session(session) {
             self.session_lost(now, key);
             self.settle(now);
         }
@@ -233,20 +233,20 @@ impl Room {
         if self.timers.over {
             return;
         }
-        for key in self.agenda.take_due(now) {
+        for key in self.deadlines.take_due(now) {
             self.participant_timeout(now, key);
-            let deadlines = self.people.get(key).and_then(|p| p.deadlines().min());
+            let deadlines = self.participants.get(key).and_then(|p| p.deadlines().min());
             if let Some(at) = deadlines {
-                self.agenda.watch(key, at);
+                self.deadlines.watch(key, at);
             }
         }
         self.dynacast.handle_timeout(now);
-        let waiting = self.pace.take_due(now);
+        let waiting = self.update_throttle.take_due(now);
         self.announce_together(waiting);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
-            self.tell_quality();
-            self.tell_counts(now);
+            self.send_quality();
+            self.send_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
             self.close(now, proto::DisconnectReason::RoomClosed);
@@ -259,15 +259,18 @@ impl Room {
         if self.timers.over {
             return None;
         }
-        let parts =
-            [self.agenda.poll_timeout(), self.pace.poll_timeout(), self.dynacast.poll_timeout()];
+        let parts = [
+            self.deadlines.poll_timeout(),
+            self.update_throttle.poll_timeout(),
+            self.dynacast.poll_timeout(),
+        ];
         let own = [self.timers.end, self.timers.tick].into_iter().chain(parts);
         own.flatten().min()
     }
 
     /// The shard of each transport that exists, for whoever places newcomers.
     pub fn transports(&self) -> impl Iterator<Item = ShardId> {
-        self.people.iter().flat_map(|participant| {
+        self.participants.iter().flat_map(|participant| {
             let added = participant.transports.links().filter(|link| link.is_added());
             added.map(|_| participant.shard)
         })
@@ -323,8 +326,8 @@ impl Room {
     }
 
     /// Sends to a participant, if it has a session.
-    pub(crate) fn send(&mut self, key: Key, message: Message) {
-        let Some(participant) = self.people.get(key) else { return };
+    pub(crate) fn send(&mut self, key: ParticipantKey, message: Message) {
+        let Some(participant) = self.participants.get(key) else { return };
         let Some(session) = participant.session else { return };
         if let Some(message) = Compatibility(&participant.client).adapt(message) {
             self.send_to(session, message);
@@ -340,14 +343,14 @@ impl Room {
         self.out.push_back(Output::CloseSession { session });
     }
 
-    pub(crate) fn info(&self, key: Key) -> Option<proto::ParticipantInfo> {
-        self.people.get(key).map(|p| p.info(&self.tracks, &self.data_tracks))
+    pub(crate) fn info(&self, key: ParticipantKey) -> Option<proto::ParticipantInfo> {
+        self.participants.get(key).map(|p| p.info(&self.tracks, &self.data_tracks))
     }
 
     /// The participant changed in a way that others see: tells everybody who may know, itself
     /// included.
-    pub(crate) fn changed(&mut self, key: Key) {
-        if let Some(participant) = self.people.get_mut(key) {
+    pub(crate) fn changed(&mut self, key: ParticipantKey) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.version += 1;
         }
         self.announce(key);
@@ -355,33 +358,34 @@ impl Room {
 
     /// Tells everybody about a participant what they do not know yet: it at once, the others a
     /// little later if much is being told.
-    pub(crate) fn announce(&mut self, key: Key) {
+    pub(crate) fn announce(&mut self, key: ParticipantKey) {
         let Some(info) = self.info(key) else { return };
         self.tell(key, key, &info);
         // What is said about tracks must not come before who publishes them.
         let publishes = !info.tracks.is_empty() || !info.data_tracks.is_empty();
-        if publishes || !self.pace.defer(key) {
+        if publishes || !self.update_throttle.defer(key) {
             self.announce_together([key]);
         }
     }
 
     /// Tells everybody about those of them who are not hidden, in one message each.
-    pub(crate) fn announce_together(&mut self, about: impl IntoIterator<Item = Key>) {
-        let shown = |key: &Key| self.people.get(*key).is_some_and(|p| !p.is_hidden());
+    pub(crate) fn announce_together(&mut self, about: impl IntoIterator<Item = ParticipantKey>) {
+        let shown =
+            |key: &ParticipantKey| self.participants.get(*key).is_some_and(|p| !p.is_hidden());
         let about = about.into_iter().filter(shown);
         let sized = |info: proto::ParticipantInfo| (info.encoded_len(), info);
         let infos: Vec<_> = about.filter_map(|key| Some((key, sized(self.info(key)?)))).collect();
         if infos.is_empty() {
             return;
         }
-        let recipients = self.people.keys();
-        self.pace.note_sent(recipients.len());
+        let recipients = self.participants.keys();
+        self.update_throttle.note_sent(recipients.len());
         for recipient in recipients {
-            let Some(participant) = self.people.get_mut(recipient) else { continue };
+            let Some(participant) = self.participants.get_mut(recipient) else { continue };
             if participant.session.is_none() {
                 continue;
             }
-            let told = &mut participant.told;
+            let told = &mut participant.sent_versions;
             let news = infos.iter().filter(|(about, (_, info))| told.note(*about, info));
             let news: Vec<_> = news.map(|(_, sized)| sized.clone()).collect();
             self.send_updates(recipient, news);
@@ -389,7 +393,7 @@ impl Room {
     }
 
     /// Sends infos, whose encoded lengths stand beside them, in as many messages as they need.
-    fn send_updates(&mut self, to: Key, infos: Vec<(usize, proto::ParticipantInfo)>) {
+    fn send_updates(&mut self, to: ParticipantKey, infos: Vec<(usize, proto::ParticipantInfo)>) {
         let (mut participants, mut size) = (Vec::new(), 0);
         for (len, info) in infos {
             if size + len > MAX_UPDATE && !participants.is_empty() {
@@ -405,19 +409,24 @@ impl Room {
     }
 
     /// Sends infos, in as many messages as they need.
-    pub(crate) fn send_infos(&mut self, to: Key, infos: Vec<proto::ParticipantInfo>) {
+    pub(crate) fn send_infos(&mut self, to: ParticipantKey, infos: Vec<proto::ParticipantInfo>) {
         let sized = infos.into_iter().map(|info| (info.encoded_len(), info)).collect();
         self.send_updates(to, sized);
     }
 
     /// Tells one participant about another, unless it knows or may not know.
-    pub(crate) fn tell(&mut self, recipient: Key, about: Key, info: &proto::ParticipantInfo) {
+    pub(crate) fn tell(
+        &mut self,
+        recipient: ParticipantKey,
+        about: ParticipantKey,
+        info: &proto::ParticipantInfo,
+    ) {
         let hidden = info.permission.as_ref().is_some_and(|permission| permission.hidden);
         if hidden && recipient != about && info.state() != State::Disconnected {
             return;
         }
-        let Some(participant) = self.people.get_mut(recipient) else { return };
-        if participant.session.is_some() && participant.told.note(about, info) {
+        let Some(participant) = self.participants.get_mut(recipient) else { return };
+        if participant.session.is_some() && participant.sent_versions.note(about, info) {
             self.send(recipient, update(vec![info.clone()]));
         }
     }
@@ -437,45 +446,45 @@ impl Room {
             metadata: self.record.metadata.clone(),
             num_participants,
             num_publishers,
-            active_recording: self.people.is_recorded(),
+            active_recording: self.participants.is_recorded(),
             turn_password: self.record.turn_password.clone(),
             ..proto::Room::default()
         }
     }
 
-    pub(crate) fn tell_room(&mut self) {
-        self.record.told = self.counts();
-        self.record.told_recording = self.people.is_recorded();
+    pub(crate) fn send_room(&mut self) {
+        self.record.last_sent_counts = self.counts();
+        self.record.told_recording = self.participants.is_recorded();
         let room = self.room_info();
-        for key in self.people.keys() {
+        for key in self.participants.keys() {
             let room = Some(room.clone());
             self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
         }
     }
 
-    fn tell_counts(&mut self, now: Instant) {
-        if self.people.keys().is_empty() {
+    fn send_counts(&mut self, now: Instant) {
+        if self.participants.keys().is_empty() {
             self.timers.tick = None;
-        } else if self.record.told != self.counts() {
+        } else if self.record.last_sent_counts != self.counts() {
             tracing::debug!(?now, "Counts changed");
-            self.tell_room();
+            self.send_room();
         }
     }
 
     /// Participants without agents and recorders, and publishers of all kinds, as clients are told.
     fn counts(&self) -> (u32, u32) {
-        let publishers = self.people.iter().filter(|p| p.is_publisher).count();
+        let publishers = self.participants.iter().filter(|p| p.is_publisher).count();
         let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        (number(self.people.independent()), number(publishers))
+        (number(self.participants.independent()), number(publishers))
     }
 
     /// Sends everybody away and ends the room.
     pub(crate) fn close(&mut self, now: Instant, reason: proto::DisconnectReason) {
         // First everybody's leave: without sessions nobody is told about the others' leaving.
-        for key in self.people.keys() {
-            self.say_last(key, leave(proto::leave_request::Action::Disconnect, reason));
+        for key in self.participants.keys() {
+            self.send_final(key, leave(proto::leave_request::Action::Disconnect, reason));
         }
-        for key in self.people.keys() {
+        for key in self.participants.keys() {
             self.remove(now, key, reason);
         }
         self.timers.over = true;
@@ -491,12 +500,12 @@ impl Room {
         while let Some(key) = self.dirty.pop_first() {
             self.negotiate(now, key);
         }
-        self.tell_demands(now);
-        self.pace.handle_time(now);
-        if self.people.is_recorded() != self.record.told_recording {
-            self.tell_room();
+        self.send_demands(now);
+        self.update_throttle.handle_time(now);
+        if self.participants.is_recorded() != self.record.told_recording {
+            self.send_room();
         }
-        if self.people.independent() > 0 {
+        if self.participants.independent() > 0 {
             self.timers.end = None;
         } else if self.timers.end.is_none() {
             self.timers.end = Some(now + self.config.departure_timeout);

@@ -19,11 +19,11 @@ use proto::participant_info::State;
 use crate::compatibility::Compatibility;
 use crate::config::codec_message;
 use crate::participant::{
-    Deadlines, Key, Participant, Preferences, Profile, apply_permission, is_dependent, kind_of,
-    permission_of,
+    Deadlines, Participant, ParticipantKey, Preferences, Profile, apply_permission, is_service,
+    kind_of, permission_of,
 };
 use crate::publication::{Abilities, Publishing};
-use crate::transport::{Shape, Transports, credentials};
+use crate::transport::{TransportOptions, Transports, credentials};
 use crate::updates::as_left;
 use crate::{Join, JoinError, Room, SessionId};
 
@@ -41,15 +41,15 @@ impl Room {
             self.resume(now, &join, &identity);
             return Ok(());
         }
-        let former = self.people.by_identity(&identity);
+        let former = self.participants.by_identity(&identity);
         let claims = join.admitted.claims();
         let kind = kind_of(&claims.kind);
-        let dependent = is_dependent(kind, &permission_of(&claims.video));
+        let dependent = is_service(kind, &permission_of(&claims.video));
         if !dependent && self.is_full(former) {
             return Err(JoinError::RoomFull);
         }
         if let Some(former) = former {
-            self.dismiss(now, former, DisconnectReason::DuplicateIdentity);
+            self.disconnect(now, former, DisconnectReason::DuplicateIdentity);
         }
         let key = self.admit(now, &join, identity);
         self.send_join(join.session, key);
@@ -60,28 +60,28 @@ impl Room {
     }
 
     /// Tells the others; the client itself knows from its `JoinResponse`.
-    fn joined(&mut self, key: Key) {
-        if let Some(participant) = self.people.get_mut(key) {
+    fn joined(&mut self, key: ParticipantKey) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.state = State::Joined;
             participant.version += 1;
         }
         let info = self.info(key);
-        if let (Some(participant), Some(info)) = (self.people.get_mut(key), info) {
-            participant.told.note(key, &info);
+        if let (Some(participant), Some(info)) = (self.participants.get_mut(key), info) {
+            participant.sent_versions.note(key, &info);
         }
         self.announce(key);
     }
 
     /// Whether nobody may join; `former` makes room for its own successor.
-    fn is_full(&self, former: Option<Key>) -> bool {
+    fn is_full(&self, former: Option<ParticipantKey>) -> bool {
         let max = self.config.max_participants as usize;
-        let former = former.and_then(|key| self.people.get(key));
-        let replaced = usize::from(former.is_some_and(|p| !p.is_dependent()));
-        max > 0 && self.people.independent() >= max + replaced
+        let former = former.and_then(|key| self.participants.get(key));
+        let replaced = usize::from(former.is_some_and(|p| !p.is_service()));
+        max > 0 && self.participants.independent() >= max + replaced
     }
 
     /// Makes the participant.
-    fn admit(&mut self, now: Instant, join: &Join, identity: String) -> Key {
+    fn admit(&mut self, now: Instant, join: &Join, identity: String) -> ParticipantKey {
         let Join { session, shard, admitted, request, unix_ms } = join;
         let claims = admitted.claims();
         let (session, shard) = (*session, *shard);
@@ -94,7 +94,7 @@ impl Room {
         };
         let takes_lite = !request.disable_ice_lite && !quirks.firefox && client.takes_ice_lite();
         let lite = self.config.ice_lite && takes_lite;
-        let shape = Shape {
+        let shape = TransportOptions {
             single: request.single_pc,
             can_subscribe: permission.can_subscribe,
             subscriber_primary: client.subscriber_primary(),
@@ -109,8 +109,8 @@ impl Room {
             metadata: claims.metadata.clone(),
             attributes: claims.attributes.clone(),
         };
-        let key = self.people.next_key();
-        self.people.insert(Participant {
+        let key = self.participants.next_key();
+        self.participants.insert(Participant {
             key,
             sid: participant_sid(&mut self.random.sids),
             identity,
@@ -133,31 +133,31 @@ impl Room {
             session: Some(session),
             transports: Transports::new(&shape, peers, &mut self.random),
             publishing: Publishing { abilities, ..Publishing::default() },
-            wants: crate::wants::Wants::default(),
-            told: crate::updates::Told::default(),
+            subscription_settings: crate::subscription_settings::SubscriptionSettings::default(),
+            sent_versions: crate::updates::SentVersions::default(),
             data: crate::data::DataState::default(),
             deadlines: Deadlines {
                 active: Some(now + JOIN_TIMEOUT),
                 refresh: now + REFRESH,
-                start_over: None,
+                request_reconnect: None,
                 remove: None,
                 simulated_speaker: None,
             },
             dropped_resume: None,
         });
-        self.agenda.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
+        self.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
         key
     }
 
-    fn send_join(&mut self, session: SessionId, key: Key) {
+    fn send_join(&mut self, session: SessionId, key: ParticipantKey) {
         let others = self.seen_by(key, |other| other != key);
         let Some(info) = self.info(key) else { return };
         let room = self.room_info();
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         for (other, info) in &others {
-            participant.told.note(*other, info);
+            participant.sent_versions.note(*other, info);
         }
-        participant.told.note(key, &info);
+        participant.sent_versions.note(key, &info);
         let codecs = participant.publishing.abilities.codecs.iter();
         let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
         let response = proto::JoinResponse {
@@ -180,7 +180,7 @@ impl Room {
     }
 
     /// What follows the `JoinResponse`: tracks and offers.
-    fn start(&mut self, now: Instant, key: Key, request: JoinParams) {
+    fn start(&mut self, now: Instant, key: ParticipantKey, request: JoinParams) {
         for add in request.add_tracks.into_iter().take(crate::publication::MAX_PENDING) {
             self.add_track(now, key, add);
         }
@@ -196,8 +196,8 @@ impl Room {
     fn resume(&mut self, now: Instant, join: &Join, identity: &str) {
         let session = join.session;
         let sid = &join.request.participant_sid;
-        let key = self.people.by_identity(identity).filter(|key| {
-            self.people.get(*key).is_some_and(|p| {
+        let key = self.participants.by_identity(identity).filter(|key| {
+            self.participants.get(*key).is_some_and(|p| {
                 (sid.is_empty() || *sid == p.sid)
                     && p.transports.single == join.request.single_pc
                     && p.deadlines.remove.is_none_or(|removal| removal.resumable)
@@ -212,31 +212,31 @@ impl Room {
         let dropped = self.take_dropped_resume(now, key);
         let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
         let current = Some(session).filter(|_| !unanswered);
-        if let Some(former) = self.people.set_session(key, current) {
+        if let Some(former) = self.participants.set_session(key, current) {
             self.close_session(former);
         }
         if unanswered {
             self.close_session(session);
             return;
         }
-        if let Some(participant) = self.people.get_mut(key) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.deadlines.remove = None;
         }
         self.send_reconnect(session, key);
-        self.tell_everything(key);
+        self.send_everything(key);
         let room = Some(self.room_info());
         self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.refresh_token(now, key);
         self.repeat_demands(key);
         self.restart_subscriber(now, key);
         if dropped.is_some() {
-            self.people.set_session(key, None);
+            self.participants.set_session(key, None);
             self.close_session(session);
         }
     }
 
-    fn send_reconnect(&mut self, session: SessionId, key: Key) {
-        let Some(participant) = self.people.get(key) else { return };
+    fn send_reconnect(&mut self, session: SessionId, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
         if !Compatibility(&participant.client).takes_reconnect() {
             return;
         }
@@ -252,14 +252,15 @@ impl Room {
 
     /// Who left while there was no connection, and everybody who is here, whatever the client knew.
     /// What a connection that was already dead was told is not known to be missed.
-    fn tell_everything(&mut self, key: Key) {
+    fn send_everything(&mut self, key: ParticipantKey) {
         let seen = self.seen_by(key, |_| true);
-        let Some(participant) = self.people.get_mut(key) else { return };
-        let mut left = participant.told.take_missed();
-        let is_seen = |key: Key| seen.binary_search_by_key(&key, |(key, _)| *key).is_ok();
-        let unseen = participant.told.take_unseen(is_seen);
+        let Some(participant) = self.participants.get_mut(key) else { return };
+        let mut left = participant.sent_versions.take_missed();
+        let is_seen =
+            |key: ParticipantKey| seen.binary_search_by_key(&key, |(key, _)| *key).is_ok();
+        let unseen = participant.sent_versions.take_unseen(is_seen);
         for (about, info) in &seen {
-            participant.told.note(*about, info);
+            participant.sent_versions.note(*about, info);
         }
         left.extend(unseen.into_iter().filter_map(|key| Some(as_left(&self.info(key)?))));
         self.send_infos(key, left);
@@ -267,15 +268,19 @@ impl Room {
     }
 
     /// Those of them whom `viewer` may know, itself included, in the order of their keys.
-    fn seen_by(&self, viewer: Key, of: impl Fn(Key) -> bool) -> Vec<(Key, proto::ParticipantInfo)> {
-        let shown = self.people.iter().filter(|p| p.key == viewer || !p.is_hidden());
+    fn seen_by(
+        &self,
+        viewer: ParticipantKey,
+        of: impl Fn(ParticipantKey) -> bool,
+    ) -> Vec<(ParticipantKey, proto::ParticipantInfo)> {
+        let shown = self.participants.iter().filter(|p| p.key == viewer || !p.is_hidden());
         let shown = shown.filter(|p| of(p.key));
         shown.map(|p| (p.key, p.info(&self.tracks, &self.data_tracks))).collect()
     }
 
     /// Dual: offers anew with new credentials, since the client may have missed anything.
-    fn restart_subscriber(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    fn restart_subscriber(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         subscriber.pending = None;
@@ -287,8 +292,8 @@ impl Room {
     }
 
     pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
-        let Some(key) = self.people.by_peer(peer) else { return };
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(key) = self.participants.by_peer(peer) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         if let Some(link) = participant.transports.by_peer_mut(peer) {
             link.connected = true;
         }
@@ -298,17 +303,17 @@ impl Room {
         participant.state = State::Active;
         participant.deadlines.active = None;
         if let Some(at) = participant.deadlines().min() {
-            self.agenda.watch(key, at);
+            self.deadlines.watch(key, at);
         }
         self.changed(key);
         self.subscribe_to_all(now, key);
         self.flush_data(key);
     }
 
-    pub(crate) fn participant_timeout(&mut self, now: Instant, key: Key) {
-        let Some(participant) = self.people.get(key) else { return };
+    pub(crate) fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
+        let Some(participant) = self.participants.get(key) else { return };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let Deadlines { active, refresh, start_over, remove, simulated_speaker } =
+        let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
             participant.deadlines;
         let unanswered = due(participant.answer_deadline());
         if due(simulated_speaker) {
@@ -317,9 +322,9 @@ impl Room {
         if due(remove.map(|removal| removal.at)) {
             self.remove(now, key, DisconnectReason::ConnectionTimeout);
         } else if due(active) {
-            self.dismiss(now, key, DisconnectReason::JoinFailure);
-        } else if due(start_over) {
-            self.start_over(now, key);
+            self.disconnect(now, key, DisconnectReason::JoinFailure);
+        } else if due(request_reconnect) {
+            self.request_reconnect(now, key);
         } else if unanswered {
             self.full_reconnect(now, key);
         } else if refresh <= now {
@@ -328,11 +333,11 @@ impl Room {
     }
 
     /// Sends a token with what the participant may do by now.
-    pub(crate) fn refresh_token(&mut self, now: Instant, key: Key) {
+    pub(crate) fn refresh_token(&mut self, now: Instant, key: ParticipantKey) {
         let unix = self.unix(now);
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         participant.deadlines.refresh = now + REFRESH;
-        self.agenda.watch(key, now + REFRESH);
+        self.deadlines.watch(key, now + REFRESH);
         let mut claims = participant.claims.clone();
         if participant.permission != permission_of(&claims.video) {
             apply_permission(&mut claims.video, &participant.permission);
@@ -346,50 +351,55 @@ impl Room {
     }
 
     /// Sends the participant away for good.
-    pub(crate) fn dismiss(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
-        self.part(now, key, leave(Action::Disconnect, reason), reason);
+    pub(crate) fn disconnect(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        reason: DisconnectReason,
+    ) {
+        self.disconnect_with(now, key, leave(Action::Disconnect, reason), reason);
     }
 
     /// Has the client start over.
-    pub(crate) fn full_reconnect(&mut self, now: Instant, key: Key) {
+    pub(crate) fn full_reconnect(&mut self, now: Instant, key: ParticipantKey) {
         let reason = DisconnectReason::StateMismatch;
-        self.part(now, key, leave(Action::Reconnect, reason), reason);
+        self.disconnect_with(now, key, leave(Action::Reconnect, reason), reason);
     }
 
-    pub(crate) fn part(
+    pub(crate) fn disconnect_with(
         &mut self,
         now: Instant,
-        key: Key,
+        key: ParticipantKey,
         message: Message,
         reason: DisconnectReason,
     ) {
-        self.say_last(key, message);
+        self.send_final(key, message);
         self.remove(now, key, reason);
     }
 
     /// Sends the client its last message; the participant stays.
-    pub(crate) fn say_last(&mut self, key: Key, message: Message) {
-        if let Some(session) = self.people.set_session(key, None) {
+    pub(crate) fn send_final(&mut self, key: ParticipantKey, message: Message) {
+        if let Some(session) = self.participants.set_session(key, None) {
             self.send_to(session, message);
             self.close_session(session);
         }
     }
 
     /// The participant is gone: ends all it had and tells everybody.
-    pub(crate) fn remove(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
+    pub(crate) fn remove(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
         self.unpublish_all(now, key);
         self.unsubscribe_all(key);
         self.remove_data_tracks(key);
         self.speakers.forget(key);
         self.quality.forget(key);
-        self.agenda.forget(key);
+        self.deadlines.forget(key);
         self.dirty.remove(&key);
-        if self.pace.forget(key) {
+        if self.update_throttle.forget(key) {
             // Who waits for news of a successor has forgotten its predecessor.
             self.announce_together([key]);
         }
         let Some(mut info) = self.info(key) else { return };
-        let Some(gone) = self.people.remove(key) else { return };
+        let Some(gone) = self.participants.remove(key) else { return };
         for link in gone.transports.links() {
             if let Some(command) = link.remove() {
                 self.command(gone.shard, command);
@@ -399,12 +409,12 @@ impl Room {
         info.set_disconnect_reason(reason);
         info.version = info.version.saturating_add(1);
         let replaced = reason == DisconnectReason::DuplicateIdentity;
-        for recipient in self.people.keys() {
-            let Some(participant) = self.people.get_mut(recipient) else { continue };
+        for recipient in self.participants.keys() {
+            let Some(participant) = self.participants.get_mut(recipient) else { continue };
             if participant.session.is_none() {
-                participant.told.miss(key, &info);
+                participant.sent_versions.miss(key, &info);
             } else if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
-                participant.told.forget(key);
+                participant.sent_versions.forget(key);
             } else {
                 self.tell(recipient, key, &info);
             }
@@ -415,10 +425,11 @@ impl Room {
 impl Participant {
     /// Everything that becomes due by itself. Who sets one of them tells the room's agenda.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let Deadlines { active, refresh, start_over, remove, simulated_speaker } = self.deadlines;
+        let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
+            self.deadlines;
         let remove = remove.map(|removal| removal.at);
         let answer = self.answer_deadline();
-        let all = [active, Some(refresh), start_over, remove, simulated_speaker, answer];
+        let all = [active, Some(refresh), request_reconnect, remove, simulated_speaker, answer];
         all.into_iter().flatten()
     }
 

@@ -14,7 +14,7 @@ use proto::signal_response::Message;
 use proto::simulate_scenario::Scenario;
 
 use crate::Room;
-use crate::participant::{DroppedResume, Key};
+use crate::participant::{DroppedResume, ParticipantKey};
 use crate::session::leave;
 
 /// How long a resume is waited for that is to be dropped.
@@ -23,13 +23,18 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 const LEVEL: f32 = 0.9;
 
 impl Room {
-    pub(crate) fn simulate(&mut self, now: Instant, key: Key, request: &proto::SimulateScenario) {
+    pub(crate) fn simulate(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        request: &proto::SimulateScenario,
+    ) {
         match request.scenario {
             Some(Scenario::SpeakerUpdate(seconds)) => {
                 self.simulate_speaker(now, key, seconds);
             }
             Some(Scenario::ServerLeave(_)) => {
-                self.dismiss(now, key, DisconnectReason::ServerShutdown);
+                self.disconnect(now, key, DisconnectReason::ServerShutdown);
             }
             Some(Scenario::NodeFailure(_)) => {
                 self.simulate_loss(now, key, DisconnectReason::ServerShutdown);
@@ -50,47 +55,51 @@ impl Room {
         }
     }
 
-    fn simulate_loss(&mut self, now: Instant, key: Key, reason: DisconnectReason) {
-        self.part(now, key, leave(Action::Reconnect, reason), reason);
+    fn simulate_loss(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
+        self.disconnect_with(now, key, leave(Action::Reconnect, reason), reason);
     }
 
-    fn simulate_speaker(&mut self, now: Instant, key: Key, seconds: i32) {
-        let Some(participant) = self.people.get_mut(key) else { return };
+    fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         participant.deadlines.simulated_speaker = Some(end);
-        self.agenda.watch(key, end);
+        self.deadlines.watch(key, end);
         self.tell_simulated_speaker(key, LEVEL);
     }
 
-    pub(crate) fn end_simulated_speaker(&mut self, key: Key) {
-        if let Some(participant) = self.people.get_mut(key) {
+    pub(crate) fn end_simulated_speaker(&mut self, key: ParticipantKey) {
+        if let Some(participant) = self.participants.get_mut(key) {
             participant.deadlines.simulated_speaker = None;
             self.tell_simulated_speaker(key, 0.0);
         }
     }
 
     /// Tells those who hear it, and itself.
-    fn tell_simulated_speaker(&mut self, key: Key, level: f32) {
-        let Some(sid) = self.people.get(key).map(|p| p.sid.clone()) else { return };
+    fn tell_simulated_speaker(&mut self, key: ParticipantKey, level: f32) {
+        let Some(sid) = self.participants.get(key).map(|p| p.sid.clone()) else { return };
         let speaker = SpeakerInfo { sid, level, active: level > 0.0 };
-        for recipient in self.people.keys() {
-            if recipient == key || self.subscriptions.hears(recipient, key) {
+        for recipient in self.participants.keys() {
+            if recipient == key || self.subscriptions.is_subscribed_to(recipient, key) {
                 let message = proto::SpeakersChanged { speakers: vec![speaker.clone()] };
                 self.send(recipient, Message::SpeakersChanged(message));
             }
         }
     }
 
-    fn drop_resume(&mut self, now: Instant, key: Key, unanswered: bool) {
-        if let Some(participant) = self.people.get_mut(key) {
+    fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
+        if let Some(participant) = self.participants.get_mut(key) {
             let until = now + DROP_TIMEOUT;
             participant.dropped_resume = Some(DroppedResume { until, unanswered });
         }
     }
 
     /// Whether this resume is to be dropped.
-    pub(crate) fn take_dropped_resume(&mut self, now: Instant, key: Key) -> Option<DroppedResume> {
-        let dropped = self.people.get_mut(key)?.dropped_resume.take();
+    pub(crate) fn take_dropped_resume(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+    ) -> Option<DroppedResume> {
+        let dropped = self.participants.get_mut(key)?.dropped_resume.take();
         dropped.filter(|dropped| now < dropped.until)
     }
 }

@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 
 use hearth_plane::TrackId;
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Speakers {
-    tracks: BTreeMap<TrackId, (Key, f32)>,
-    shown: BTreeMap<Key, f32>,
+    tracks: BTreeMap<TrackId, (ParticipantKey, f32)>,
+    shown: BTreeMap<ParticipantKey, f32>,
 }
 
 impl Speakers {
     /// The loudness of a microphone changed; 0 is silence.
-    pub(crate) fn set(&mut self, track: TrackId, publisher: Key, level: f32) {
+    pub(crate) fn set(&mut self, track: TrackId, publisher: ParticipantKey, level: f32) {
         if level > 0.0 {
             self.tracks.insert(track, (publisher, level));
         } else {
@@ -36,24 +36,24 @@ impl Speakers {
     }
 
     /// The participant is gone, and nobody needs to be told that it is silent.
-    pub(crate) fn forget(&mut self, publisher: Key) {
+    pub(crate) fn forget(&mut self, publisher: ParticipantKey) {
         self.shown.remove(&publisher);
         self.tracks.retain(|_, (key, _)| *key != publisher);
     }
 
     /// What is shown of this participant; 0 if it is silent.
-    pub(crate) fn shown(&self, publisher: Key) -> f32 {
+    pub(crate) fn shown(&self, publisher: ParticipantKey) -> f32 {
         self.shown.get(&publisher).copied().unwrap_or(0.0)
     }
 
     /// Participants whose level changed since the last call, with the new one, loudest first.
-    pub(crate) fn take_changes(&mut self) -> Vec<(Key, f32)> {
-        let mut levels: BTreeMap<Key, f32> = BTreeMap::new();
+    pub(crate) fn take_changes(&mut self) -> Vec<(ParticipantKey, f32)> {
+        let mut levels: BTreeMap<ParticipantKey, f32> = BTreeMap::new();
         for (publisher, level) in self.tracks.values() {
             let loudest = levels.entry(*publisher).or_default();
             *loudest = loudest.max(steps(*level));
         }
-        let mut changes: Vec<(Key, f32)> = levels
+        let mut changes: Vec<(ParticipantKey, f32)> = levels
             .iter()
             .filter(|(key, level)| self.shown.get(key) != Some(level))
             .map(|(key, level)| (*key, *level))
@@ -79,25 +79,25 @@ mod tests {
     fn only_changes_in_steps_of_an_eighth_are_shown() {
         let mut speakers = Speakers::default();
         let mut at = |level| {
-            speakers.set(track(1), Key(1), level);
+            speakers.set(track(1), ParticipantKey(1), level);
             speakers.take_changes()
         };
-        assert_eq!(at(0.05), [(Key(1), 0.125)]);
+        assert_eq!(at(0.05), [(ParticipantKey(1), 0.125)]);
         assert_eq!(at(0.1), []);
-        assert_eq!(at(0.2), [(Key(1), 0.25)]);
-        assert_eq!(at(0.0), [(Key(1), 0.0)]);
+        assert_eq!(at(0.2), [(ParticipantKey(1), 0.25)]);
+        assert_eq!(at(0.0), [(ParticipantKey(1), 0.0)]);
         assert_eq!(at(0.0), []);
     }
 
     #[test]
     fn the_loudest_of_several_microphones_counts() {
         let mut speakers = Speakers::default();
-        speakers.set(track(1), Key(1), 0.5);
-        speakers.set(track(2), Key(1), 0.2);
-        speakers.set(track(3), Key(2), 1.0);
-        assert_eq!(speakers.take_changes(), [(Key(2), 1.0), (Key(1), 0.5)]);
+        speakers.set(track(1), ParticipantKey(1), 0.5);
+        speakers.set(track(2), ParticipantKey(1), 0.2);
+        speakers.set(track(3), ParticipantKey(2), 1.0);
+        assert_eq!(speakers.take_changes(), [(ParticipantKey(2), 1.0), (ParticipantKey(1), 0.5)]);
         speakers.remove(track(1));
-        assert_eq!(speakers.take_changes(), [(Key(1), 0.25)]);
+        assert_eq!(speakers.take_changes(), [(ParticipantKey(1), 0.25)]);
     }
 
     fn track(n: u32) -> TrackId {

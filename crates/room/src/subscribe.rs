@@ -18,20 +18,20 @@ use hearth_units::MediaKind;
 use crate::Room;
 use crate::compatibility::Compatibility;
 use crate::dynacast::Demand;
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 use crate::subscription::Subscription;
-use crate::wants::Settings;
+use crate::subscription_settings::Settings;
 
 impl Room {
     /// A track is there: everybody who wants it gets it.
     pub(crate) fn offer_to_all(&mut self, now: Instant, track: TrackId) {
-        for subscriber in self.people.keys() {
+        for subscriber in self.participants.keys() {
             self.reconcile(now, subscriber, track);
         }
     }
 
     /// A participant can receive, or what it may receive changed.
-    pub(crate) fn subscribe_to_all(&mut self, now: Instant, subscriber: Key) {
+    pub(crate) fn subscribe_to_all(&mut self, now: Instant, subscriber: ParticipantKey) {
         let tracks: Vec<TrackId> = self.tracks.keys().copied().collect();
         for track in tracks {
             self.reconcile(now, subscriber, track);
@@ -40,20 +40,20 @@ impl Room {
     }
 
     /// What may be received of a publisher changed.
-    pub(crate) fn reconcile_publisher(&mut self, now: Instant, publisher: Key) {
-        let tracks = self.people.get(publisher).map(|p| p.publishing.tracks.clone());
+    pub(crate) fn reconcile_publisher(&mut self, now: Instant, publisher: ParticipantKey) {
+        let tracks = self.participants.get(publisher).map(|p| p.publishing.tracks.clone());
         for track in tracks.unwrap_or_default() {
             self.offer_to_all(now, track);
         }
         if self.data_tracks.has_any(publisher) {
-            for subscriber in self.people.keys() {
+            for subscriber in self.participants.keys() {
                 self.reconcile_data_tracks(subscriber, |of, _| of == publisher);
             }
         }
     }
 
     /// Begins or ends a subscription if it is not as it should be.
-    pub(crate) fn reconcile(&mut self, _now: Instant, subscriber: Key, track: TrackId) {
+    pub(crate) fn reconcile(&mut self, _now: Instant, subscriber: ParticipantKey, track: TrackId) {
         let Some(publication) = self.tracks.get(&track) else { return };
         let (publisher, sid) = (publication.publisher, publication.info.sid.clone());
         let wanted = self.is_wanted(subscriber, track);
@@ -65,13 +65,13 @@ impl Room {
         }
     }
 
-    fn is_wanted(&self, subscriber: Key, track: TrackId) -> bool {
+    fn is_wanted(&self, subscriber: ParticipantKey, track: TrackId) -> bool {
         let (Some(participant), Some(track)) =
-            (self.people.get(subscriber), self.tracks.get(&track))
+            (self.participants.get(subscriber), self.tracks.get(&track))
         else {
             return false;
         };
-        let limit = participant.wants.subscribe(&track.info.sid);
+        let limit = participant.subscription_settings.subscribe(&track.info.sid);
         track.publisher != subscriber
             && (participant.is_active() || participant.has_joined() && participant.starts_fast())
             && participant.permission.can_subscribe
@@ -80,14 +80,19 @@ impl Room {
     }
 
     /// Whether the publisher allows it; the subscriber is told when that is new.
-    pub(crate) fn is_allowed(&mut self, subscriber: Key, publisher: Key, sid: &str) -> bool {
-        let Some(publisher) = self.people.get(publisher) else { return false };
-        let Some(participant) = self.people.get(subscriber) else { return false };
+    pub(crate) fn is_allowed(
+        &mut self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+        sid: &str,
+    ) -> bool {
+        let Some(publisher) = self.participants.get(publisher) else { return false };
+        let Some(participant) = self.participants.get(subscriber) else { return false };
         let allowed = participant.is_recorder()
             || publisher.publishing.rules.allow(&participant.identity, sid);
         let publisher_sid = publisher.sid.clone();
-        let Some(participant) = self.people.get_mut(subscriber) else { return false };
-        if participant.wants.note_allowed(sid, allowed) {
+        let Some(participant) = self.participants.get_mut(subscriber) else { return false };
+        if participant.subscription_settings.note_allowed(sid, allowed) {
             let message = proto::SubscriptionPermissionUpdate {
                 participant_sid: publisher_sid,
                 track_sid: sid.to_owned(),
@@ -99,18 +104,18 @@ impl Room {
     }
 
     /// A participant with two connections may subscribe, and could not when it joined.
-    pub(crate) fn add_missing_subscriber(&mut self, key: Key) {
+    pub(crate) fn add_missing_subscriber(&mut self, key: ParticipantKey) {
         let peer = self.next_peer();
-        let Some(participant) = self.people.get_mut(key) else { return };
+        let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
         if participant.permission.can_subscribe && transports.downstream().is_none() {
             transports.add_subscriber(peer, shard, &mut self.random);
-            self.people.add_peer(key, peer);
+            self.participants.add_peer(key, peer);
         }
     }
 
-    fn subscribe(&mut self, subscriber: Key, id: TrackId) {
+    fn subscribe(&mut self, subscriber: ParticipantKey, id: TrackId) {
         let down = self.next_down();
         let Some(kind) = self.tracks.get(&id).map(|track| track.spec.kind) else { return };
         let Some(ssrc) = self.next_ssrc(subscriber) else { return };
@@ -123,7 +128,7 @@ impl Room {
         let muted = track.info.muted;
         let Some(info) = self.info(publisher) else { return };
         self.tell(subscriber, publisher, &info);
-        let Some(participant) = self.people.get_mut(subscriber) else { return };
+        let Some(participant) = self.participants.get_mut(subscriber) else { return };
         let packed = Compatibility(&participant.client).packs_stream_id();
         let stream_id = if packed { format!("{}|{sid}", info.sid) } else { info.sid };
         let shard = participant.shard;
@@ -161,8 +166,8 @@ impl Room {
     }
 
     /// One that the subscriber's transport has not carried yet.
-    fn next_ssrc(&mut self, subscriber: Key) -> Option<u32> {
-        let participant = self.people.get_mut(subscriber)?;
+    fn next_ssrc(&mut self, subscriber: ParticipantKey) -> Option<u32> {
+        let participant = self.participants.get_mut(subscriber)?;
         let published = participant.publishing.tracks.iter().filter_map(|id| self.tracks.get(id));
         let encodings = published.flat_map(|track| &track.spec.encodings);
         let theirs =
@@ -178,7 +183,7 @@ impl Room {
             let before = Demand::of(gone.limit, track.spec.encodings.len());
             self.dynacast.note_limit(gone.track, before, Demand::Off);
         }
-        let Some(participant) = self.people.get_mut(gone.subscriber) else { return };
+        let Some(participant) = self.participants.get_mut(gone.subscriber) else { return };
         let shard = participant.shard;
         participant.transports.remove_sender(down);
         self.dirty.insert(gone.subscriber);
@@ -204,7 +209,7 @@ impl Room {
     }
 
     /// The subscriber leaves.
-    pub(crate) fn unsubscribe_all(&mut self, subscriber: Key) {
+    pub(crate) fn unsubscribe_all(&mut self, subscriber: ParticipantKey) {
         let downs: Vec<DownId> =
             self.subscriptions.of_subscriber(subscriber).map(|s| s.down).collect();
         for down in downs {
@@ -213,7 +218,13 @@ impl Room {
     }
 
     /// A negotiation is complete: these senders have a section, those cannot have one.
-    pub(crate) fn bound(&mut self, now: Instant, key: Key, bound: &[Bound], unbound: &[DownId]) {
+    pub(crate) fn bound(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        bound: &[Bound],
+        unbound: &[DownId],
+    ) {
         for bound in bound {
             self.bind(key, bound);
         }
@@ -222,8 +233,8 @@ impl Room {
             let track = subscription.track;
             let sid = self.tracks.get(&track).map(|track| track.info.sid.clone());
             let Some(track_sid) = sid else { continue };
-            if let Some(participant) = self.people.get_mut(key) {
-                participant.wants.set_subscribe(&track_sid, false);
+            if let Some(participant) = self.participants.get_mut(key) {
+                participant.subscription_settings.set_subscribe(&track_sid, false);
             }
             let err = proto::SubscriptionError::SeCodecUnsupported.into();
             let message = proto::SubscriptionResponse { track_sid, err };
@@ -232,8 +243,8 @@ impl Room {
         }
     }
 
-    fn bind(&mut self, key: Key, bound: &Bound) {
-        let Some(participant) = self.people.get(key) else { return };
+    fn bind(&mut self, key: ParticipantKey, bound: &Bound) {
+        let Some(participant) = self.participants.get(key) else { return };
         let Some(peer) = participant.transports.downstream().map(|link| link.peer) else { return };
         let Some(subscription) = self.subscriptions.get_mut(bound.sender) else { return };
         let spec = DownTrackSpec {
@@ -263,9 +274,9 @@ impl Room {
 
     /// The publisher learns of its first subscriber; a client with two connections, that its video
     /// flows.
-    fn tell_subscribed(&mut self, subscriber: Key, id: TrackId) {
-        let hidden = self.people.get(subscriber).is_some_and(|p| p.permission.hidden);
-        let single = self.people.get(subscriber).is_some_and(|p| p.transports.single);
+    fn tell_subscribed(&mut self, subscriber: ParticipantKey, id: TrackId) {
+        let hidden = self.participants.get(subscriber).is_some_and(|p| p.permission.hidden);
+        let single = self.participants.get(subscriber).is_some_and(|p| p.transports.single);
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let (publisher, kind) = (track.publisher, track.spec.kind);
         let track_sid = track.info.sid.clone();
@@ -275,7 +286,7 @@ impl Room {
             self.send(publisher, Message::TrackSubscribed(message));
         }
         if kind == MediaKind::Video && !single {
-            let participant_sid = self.people.get(publisher).map(|p| p.sid.clone());
+            let participant_sid = self.participants.get(publisher).map(|p| p.sid.clone());
             let state = proto::StreamStateInfo {
                 participant_sid: participant_sid.unwrap_or_default(),
                 track_sid,
@@ -287,18 +298,23 @@ impl Room {
     }
 
     /// Tells the shard what the subscriber wants of the track, if that is new.
-    pub(crate) fn apply_settings(&mut self, subscriber: Key, id: TrackId) {
+    pub(crate) fn apply_settings(&mut self, subscriber: ParticipantKey, id: TrackId) {
         if let Some((down, limit)) = self.note_limit(subscriber, id) {
             self.command_for(subscriber, Command::SetLayerLimit { down, limit });
         }
     }
 
     /// What the subscriber wants of the track, if that is new and its shard has the subscription or is about to.
-    fn note_limit(&mut self, subscriber: Key, id: TrackId) -> Option<(DownId, LayerLimit)> {
-        let participant = self.people.get(subscriber)?;
+    fn note_limit(
+        &mut self,
+        subscriber: ParticipantKey,
+        id: TrackId,
+    ) -> Option<(DownId, LayerLimit)> {
+        let participant = self.participants.get(subscriber)?;
         let track = self.tracks.get(&id)?;
         let initial = Settings::initial(participant.preferences.adaptive_stream);
-        let settings = participant.wants.settings(&track.info.sid).unwrap_or(initial);
+        let settings =
+            participant.subscription_settings.settings(&track.info.sid).unwrap_or(initial);
         let encodings = track.spec.encodings.len();
         let limit = settings.limit(&track.info, encodings);
         let subscription = self.subscriptions.get_mut(self.subscriptions.find(subscriber, id)?)?;
@@ -313,7 +329,7 @@ impl Room {
 
     /// What is wanted of a track in qualities is another encoding now.
     pub(crate) fn renew_wishes(&mut self, id: TrackId) {
-        let subscribers: Vec<Key> =
+        let subscribers: Vec<ParticipantKey> =
             self.subscriptions.of_track(id).map(|subscription| subscription.subscriber).collect();
         for subscriber in subscribers {
             self.apply_settings(subscriber, id);
@@ -324,13 +340,15 @@ impl Room {
     pub(crate) fn update_subscription(
         &mut self,
         now: Instant,
-        key: Key,
+        key: ParticipantKey,
         request: &proto::UpdateSubscription,
     ) {
         let named = request.participant_tracks.iter().flat_map(|p| &p.track_sids);
-        for sid in request.track_sids.iter().chain(named).take(crate::wants::MAX_WANTS) {
-            let Some(participant) = self.people.get_mut(key) else { return };
-            participant.wants.set_subscribe(sid, request.subscribe);
+        for sid in
+            request.track_sids.iter().chain(named).take(crate::subscription_settings::MAX_WANTS)
+        {
+            let Some(participant) = self.participants.get_mut(key) else { return };
+            participant.subscription_settings.set_subscribe(sid, request.subscribe);
             if let Some(track) = self.track_sids.get(sid) {
                 self.reconcile(now, key, *track);
             }
@@ -338,10 +356,14 @@ impl Room {
     }
 
     /// `UpdateTrackSettings`.
-    pub(crate) fn update_settings(&mut self, key: Key, request: &proto::UpdateTrackSettings) {
-        for sid in request.track_sids.iter().take(crate::wants::MAX_WANTS) {
-            let Some(participant) = self.people.get_mut(key) else { return };
-            participant.wants.set_settings(sid, Settings::of(request));
+    pub(crate) fn update_settings(
+        &mut self,
+        key: ParticipantKey,
+        request: &proto::UpdateTrackSettings,
+    ) {
+        for sid in request.track_sids.iter().take(crate::subscription_settings::MAX_WANTS) {
+            let Some(participant) = self.participants.get_mut(key) else { return };
+            participant.subscription_settings.set_settings(sid, Settings::of(request));
             if let Some(track) = self.track_sids.get(sid) {
                 self.apply_settings(key, *track);
             }

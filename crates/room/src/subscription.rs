@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_plane::{DownId, DownTrackSpec, LayerLimit, TrackId};
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// One participant gets one track.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) down: DownId,
-    pub(crate) subscriber: Key,
-    pub(crate) publisher: Key,
+    pub(crate) subscriber: ParticipantKey,
+    pub(crate) publisher: ParticipantKey,
     pub(crate) track: TrackId,
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: Option<u32>,
@@ -31,8 +31,8 @@ pub(crate) struct Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     all: BTreeMap<DownId, Subscription>,
-    by_subscriber: BTreeMap<(Key, TrackId), DownId>,
-    by_track: BTreeMap<(TrackId, Key), DownId>,
+    by_subscriber: BTreeMap<(ParticipantKey, TrackId), DownId>,
+    by_track: BTreeMap<(TrackId, ParticipantKey), DownId>,
 }
 
 impl Subscriptions {
@@ -58,12 +58,15 @@ impl Subscriptions {
         self.all.get_mut(&down)
     }
 
-    pub(crate) fn find(&self, subscriber: Key, track: TrackId) -> Option<DownId> {
+    pub(crate) fn find(&self, subscriber: ParticipantKey, track: TrackId) -> Option<DownId> {
         self.by_subscriber.get(&(subscriber, track)).copied()
     }
 
     /// All that a participant gets.
-    pub(crate) fn of_subscriber(&self, subscriber: Key) -> impl Iterator<Item = &Subscription> {
+    pub(crate) fn of_subscriber(
+        &self,
+        subscriber: ParticipantKey,
+    ) -> impl Iterator<Item = &Subscription> {
         let first = TrackId { room: hearth_plane::RoomId(0), n: 0 };
         let range = self.by_subscriber.range((subscriber, first)..);
         range
@@ -73,18 +76,23 @@ impl Subscriptions {
 
     /// All that get a track.
     pub(crate) fn of_track(&self, track: TrackId) -> impl Iterator<Item = &Subscription> {
-        let range = self.by_track.range((track, Key(0))..=(track, Key(u32::MAX)));
+        let range =
+            self.by_track.range((track, ParticipantKey(0))..=(track, ParticipantKey(u32::MAX)));
         range.filter_map(|(_, down)| self.all.get(down))
     }
 
     /// The participant itself and the publishers it gets tracks of, each once, ascending.
-    pub(crate) fn concerning(&self, subscriber: Key) -> BTreeSet<Key> {
+    pub(crate) fn concerning(&self, subscriber: ParticipantKey) -> BTreeSet<ParticipantKey> {
         let publishers = self.of_subscriber(subscriber).map(|subscription| subscription.publisher);
         publishers.chain([subscriber]).collect()
     }
 
     /// Whether the participant gets any track of the other.
-    pub(crate) fn hears(&self, subscriber: Key, publisher: Key) -> bool {
+    pub(crate) fn is_subscribed_to(
+        &self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+    ) -> bool {
         self.of_subscriber(subscriber).any(|s| s.publisher == publisher)
     }
 }
@@ -98,25 +106,34 @@ mod tests {
     fn subscriptions_are_found_from_both_ends() {
         let mut subscriptions = Subscriptions::default();
         for (n, subscriber, track) in [(1, 1, 10), (2, 1, 11), (3, 2, 10)] {
-            subscriptions.insert(subscription(n, Key(subscriber), id(track)));
+            subscriptions.insert(subscription(n, ParticipantKey(subscriber), id(track)));
         }
         let of = |key| subscriptions.of_subscriber(key).map(|s| s.down.n).collect::<Vec<_>>();
-        assert_eq!((of(Key(1)), of(Key(2)), of(Key(3))), (vec![1, 2], vec![3], vec![]));
+        assert_eq!(
+            (of(ParticipantKey(1)), of(ParticipantKey(2)), of(ParticipantKey(3))),
+            (vec![1, 2], vec![3], vec![])
+        );
         let got: Vec<u32> = subscriptions.of_track(id(10)).map(|s| s.down.n).collect();
         assert_eq!(got, [1, 3]);
-        assert_eq!(Vec::from_iter(subscriptions.concerning(Key(1))), [Key(1), Key(9)]);
-        assert!(subscriptions.hears(Key(1), Key(9)) && !subscriptions.hears(Key(3), Key(9)));
+        assert_eq!(
+            Vec::from_iter(subscriptions.concerning(ParticipantKey(1))),
+            [ParticipantKey(1), ParticipantKey(9)]
+        );
+        assert!(
+            subscriptions.is_subscribed_to(ParticipantKey(1), ParticipantKey(9))
+                && !subscriptions.is_subscribed_to(ParticipantKey(3), ParticipantKey(9))
+        );
     }
 
     fn id(n: u32) -> TrackId {
         TrackId { room: RoomId(1), n }
     }
 
-    fn subscription(n: u32, subscriber: Key, track: TrackId) -> Subscription {
+    fn subscription(n: u32, subscriber: ParticipantKey, track: TrackId) -> Subscription {
         Subscription {
             down: DownId { room: RoomId(1), n },
             subscriber,
-            publisher: Key(9),
+            publisher: ParticipantKey(9),
             track,
             ssrc: n,
             rtx_ssrc: None,

@@ -185,7 +185,7 @@ pub(crate) struct Transports {
 }
 
 /// What a client's transports shall be like.
-pub(crate) struct Shape {
+pub(crate) struct TransportOptions {
     pub(crate) single: bool,
     pub(crate) can_subscribe: bool,
     /// With two connections, that for subscribing is the primary one.
@@ -198,7 +198,7 @@ pub(crate) struct Shape {
 
 impl Transports {
     /// Makes up to two transports; nothing is told to anybody yet.
-    pub(crate) fn new(shape: &Shape, peers: [PeerId; 2], random: &mut Random) -> Self {
+    pub(crate) fn new(shape: &TransportOptions, peers: [PeerId; 2], random: &mut Random) -> Self {
         let [first, second] = peers;
         let local = LocalTransport {
             ice: credentials(shape.shard, &mut random.ice),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     fn transports() -> Transports {
-        let shape = Shape {
+        let shape = TransportOptions {
             single: true,
             can_subscribe: true,
             subscriber_primary: true,

@@ -10,19 +10,19 @@
 
 use hearth_signal::proto::{ParticipantInfo, participant_info::State};
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct SentVersions {
     /// Ascending. Who comes later has a higher key, so most are added at the end.
-    known: Vec<(Key, u32)>,
+    known: Vec<(ParticipantKey, u32)>,
     missed: Vec<ParticipantInfo>,
 }
 
-impl Told {
+impl SentVersions {
     /// Notes that `info` is about to be sent; false if the recipient knows it already.
-    pub(crate) fn note(&mut self, about: Key, info: &ParticipantInfo) -> bool {
+    pub(crate) fn note(&mut self, about: ParticipantKey, info: &ParticipantInfo) -> bool {
         if info.state() == State::Disconnected {
             return self.remove(about);
         }
@@ -40,12 +40,12 @@ impl Told {
     }
 
     /// Forgets one that the recipient sees replaced by another of the same identity.
-    pub(crate) fn forget(&mut self, about: Key) {
+    pub(crate) fn forget(&mut self, about: ParticipantKey) {
         self.remove(about);
     }
 
     /// Notes who left while the recipient is away.
-    pub(crate) fn miss(&mut self, about: Key, info: &ParticipantInfo) {
+    pub(crate) fn miss(&mut self, about: ParticipantKey, info: &ParticipantInfo) {
         if self.remove(about) {
             self.missed.push(as_left(info));
         }
@@ -57,16 +57,19 @@ impl Told {
     }
 
     /// Forgets those the recipient knows and may see no longer.
-    pub(crate) fn take_unseen(&mut self, is_seen: impl Fn(Key) -> bool) -> Vec<Key> {
+    pub(crate) fn take_unseen(
+        &mut self,
+        is_seen: impl Fn(ParticipantKey) -> bool,
+    ) -> Vec<ParticipantKey> {
         self.known.extract_if(.., |(key, _)| !is_seen(*key)).map(|(key, _)| key).collect()
     }
 
-    fn place(&self, about: Key) -> Result<usize, usize> {
+    fn place(&self, about: ParticipantKey) -> Result<usize, usize> {
         self.known.binary_search_by_key(&about, |(key, _)| *key)
     }
 
     /// False if it was not known.
-    fn remove(&mut self, about: Key) -> bool {
+    fn remove(&mut self, about: ParticipantKey) -> bool {
         self.place(about).map(|at| self.known.remove(at)).is_ok()
     }
 }
@@ -88,19 +91,19 @@ mod tests {
     use super::*;
     use hearth_signal::proto::DisconnectReason;
 
-    const A: Key = Key(1);
+    const A: ParticipantKey = ParticipantKey(1);
 
     #[test]
     fn only_a_higher_version_is_news() {
-        let mut told = Told::default();
+        let mut told = SentVersions::default();
         let sent: Vec<bool> = [1, 1, 3, 2, 4].map(|version| told.note(A, &info(version))).to_vec();
         assert_eq!(sent, [true, false, true, false, true]);
-        assert!(told.note(Key(2), &info(1)), "another participant");
+        assert!(told.note(ParticipantKey(2), &info(1)), "another participant");
     }
 
     #[test]
     fn leaving_is_told_once_and_only_to_those_who_knew() {
-        let mut told = Told::default();
+        let mut told = SentVersions::default();
         let gone = ParticipantInfo { state: State::Disconnected.into(), ..info(9) };
         assert!(!told.note(A, &gone));
         assert!(told.note(A, &info(1)));
@@ -110,11 +113,11 @@ mod tests {
 
     #[test]
     fn who_left_during_an_absence_is_listed_once_and_only_if_known() {
-        let mut told = Told::default();
+        let mut told = SentVersions::default();
         assert!(told.note(A, &info(3)));
         let reason = DisconnectReason::ParticipantRemoved;
         told.miss(A, &ParticipantInfo { disconnect_reason: reason.into(), ..info(3) });
-        told.miss(Key(2), &info(7));
+        told.miss(ParticipantKey(2), &info(7));
         let left = told.take_missed();
         assert_eq!((left.len(), left[0].identity.as_str(), left[0].version), (1, "a", 4));
         assert_eq!(left[0].disconnect_reason(), reason);
@@ -123,10 +126,10 @@ mod tests {
 
     #[test]
     fn who_is_seen_no_longer_is_listed_once() {
-        let mut told = Told::default();
+        let mut told = SentVersions::default();
         told.note(A, &info(3));
-        told.note(Key(2), &info(3));
-        assert_eq!(told.take_unseen(|key| key == A), [Key(2)]);
+        told.note(ParticipantKey(2), &info(3));
+        assert_eq!(told.take_unseen(|key| key == A), [ParticipantKey(2)]);
         assert_eq!(told.take_unseen(|key| key == A), []);
     }
 

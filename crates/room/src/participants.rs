@@ -12,28 +12,28 @@ use hearth_plane::PeerId;
 use hearth_signal::proto::ParticipantPermission;
 
 use crate::SessionId;
-use crate::participant::{Key, Participant};
+use crate::participant::{Participant, ParticipantKey};
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct People {
+pub(crate) struct Participants {
     /// In boxes, as keys that only grow leave the nodes half empty.
-    all: BTreeMap<Key, Box<Participant>>,
-    identities: BTreeMap<String, Key>,
-    sids: BTreeMap<String, Key>,
-    sessions: BTreeMap<SessionId, Key>,
-    peers: BTreeMap<PeerId, Key>,
+    all: BTreeMap<ParticipantKey, Box<Participant>>,
+    identities: BTreeMap<String, ParticipantKey>,
+    sids: BTreeMap<String, ParticipantKey>,
+    sessions: BTreeMap<SessionId, ParticipantKey>,
+    peers: BTreeMap<PeerId, ParticipantKey>,
     /// Neither agents nor recorders.
     independent: usize,
     recorders: usize,
     next: u32,
 }
 
-impl People {
+impl Participants {
     /// A name for the next participant.
-    pub(crate) fn next_key(&mut self) -> Key {
+    pub(crate) fn next_key(&mut self) -> ParticipantKey {
         self.next = self.next.wrapping_add(1);
-        Key(self.next)
+        ParticipantKey(self.next)
     }
 
     pub(crate) fn insert(&mut self, participant: Participant) {
@@ -50,10 +50,10 @@ impl People {
         self.all.insert(key, Box::new(participant));
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Participant>> {
+    pub(crate) fn remove(&mut self, key: ParticipantKey) -> Option<Box<Participant>> {
         let gone = self.all.remove(&key)?;
         let one = |counts| usize::from(counts);
-        self.independent = self.independent.saturating_sub(one(!gone.is_dependent()));
+        self.independent = self.independent.saturating_sub(one(!gone.is_service()));
         self.recorders = self.recorders.saturating_sub(one(gone.is_recorder()));
         self.identities.remove(&gone.identity);
         self.sids.remove(&gone.sid);
@@ -67,12 +67,16 @@ impl People {
     }
 
     fn count(&mut self, participant: &Participant) {
-        self.independent += usize::from(!participant.is_dependent());
+        self.independent += usize::from(!participant.is_service());
         self.recorders += usize::from(participant.is_recorder());
     }
 
     /// Replaces what a participant may do.
-    pub(crate) fn set_permission(&mut self, key: Key, permission: ParticipantPermission) {
+    pub(crate) fn set_permission(
+        &mut self,
+        key: ParticipantKey,
+        permission: ParticipantPermission,
+    ) {
         if let Some(mut participant) = self.remove(key) {
             participant.permission = permission;
             self.insert(*participant);
@@ -80,7 +84,7 @@ impl People {
     }
 
     /// A transport was made later than its participant.
-    pub(crate) fn add_peer(&mut self, key: Key, peer: PeerId) {
+    pub(crate) fn add_peer(&mut self, key: ParticipantKey, peer: PeerId) {
         self.peers.insert(peer, key);
     }
 
@@ -97,7 +101,7 @@ impl People {
     /// Gives the participant another session, or none; returns the former one.
     pub(crate) fn set_session(
         &mut self,
-        key: Key,
+        key: ParticipantKey,
         session: Option<SessionId>,
     ) -> Option<SessionId> {
         let participant = self.all.get_mut(&key)?;
@@ -111,31 +115,31 @@ impl People {
         former
     }
 
-    pub(crate) fn get(&self, key: Key) -> Option<&Participant> {
+    pub(crate) fn get(&self, key: ParticipantKey) -> Option<&Participant> {
         self.all.get(&key).map(Box::as_ref)
     }
 
-    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Participant> {
+    pub(crate) fn get_mut(&mut self, key: ParticipantKey) -> Option<&mut Participant> {
         self.all.get_mut(&key).map(Box::as_mut)
     }
 
-    pub(crate) fn by_identity(&self, identity: &str) -> Option<Key> {
+    pub(crate) fn by_identity(&self, identity: &str) -> Option<ParticipantKey> {
         self.identities.get(identity).copied()
     }
 
-    pub(crate) fn by_sid(&self, sid: &str) -> Option<Key> {
+    pub(crate) fn by_sid(&self, sid: &str) -> Option<ParticipantKey> {
         self.sids.get(sid).copied()
     }
 
-    pub(crate) fn by_session(&self, session: SessionId) -> Option<Key> {
+    pub(crate) fn by_session(&self, session: SessionId) -> Option<ParticipantKey> {
         self.sessions.get(&session).copied()
     }
 
-    pub(crate) fn by_peer(&self, peer: PeerId) -> Option<Key> {
+    pub(crate) fn by_peer(&self, peer: PeerId) -> Option<ParticipantKey> {
         self.peers.get(&peer).copied()
     }
 
-    pub(crate) fn keys(&self) -> Vec<Key> {
+    pub(crate) fn keys(&self) -> Vec<ParticipantKey> {
         self.all.keys().copied().collect()
     }
 

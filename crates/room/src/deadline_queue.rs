@@ -3,7 +3,7 @@
 //!
 //! * **Owns:** one time for each, not later than its first deadline.
 //! * **In:** deadlines that are set; keys of what is gone.
-//! * **Out:** [`Agenda::poll_timeout`], [`Agenda::take_due`].
+//! * **Out:** [`DeadlineQueue::poll_timeout`], [`DeadlineQueue::take_due`].
 //! * **Invariant:** each is looked at when a deadline of it comes. It may be looked at for nothing: a
 //!   deadline that was met is not taken back.
 
@@ -12,18 +12,18 @@ use std::time::Instant;
 
 /// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Agenda<K> {
+pub(crate) struct DeadlineQueue<K> {
     times: BTreeSet<(Instant, K)>,
     by_key: BTreeMap<K, Instant>,
 }
 
-impl<K> Default for Agenda<K> {
+impl<K> Default for DeadlineQueue<K> {
     fn default() -> Self {
         Self { times: BTreeSet::new(), by_key: BTreeMap::new() }
     }
 }
 
-impl<K: Copy + Ord> Agenda<K> {
+impl<K: Copy + Ord> DeadlineQueue<K> {
     /// A deadline was set.
     pub(crate) fn watch(&mut self, key: K, at: Instant) {
         match self.by_key.get(&key) {
@@ -63,23 +63,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::participant::Key;
+    use crate::participant::ParticipantKey;
 
     #[test]
     fn each_is_due_once_at_its_first_deadline() {
         let t0 = epoch();
         let at = |secs| t0 + Duration::from_secs(secs);
-        let mut agenda = Agenda::default();
+        let mut deadlines = DeadlineQueue::default();
         for (key, secs) in [(1, 9), (2, 4), (1, 5), (1, 7), (3, 6), (2, 8)] {
-            agenda.watch(Key(key), at(secs));
+            deadlines.watch(ParticipantKey(key), at(secs));
         }
-        assert_eq!((agenda.poll_timeout(), agenda.take_due(at(3))), (Some(at(4)), vec![]));
-        assert_eq!(agenda.take_due(at(5)), [Key(2), Key(1)]);
-        assert_eq!(agenda.poll_timeout(), Some(at(6)));
-        agenda.watch(Key(2), at(8));
-        agenda.forget(Key(3));
-        assert_eq!((agenda.poll_timeout(), agenda.take_due(at(60))), (Some(at(8)), vec![Key(2)]));
-        assert_eq!((agenda.poll_timeout(), agenda.by_key.len()), (None, 0));
+        assert_eq!((deadlines.poll_timeout(), deadlines.take_due(at(3))), (Some(at(4)), vec![]));
+        assert_eq!(deadlines.take_due(at(5)), [ParticipantKey(2), ParticipantKey(1)]);
+        assert_eq!(deadlines.poll_timeout(), Some(at(6)));
+        deadlines.watch(ParticipantKey(2), at(8));
+        deadlines.forget(ParticipantKey(3));
+        assert_eq!(
+            (deadlines.poll_timeout(), deadlines.take_due(at(60))),
+            (Some(at(8)), vec![ParticipantKey(2)])
+        );
+        assert_eq!((deadlines.poll_timeout(), deadlines.by_key.len()), (None, 0));
     }
 
     #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]

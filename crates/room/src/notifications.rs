@@ -13,7 +13,7 @@ use hearth_plane::Level;
 use hearth_signal::proto::{self, SpeakerInfo, signal_response::Message};
 
 use crate::Room;
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 use crate::quality::{opinion, quality_of};
 
 impl Room {
@@ -30,7 +30,7 @@ impl Room {
 
     /// Tells everybody whose level changed, as far as it concerns them.
     pub(crate) fn tell_speakers(&mut self) {
-        let changes: Vec<(Key, SpeakerInfo)> = self
+        let changes: Vec<(ParticipantKey, SpeakerInfo)> = self
             .speakers
             .take_changes()
             .into_iter()
@@ -39,8 +39,8 @@ impl Room {
         if changes.is_empty() {
             return;
         }
-        let changes: BTreeMap<Key, SpeakerInfo> = changes.into_iter().collect();
-        for recipient in self.people.keys() {
+        let changes: BTreeMap<ParticipantKey, SpeakerInfo> = changes.into_iter().collect();
+        for recipient in self.participants.keys() {
             let speakers: Vec<SpeakerInfo> = self
                 .subscriptions
                 .concerning(recipient)
@@ -54,13 +54,17 @@ impl Room {
         }
     }
 
-    fn speaker(&self, key: Key, level: f32) -> Option<SpeakerInfo> {
-        let sid = self.people.get(key)?.sid.clone();
+    fn speaker(&self, key: ParticipantKey, level: f32) -> Option<SpeakerInfo> {
+        let sid = self.participants.get(key)?.sid.clone();
         Some(SpeakerInfo { sid, level, active: level > 0.0 })
     }
 
     /// A subscription begins: the publisher may be speaking.
-    pub(crate) fn tell_speaker_to(&mut self, subscriber: Key, publisher: Key) {
+    pub(crate) fn tell_speaker_to(
+        &mut self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+    ) {
         let level = self.speakers.shown(publisher);
         if level > 0.0
             && let Some(speaker) = self.speaker(publisher, level)
@@ -71,9 +75,13 @@ impl Room {
     }
 
     /// A subscription ended: if it was the last of a speaking publisher, it is heard no more.
-    pub(crate) fn tell_silence_to(&mut self, subscriber: Key, publisher: Key) {
+    pub(crate) fn tell_silence_to(
+        &mut self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+    ) {
         if self.speakers.shown(publisher) > 0.0
-            && !self.subscriptions.hears(subscriber, publisher)
+            && !self.subscriptions.is_subscribed_to(subscriber, publisher)
             && let Some(speaker) = self.speaker(publisher, 0.0)
         {
             let message = proto::SpeakersChanged { speakers: vec![speaker] };
@@ -83,13 +91,13 @@ impl Room {
 
     /// Tells active participants how well they and their publishers are connected, if that changed
     /// for anybody.
-    pub(crate) fn tell_quality(&mut self) {
-        let active: Vec<Key> =
-            self.people.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
+    pub(crate) fn send_quality(&mut self) {
+        let active: Vec<ParticipantKey> =
+            self.participants.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
         let mut infos = BTreeMap::new();
         let mut changed = false;
         for key in active {
-            let Some(participant) = self.people.get(key) else { continue };
+            let Some(participant) = self.participants.get(key) else { continue };
             let up = participant.publishing.tracks.iter().copied();
             let down = self.subscriptions.of_subscriber(key).map(|s| s.down);
             let score = self.quality.score(up, down);

@@ -1,7 +1,7 @@
 //! What one participant wants of tracks, and what publishers allow.
 //!
-//! * **Owns:** a subscriber's explicit wishes and settings per track sid ([`Wants`]); a publisher's
-//!   rules on who may subscribe ([`Rules`]).
+//! * **Owns:** a subscriber's explicit wishes and settings per track sid ([`SubscriptionSettings`]); a publisher's
+//!   rules on who may subscribe ([`SubscriptionPermissions`]).
 //! * **In:** `UpdateSubscription`, `UpdateTrackSettings`, `SubscriptionPermission`.
 //! * **Out:** whether a track is wanted, whether it is allowed, and the wish for the shard.
 //! * **Invariant:** at most [`MAX_WANTS`] tracks are remembered; settings outlive the subscription.
@@ -96,7 +96,7 @@ fn quality_for(width: u32, height: u32, info: &proto::TrackInfo) -> VideoQuality
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Want {
+struct TrackSettings {
     subscribe: Option<bool>,
     settings: Option<Settings>,
     told_allowed: Option<bool>,
@@ -104,12 +104,12 @@ struct Want {
 
 /// A subscriber's wishes.
 #[derive(Debug, Default)]
-pub(crate) struct Wants {
-    tracks: BTreeMap<String, Want>,
+pub(crate) struct SubscriptionSettings {
+    tracks: BTreeMap<String, TrackSettings>,
 }
 
-impl Wants {
-    fn entry(&mut self, sid: &str) -> Option<&mut Want> {
+impl SubscriptionSettings {
+    fn entry(&mut self, sid: &str) -> Option<&mut TrackSettings> {
         if self.tracks.len() >= MAX_WANTS && !self.tracks.contains_key(sid) {
             return None;
         }
@@ -151,12 +151,12 @@ impl Wants {
 
 /// A publisher's rules on who may subscribe to its tracks.
 #[derive(Debug, Default)]
-pub(crate) struct Rules {
+pub(crate) struct SubscriptionPermissions {
     /// `None`: everybody may.
     restricted: Option<BTreeMap<String, proto::TrackPermission>>,
 }
 
-impl Rules {
+impl SubscriptionPermissions {
     /// The rules that a publisher sends; `None` if an entry says nothing about whom it is. One about a sid
     /// that is not here (`identity_of`) has no effect; the last about somebody counts.
     pub(crate) fn of(
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_track_names_is_not_remembered() {
-        let mut wants = Wants::default();
+        let mut wants = SubscriptionSettings::default();
         for n in 0..10_000 {
             wants.set_subscribe(&format!("TR_{n}"), true);
         }
@@ -253,9 +253,9 @@ mod tests {
         let of = |track_permissions| {
             let request =
                 proto::SubscriptionPermission { all_participants: false, track_permissions };
-            Rules::of(request, |sid| (sid == "PA_c").then(|| "carol".to_owned()))
+            SubscriptionPermissions::of(request, |sid| (sid == "PA_c").then(|| "carol".to_owned()))
         };
-        assert!(Rules::default().allow("bob", "TR_1"));
+        assert!(SubscriptionPermissions::default().allow("bob", "TR_1"));
         let rules = of(vec![
             entry("bob", "", true, &[]),
             entry("bob", "", false, &["TR_1"]),

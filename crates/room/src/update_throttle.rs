@@ -1,9 +1,9 @@
 //! How often everybody is told about everybody else.
 //!
 //! * **Owns:** how many updates were sent lately, and about whom they wait.
-//! * **In:** updates that were sent ([`Pace::note_sent`]), participants to be told about
-//!   ([`Pace::defer`]) or who leave ([`Pace::forget`]), time.
-//! * **Out:** whether to wait; about whom to tell when the wait ends ([`Pace::take_due`]).
+//! * **In:** updates that were sent ([`UpdateThrottle::note_sent`]), participants to be told about
+//!   ([`UpdateThrottle::defer`]) or who leave ([`UpdateThrottle::forget`]), time.
+//! * **Out:** whether to wait; about whom to tell when the wait ends ([`UpdateThrottle::take_due`]).
 //! * **Invariant:** nothing waits in a calm room, and nothing longer than [`WAIT`]; who waits is in
 //!   the room.
 //! * **Not here:** departures, which are told at once.
@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::participant::Key;
+use crate::participant::ParticipantKey;
 
 /// The rate is taken over this time.
 const SLOT: Duration = Duration::from_millis(250);
@@ -25,14 +25,14 @@ const WAIT: Duration = Duration::from_millis(200);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct UpdateThrottle {
     slot_began: Instant,
     sent: usize,
-    waiting: BTreeSet<Key>,
+    waiting: BTreeSet<ParticipantKey>,
     due: Option<Instant>,
 }
 
-impl Pace {
+impl UpdateThrottle {
     pub(crate) fn new(now: Instant) -> Self {
         Self { slot_began: now, sent: 0, waiting: BTreeSet::new(), due: None }
     }
@@ -43,7 +43,7 @@ impl Pace {
     }
 
     /// Whether others are told about this participant later, because much is being told.
-    pub(crate) fn defer(&mut self, about: Key) -> bool {
+    pub(crate) fn defer(&mut self, about: ParticipantKey) -> bool {
         let busy = self.sent >= CALM;
         if busy {
             self.waiting.insert(about);
@@ -52,7 +52,7 @@ impl Pace {
     }
 
     /// The participant leaves; whether others were still to be told about it.
-    pub(crate) fn forget(&mut self, about: Key) -> bool {
+    pub(crate) fn forget(&mut self, about: ParticipantKey) -> bool {
         self.waiting.remove(&about)
     }
 
@@ -72,7 +72,7 @@ impl Pace {
     }
 
     /// Those to tell about now.
-    pub(crate) fn take_due(&mut self, now: Instant) -> BTreeSet<Key> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> BTreeSet<ParticipantKey> {
         if self.due.is_none_or(|due| due > now) {
             return BTreeSet::new();
         }
@@ -85,39 +85,46 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const BOB: Key = Key(2);
+    const BOB: ParticipantKey = ParticipantKey(2);
 
     #[test]
     fn what_waits_is_due_after_the_wait_and_only_once() {
         let t0 = epoch();
-        let mut pace = Pace::new(t0);
-        assert!(!pace.defer(BOB), "calm");
-        pace.note_sent(CALM);
-        assert!(pace.defer(BOB));
-        pace.handle_time(t0);
-        assert_eq!((pace.poll_timeout(), pace.take_due(t0)), (Some(t0 + WAIT), BTreeSet::new()));
-        assert_eq!(pace.take_due(t0 + WAIT), [BOB].into());
-        assert_eq!(pace.take_due(t0 + WAIT), BTreeSet::new());
+        let mut update_throttle = UpdateThrottle::new(t0);
+        assert!(!update_throttle.defer(BOB), "calm");
+        update_throttle.note_sent(CALM);
+        assert!(update_throttle.defer(BOB));
+        update_throttle.handle_time(t0);
+        assert_eq!(
+            (update_throttle.poll_timeout(), update_throttle.take_due(t0)),
+            (Some(t0 + WAIT), BTreeSet::new())
+        );
+        assert_eq!(update_throttle.take_due(t0 + WAIT), [BOB].into());
+        assert_eq!(update_throttle.take_due(t0 + WAIT), BTreeSet::new());
     }
 
     #[test]
     fn a_room_is_calm_again_without_an_input() {
         let t0 = epoch();
-        let mut pace = Pace::new(t0);
-        pace.note_sent(CALM);
-        let end = pace.poll_timeout().unwrap();
-        pace.handle_time(end);
-        assert_eq!((end, pace.poll_timeout()), (t0 + SLOT, None));
-        assert!(!pace.defer(BOB));
+        let mut update_throttle = UpdateThrottle::new(t0);
+        update_throttle.note_sent(CALM);
+        let end = update_throttle.poll_timeout().unwrap();
+        update_throttle.handle_time(end);
+        assert_eq!((end, update_throttle.poll_timeout()), (t0 + SLOT, None));
+        assert!(!update_throttle.defer(BOB));
     }
 
     #[test]
     fn who_leaves_does_not_wait() {
         let t0 = epoch();
-        let mut pace = Pace::new(t0);
-        pace.note_sent(CALM);
-        assert!(pace.defer(BOB) && pace.forget(BOB) && !pace.forget(BOB));
-        assert_eq!(pace.take_due(t0 + WAIT), BTreeSet::new());
+        let mut update_throttle = UpdateThrottle::new(t0);
+        update_throttle.note_sent(CALM);
+        assert!(
+            update_throttle.defer(BOB)
+                && update_throttle.forget(BOB)
+                && !update_throttle.forget(BOB)
+        );
+        assert_eq!(update_throttle.take_due(t0 + WAIT), BTreeSet::new());
     }
 
     #[expect(clippy::disallowed_methods, reason = "an origin; all else is added to it")]
