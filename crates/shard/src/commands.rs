@@ -13,7 +13,9 @@ use hearth_plane::{
 use hearth_rtp::ExtensionIds;
 use tracing::error;
 
-use crate::entry::{DownEntry, PeerEntry, QualityWindow, Subscriber, TrackEntry, Watchers};
+use crate::entry::{
+    DownEntry, DownKey, PeerEntry, PeerKey, QualityWindow, Subscriber, TrackEntry, Watchers,
+};
 use crate::panic_scope::Scope;
 use crate::random::rtcp_ssrc;
 use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
@@ -133,9 +135,7 @@ impl Shard {
             return bug!("{peer:?} had a key and no entry");
         };
         self.steering.remove(key, &entry.ufrags, &entry.paths);
-        if let Some(due) = self.deadlines.get_mut(key) {
-            *due = None;
-        }
+        self.deadlines.forget(key);
         self.scheduler.forget_peer(peer.room, key);
         for down in entry.downs {
             self.remove_down(down);
@@ -300,7 +300,7 @@ impl Shard {
         self.retarget_one(now, key);
     }
 
-    fn update_down_track(&mut self, key: usize, spec: DownTrackSpec) {
+    fn update_down_track(&mut self, key: DownKey, spec: DownTrackSpec) {
         let Some(entry) = self.downs.get(key) else {
             return;
         };
@@ -319,7 +319,7 @@ impl Shard {
     }
 
     /// Takes SSRCs of a transport for a subscription; false if one of them is taken, which is a bug of control.
-    fn claim_ssrcs(&mut self, peer: usize, ssrcs: [Option<u32>; 2]) -> bool {
+    fn claim_ssrcs(&mut self, peer: PeerKey, ssrcs: [Option<u32>; 2]) -> bool {
         let Some(entry) = self.peers.get_mut(peer) else {
             return false;
         };
@@ -340,7 +340,7 @@ impl Shard {
         }
     }
 
-    fn remove_down(&mut self, key: usize) {
+    fn remove_down(&mut self, key: DownKey) {
         let Some(entry) = self.downs.remove(key) else {
             return bug!("a subscription was listed and had no entry");
         };

@@ -9,11 +9,12 @@
 use hearth_plane::UpTrackSpec;
 use hearth_rtp::{ReadExtensions, RtpView};
 
+use crate::entry::TrackKey;
+
 /// What an SSRC carries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Found {
-    /// Key of the track.
-    pub(crate) track: usize,
+    pub(crate) track: TrackKey,
     pub(crate) encoding: u8,
     /// Retransmissions (RFC 4588) rather than media.
     pub(crate) is_rtx: bool,
@@ -21,7 +22,7 @@ pub(crate) struct Found {
 
 /// Finds out by the tracks of the peer, by key.
 pub(crate) fn find<'a>(
-    tracks: impl Iterator<Item = (usize, &'a UpTrackSpec)> + Clone,
+    tracks: impl Iterator<Item = (TrackKey, &'a UpTrackSpec)> + Clone,
     view: &RtpView<'_>,
     extensions: &ReadExtensions<'_>,
 ) -> Option<Found> {
@@ -35,7 +36,7 @@ pub(crate) fn find<'a>(
     if let Some(found) = tracks.clone().find_map(declared) {
         return Some(found);
     }
-    let has_type = |(_, spec): &(usize, &UpTrackSpec)| has_payload_type(spec, view.payload_type);
+    let has_type = |(_, spec): &(TrackKey, &UpTrackSpec)| has_payload_type(spec, view.payload_type);
     let (_, first) = tracks.clone().find(has_type)?;
     let is_unique = tracks.clone().filter(has_type).all(|(_, spec)| spec.mid == first.mid);
     if !is_unique {
@@ -62,7 +63,7 @@ pub(crate) fn contradicts(
 }
 
 /// By the SSRCs that the description names.
-fn declared(track: usize, spec: &UpTrackSpec, ssrc: u32) -> Option<Found> {
+fn declared(track: TrackKey, spec: &UpTrackSpec, ssrc: u32) -> Option<Found> {
     (0_u8..).zip(&spec.encodings).find_map(|(encoding, known)| {
         let is_rtx = known.rtx_ssrc == Some(ssrc);
         let is_known = is_rtx || known.ssrc == Some(ssrc);
@@ -72,7 +73,7 @@ fn declared(track: usize, spec: &UpTrackSpec, ssrc: u32) -> Option<Found> {
 
 /// Which encoding of its section a packet belongs to.
 fn in_section(
-    track: usize,
+    track: TrackKey,
     spec: &UpTrackSpec,
     view: &RtpView<'_>,
     extensions: &ReadExtensions<'_>,
@@ -108,6 +109,7 @@ mod tests {
     use hearth_units::MediaKind;
 
     use super::*;
+    use crate::slab::Key;
 
     fn ids() -> ExtensionIds {
         let (mid, rid, repaired_rid) = (Some(1), Some(2), Some(3));
@@ -154,8 +156,8 @@ mod tests {
         write_header(&mut buf, &header, &names).unwrap();
         let view = RtpView::parse(&buf).unwrap();
         let extensions = ReadExtensions::read(&view, &ids());
-        let found = find((0..).zip(sections), &view, &extensions);
-        let found = found.map(|found| (found.track, found.encoding, found.is_rtx));
+        let found = find((0..).map(|index| Key::of(index, 0)).zip(sections), &view, &extensions);
+        let found = found.map(|found| (found.track.index(), found.encoding, found.is_rtx));
         assert_eq!(found, expect, "SSRC {ssrc}, type {payload_type}, {names:?}");
     }
 

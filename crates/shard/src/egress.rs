@@ -8,7 +8,7 @@ use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric};
 use hearth_units::ExtSeq;
 
-use crate::entry::{CatchUp, DownEntry, PeerEntry, Pending, TrackEntry};
+use crate::entry::{CatchUp, DownEntry, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
 use crate::send_scheduler::{Batch, QueuedDown};
 use crate::{Shard, drops};
@@ -64,7 +64,7 @@ impl Shard {
     }
 
     /// Reads what serving a subscriber will need: the memory brings it while others are served.
-    fn prefetch(&self, batch: &Batch, key: usize) {
+    fn prefetch(&self, batch: &Batch, key: PeerKey) {
         black_box(self.peers.get(key).map(|entry| entry.peer.prefetch()));
         for queued in self.scheduler.queued(batch, key) {
             black_box(self.downs.get(queued.down).map(|down| down.down.prefetch()));
@@ -72,7 +72,13 @@ impl Shard {
     }
 
     /// Sends a subscriber everything that waits for it; false if the slab is full before that.
-    fn flush_peer(&mut self, now: Instant, batch: &Batch, key: usize, slab: &mut SendSlab) -> bool {
+    fn flush_peer(
+        &mut self,
+        now: Instant,
+        batch: &Batch,
+        key: PeerKey,
+        slab: &mut SendSlab,
+    ) -> bool {
         let Some(peer) = self.peers.get_mut(key) else {
             return true;
         };
@@ -84,8 +90,8 @@ impl Shard {
             Outlet { slab, counts: &mut self.counts, run, is_last: false, switched: false };
         let mut complete = true;
         for (i, queued) in self.scratch.iter().enumerate() {
-            // It may be gone, or its key another subscription's.
-            if let Some(down) = self.downs.get_mut(queued.down).filter(|down| down.peer == key)
+            // It may be gone since it was queued.
+            if let Some(down) = self.downs.get_mut(queued.down)
                 && let Some(track) = self.tracks.get(down.track)
             {
                 out.is_last = i + 1 == self.scratch.len();

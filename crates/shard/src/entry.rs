@@ -9,7 +9,15 @@ use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_rtp::ExtensionIds;
 use hearth_units::{ExtSeq, SeqUnwrapper};
 
+use crate::slab::Key;
 use crate::ssrc_table::SsrcTable;
+
+/// Names a transport of this shard.
+pub(crate) type PeerKey = Key<PeerEntry>;
+/// Names a track that this shard has, published here or on another shard.
+pub(crate) type TrackKey = Key<TrackEntry>;
+/// Names a subscription of a peer of this shard.
+pub(crate) type DownKey = Key<DownEntry>;
 
 /// A transport with its streams.
 pub(crate) struct PeerEntry {
@@ -19,12 +27,12 @@ pub(crate) struct PeerEntry {
     pub(crate) ufrags: Vec<String>,
     /// The ways by which it talks to us, and those that a check of ours took.
     pub(crate) paths: Vec<Endpoint>,
-    /// Keys of the tracks it publishes.
-    pub(crate) tracks: Vec<usize>,
+    /// The tracks it publishes.
+    pub(crate) tracks: Vec<TrackKey>,
     /// Header extensions of all its tracks.
     pub(crate) extensions: ExtensionIds,
-    /// Keys of its subscriptions.
-    pub(crate) downs: Vec<usize>,
+    /// Its subscriptions.
+    pub(crate) downs: Vec<DownKey>,
     /// The same by SSRC.
     pub(crate) down_ssrcs: SsrcTable,
     /// Received SSRCs, ascending.
@@ -40,7 +48,7 @@ pub(crate) struct PeerEntry {
 /// A received SSRC.
 pub(crate) struct Stream {
     pub(crate) ssrc: u32,
-    pub(crate) track: usize,
+    pub(crate) track: TrackKey,
     pub(crate) encoding: u8,
     pub(crate) role: StreamRole,
     pub(crate) reception: ReceiverStats,
@@ -111,10 +119,8 @@ pub(crate) struct TrackEntry {
 /// A subscription of a track.
 #[derive(Clone, Copy)]
 pub(crate) struct Subscriber {
-    /// Key of the subscription.
-    pub(crate) down: usize,
-    /// Key of the subscriber.
-    pub(crate) peer: usize,
+    pub(crate) down: DownKey,
+    pub(crate) peer: PeerKey,
 }
 
 /// A stored packet that is to be sent.
@@ -139,7 +145,7 @@ impl TrackEntry {
         !self.relays.is_empty() || self.track.is_watched(encoding)
     }
 
-    /// The key of the peer that publishes it, if that is on this shard.
+    /// The peer that publishes it, if that is on this shard.
     pub(crate) fn publisher(&self) -> Option<PeerId> {
         match self.spec.source {
             Source::Local(peer) => Some(peer),
@@ -159,10 +165,8 @@ pub(crate) struct QualityWindow {
 /// A subscription.
 #[repr(C)] // What every packet reads comes first.
 pub(crate) struct DownEntry {
-    /// Key of the subscriber.
-    pub(crate) peer: usize,
-    /// Key of the track.
-    pub(crate) track: usize,
+    pub(crate) peer: PeerKey,
+    pub(crate) track: TrackKey,
     /// Position in the track's packets, counted as `flushed + pending`.
     pub(crate) cursor: u64,
     /// Packets that overtook the start of the key frame that was switched to.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, XrBlock, XrBlocks};
 
 use crate::Shard;
+use crate::entry::{DownKey, PeerKey};
 use crate::reports::push;
 use crate::retransmission::MAX_ANSWERED;
 
@@ -12,7 +13,7 @@ impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
     ///
     /// **Cost:** O(length of `buf`), whatever the peer subscribes to.
-    pub(crate) fn receive_rtcp(&mut self, now: Instant, key: usize, buf: &[u8]) {
+    pub(crate) fn receive_rtcp(&mut self, now: Instant, key: PeerKey, buf: &[u8]) {
         let mut left = MAX_ANSWERED;
         for packet in Packets::new(buf) {
             match packet {
@@ -49,7 +50,7 @@ impl Shard {
         }
     }
 
-    fn receive_sender_report(&mut self, now: Instant, key: usize, ssrc: u32, report: (u64, u32)) {
+    fn receive_sender_report(&mut self, now: Instant, key: PeerKey, ssrc: u32, report: (u64, u32)) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -70,7 +71,7 @@ impl Shard {
     }
 
     /// How a subscription arrives at the subscriber (RFC 3550 §6.4.1).
-    fn receive_report_block(&mut self, now: Instant, key: usize, block: &ReportBlock) {
+    fn receive_report_block(&mut self, now: Instant, key: PeerKey, block: &ReportBlock) {
         let Some(down) = self.find_down(key, block.ssrc) else {
             return;
         };
@@ -98,7 +99,7 @@ impl Shard {
     fn receive_extended_report(
         &mut self,
         now: Instant,
-        key: usize,
+        key: PeerKey,
         sender: u32,
         blocks: XrBlocks<'_>,
     ) {
@@ -123,7 +124,7 @@ impl Shard {
         }
     }
 
-    fn receive_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32) {
+    fn receive_keyframe_request(&mut self, now: Instant, key: PeerKey, ssrc: u32) {
         let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get(down)) else {
             return;
         };
@@ -134,7 +135,7 @@ impl Shard {
     }
 
     /// The subscription of peer `key` that is sent as `ssrc`.
-    pub(crate) fn find_down(&self, key: usize, ssrc: u32) -> Option<usize> {
+    pub(crate) fn find_down(&self, key: PeerKey, ssrc: u32) -> Option<DownKey> {
         self.peers.get(key)?.down_ssrcs.find(ssrc)
     }
 }

@@ -11,7 +11,10 @@ use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
 use crate::demux::{self, Found};
-use crate::entry::{DownEntry, PeerEntry, Pending, Stream, StreamRole, Subscriber, TrackEntry};
+use crate::entry::{
+    DownEntry, DownKey, PeerEntry, PeerKey, Pending, Stream, StreamRole, Subscriber, TrackEntry,
+    TrackKey,
+};
 use crate::send_scheduler::QueuedDown;
 use crate::slab::Slab;
 use crate::{Shard, ShardMessage, ShardMessageKind};
@@ -27,7 +30,7 @@ const MAX_PENDING: usize = 2_048;
 
 impl Shard {
     /// A plaintext RTP packet of peer `key`.
-    pub(crate) fn receive_rtp(&mut self, now: Instant, key: usize, packet: &mut [u8]) {
+    pub(crate) fn receive_rtp(&mut self, now: Instant, key: PeerKey, packet: &mut [u8]) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -59,7 +62,7 @@ impl Shard {
                 if let Some(nack) = nack {
                     nack.handle_packet(now, seq, timestamp, marker);
                     if let Some(next) = nack.poll_timeout() {
-                        self.nacks.note(key, next);
+                        self.deadlines.note_nack(key, next);
                     }
                 }
                 let taken = self.ingest(now, track, encoding, packet);
@@ -103,7 +106,7 @@ impl Shard {
     pub(crate) fn ingest(
         &mut self,
         now: Instant,
-        track: usize,
+        track: TrackKey,
         encoding: u8,
         packet: &mut [u8],
     ) -> Option<Taken> {
@@ -146,7 +149,7 @@ impl Shard {
     pub(crate) fn queue_packet(
         &mut self,
         now: Instant,
-        track: usize,
+        track: TrackKey,
         packet: (u8, ExtSeq),
         completes: bool,
     ) {
@@ -176,7 +179,7 @@ impl Shard {
     pub(crate) fn take_sender_report(
         &mut self,
         now: Instant,
-        track: usize,
+        track: TrackKey,
         encoding: u8,
         (ntp, rtp_time): (u64, u32),
     ) {
@@ -196,7 +199,7 @@ impl Shard {
 
     /// Aims every subscription of a track at what is alive, asks for the key frames they need, and
     /// stores what they watch.
-    pub(crate) fn update_target(&mut self, now: Instant, track: usize) {
+    pub(crate) fn update_target(&mut self, now: Instant, track: TrackKey) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
@@ -213,7 +216,7 @@ impl Shard {
     }
 
     /// The same for one subscription, the others of whose track stay as they are.
-    pub(crate) fn retarget_one(&mut self, now: Instant, down: usize) {
+    pub(crate) fn retarget_one(&mut self, now: Instant, down: DownKey) {
         let Some(down) = self.downs.get_mut(down) else {
             return;
         };
@@ -230,14 +233,14 @@ impl Shard {
     }
 
     /// A subscriber, here or on another shard, cannot decode.
-    pub(crate) fn request_keyframe(&mut self, now: Instant, track: usize, encoding: u8) {
+    pub(crate) fn request_keyframe(&mut self, now: Instant, track: TrackKey, encoding: u8) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.track.request_keyframe(now, encoding);
         }
         self.send_keyframe_requests(now, track);
     }
 
-    fn send_keyframe_requests(&mut self, now: Instant, track: usize) {
+    fn send_keyframe_requests(&mut self, now: Instant, track: TrackKey) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
@@ -300,7 +303,7 @@ fn find_stream(
     view: &RtpView<'_>,
     extensions: &ReadExtensions<'_>,
 ) -> Option<usize> {
-    let spec = |key: usize| Some((key, &tracks.get(key)?.spec));
+    let spec = |key: TrackKey| Some((key, &tracks.get(key)?.spec));
     let known = entry.streams.binary_search_by_key(&view.ssrc, |stream| stream.ssrc);
     let names_place = extensions.mid.is_some() || extensions.rid.is_some();
     if let Ok(at) = known {

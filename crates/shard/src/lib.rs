@@ -39,7 +39,7 @@ use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
 use crate::deadlines::Deadlines;
-use crate::entry::{DownEntry, PeerEntry, TrackEntry};
+use crate::entry::{DownEntry, DownKey, PeerEntry, PeerKey, TrackEntry, TrackKey};
 use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Copies;
@@ -77,16 +77,13 @@ pub struct Shard {
     random: Random,
     steering: Steering,
     peers: Slab<PeerEntry>,
-    /// When each peer, by key, has something to do; most of a thousand listeners have nothing.
-    deadlines: Vec<Option<Instant>>,
-    /// When publishers are asked for what is missing.
-    nacks: Deadlines,
+    deadlines: Deadlines,
     copies: Copies,
     tracks: Slab<TrackEntry>,
     downs: Slab<DownEntry>,
-    peer_keys: BTreeMap<PeerId, usize>,
-    track_keys: BTreeMap<TrackId, usize>,
-    down_keys: BTreeMap<DownId, usize>,
+    peer_keys: BTreeMap<PeerId, PeerKey>,
+    track_keys: BTreeMap<TrackId, TrackKey>,
+    down_keys: BTreeMap<DownId, DownKey>,
     scheduler: SendScheduler,
     /// The subscriptions of the subscriber that is being served; kept for its memory.
     scratch: Vec<QueuedDown>,
@@ -114,8 +111,7 @@ impl Shard {
             random: Random::new(config.seed),
             steering: Steering::new(config.id, config.shards),
             peers: Slab::default(),
-            deadlines: Vec::new(),
-            nacks: Deadlines::new(),
+            deadlines: Deadlines::new(),
             copies: Copies::new(),
             tracks: Slab::default(),
             downs: Slab::default(),
@@ -181,7 +177,7 @@ impl Shard {
 
     /// Deadlines, NACKs, reports, levels: whatever is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(key) = self.nacks.take_due(now) {
+        while let Some(key) = self.deadlines.take_nack(now) {
             self.for_peer(key, |shard| shard.send_nacks(now, key));
         }
         self.send_copies(now);
@@ -189,12 +185,13 @@ impl Shard {
             return;
         }
         self.next_tick = now + TICK;
-        for key in 0..self.deadlines.len() {
-            if self.deadlines.get(key).is_some_and(|due| due.is_some_and(|at| at <= now)) {
+        for index in 0..self.deadlines.end() {
+            if let Some(key) = self.deadlines.tick_due(index, now) {
                 self.for_peer(key, |shard| shard.poll_peer(now, key));
             }
         }
-        for key in 0..self.tracks.end() {
+        for index in 0..self.tracks.end() {
+            let Some(key) = self.tracks.key_at(index) else { continue };
             let Some(track) = self.tracks.get(key).map(|entry| entry.id) else { continue };
             self.guarded(Scope::Track(track), |shard| {
                 if shard.tracks.get(key).is_some_and(|entry| entry.needs_target_update(now)) {
@@ -212,7 +209,7 @@ impl Shard {
     /// is due; `None` while there is nobody.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tick = (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick);
-        let retransmissions = [self.nacks.poll_timeout(), self.copies.poll_timeout()];
+        let retransmissions = [self.deadlines.poll_timeout(), self.copies.poll_timeout()];
         let retransmissions = retransmissions.into_iter().flatten();
         tick.into_iter().chain(self.scheduler.poll_timeout()).chain(retransmissions).min()
     }
@@ -238,7 +235,7 @@ impl Shard {
     }
 
     /// Does what is due for one peer, and notes when it is to be visited next.
-    fn poll_peer(&mut self, now: Instant, key: usize) {
+    fn poll_peer(&mut self, now: Instant, key: PeerKey) {
         if let Some(entry) = self.peers.get_mut(key) {
             if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
                 entry.peer.handle_timeout(now);
@@ -247,8 +244,8 @@ impl Shard {
             self.report(now, key);
         }
         let next = self.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
-        if let Some(due) = self.deadlines.get_mut(key) {
-            *due = next;
+        if self.peers.get(key).is_some() {
+            self.deadlines.set_tick(key, next);
         }
     }
 
@@ -264,13 +261,8 @@ impl Shard {
     }
 
     /// Something happened to a peer that its next visit must see.
-    fn schedule_soon(&mut self, key: usize) {
-        if self.deadlines.len() <= key {
-            self.deadlines.resize(key + 1, None);
-        }
-        if let Some(due) = self.deadlines.get_mut(key) {
-            *due = Some(self.next_tick);
-        }
+    fn schedule_soon(&mut self, key: PeerKey) {
+        self.deadlines.set_tick(key, Some(self.next_tick));
     }
 
     /// Whose a datagram is.
@@ -280,14 +272,14 @@ impl Shard {
     }
 
     /// Runs `act` with the key of a track, if that is here.
-    fn for_track(&mut self, track: TrackId, act: impl FnOnce(&mut Self, usize)) {
+    fn for_track(&mut self, track: TrackId, act: impl FnOnce(&mut Self, TrackKey)) {
         if let Some(&key) = self.track_keys.get(&track) {
             self.guarded(Scope::Track(track), |shard| act(shard, key));
         }
     }
 
     /// Runs `act` for a peer, if that is here.
-    fn for_peer<R>(&mut self, key: usize, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
+    fn for_peer<R>(&mut self, key: PeerKey, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let peer = self.peers.get(key)?.id;
         self.guarded(Scope::Peer(peer), act)
     }
@@ -303,7 +295,7 @@ impl Shard {
 
     /// Gives a datagram to the peer it is for, and forwards what comes out. True if it was an authentic
     /// message of ICE.
-    fn deliver(&mut self, now: Instant, key: usize, from: Endpoint, buf: &mut [u8]) -> bool {
+    fn deliver(&mut self, now: Instant, key: PeerKey, from: Endpoint, buf: &mut [u8]) -> bool {
         let Some(entry) = self.peers.get_mut(key) else {
             return false;
         };
@@ -325,7 +317,7 @@ impl Shard {
     }
 
     /// Takes a peer's datagrams and events.
-    fn drain_peer(&mut self, key: usize) {
+    fn drain_peer(&mut self, key: PeerKey) {
         self.schedule_soon(key);
         let Some(entry) = self.peers.get_mut(key) else {
             return;

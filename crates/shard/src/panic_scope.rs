@@ -251,9 +251,12 @@ mod tests {
             while shard.poll_transmit(now, &mut slab) {}
             let track = shard.tracks.get(shard.track_keys[&TRACK]).unwrap();
             assert_eq!((track.pending.len(), track.flushed), (0, 2), "both batches are done");
-            let behind = |key| {
-                let down =
-                    shard.downs.get(key).filter(|down| down.track == shard.track_keys[&TRACK]);
+            let behind = |index| {
+                let down = shard
+                    .downs
+                    .key_at(index)
+                    .and_then(|key| shard.downs.get(key))
+                    .filter(|down| down.track == shard.track_keys[&TRACK]);
                 down.is_some_and(|down| down.is_behind(track))
             };
             assert!(!(0..shard.downs.end()).any(behind), "the others get the next one, too");

@@ -8,7 +8,7 @@ use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
 use hearth_units::Bitrate;
 
 use crate::Shard;
-use crate::entry::{PeerEntry, QualityWindow, Stream, StreamRole};
+use crate::entry::{PeerEntry, PeerKey, QualityWindow, Stream, StreamRole, TrackKey};
 use crate::panic_scope::Scope;
 
 /// livekit-server: one receiver report per second, with a reference time that tells the round trip.
@@ -30,7 +30,7 @@ const SEAL_ROOM: usize = 20;
 
 impl Shard {
     /// Whatever RTCP is due for peer `key`.
-    pub(crate) fn report(&mut self, now: Instant, key: usize) {
+    pub(crate) fn report(&mut self, now: Instant, key: PeerKey) {
         if self.peers.get(key).is_none_or(|entry| !entry.connected) {
             return;
         }
@@ -42,7 +42,7 @@ impl Shard {
     }
 
     /// Asks the publisher of `track` for a key frame.
-    pub(crate) fn send_pli(&mut self, peer: PeerId, track: usize, encoding: u8) {
+    pub(crate) fn send_pli(&mut self, peer: PeerId, track: TrackKey, encoding: u8) {
         let Some(entry) = self.peer_keys.get(&peer).and_then(|key| self.peers.get_mut(*key)) else {
             return;
         };
@@ -61,7 +61,8 @@ impl Shard {
         }
         self.next_levels = now + LEVEL_INTERVAL;
         let mut changed: Vec<Level> = Vec::new();
-        for key in 0..self.tracks.end() {
+        for index in 0..self.tracks.end() {
+            let Some(key) = self.tracks.key_at(index) else { continue };
             let local = self.tracks.get(key).filter(|entry| entry.publisher().is_some());
             let Some(track) = local.map(|entry| entry.id) else { continue };
             let poll = |shard: &mut Self| shard.tracks.get_mut(key)?.track.poll_level(now);
@@ -76,7 +77,7 @@ impl Shard {
     }
 
     /// Asks for what is missing of what somebody watches.
-    pub(crate) fn send_nacks(&mut self, now: Instant, key: usize) {
+    pub(crate) fn send_nacks(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -102,7 +103,7 @@ impl Shard {
             let mut seqs = [0; MAX_NACKS];
             let missing = nack.poll(now, rtt, &mut seqs);
             if let Some(next) = nack.poll_timeout() {
-                self.nacks.note(key, next);
+                self.deadlines.note_nack(key, next);
             }
             if let Some(slot) = lost_for_good.get_mut(count)
                 && nack.take_unrecoverable()
@@ -120,7 +121,7 @@ impl Shard {
         }
     }
 
-    fn send_transport_feedback(&mut self, now: Instant, key: usize) {
+    fn send_transport_feedback(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -141,7 +142,7 @@ impl Shard {
         }
     }
 
-    fn send_receiver_report(&mut self, now: Instant, key: usize) {
+    fn send_receiver_report(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.peers.get_mut(key).filter(|e| now >= e.next_receiver_report) else {
             return;
         };
@@ -168,7 +169,7 @@ impl Shard {
     }
 
     /// A sender report for each subscription that has sent something, the first one at once.
-    fn send_sender_reports(&mut self, now: Instant, key: usize) {
+    fn send_sender_reports(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -199,7 +200,7 @@ impl Shard {
         }
     }
 
-    fn tell_quality(&mut self, now: Instant, key: usize) {
+    fn tell_quality(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.peers.get_mut(key).filter(|entry| now >= entry.next_quality) else {
             return;
         };
@@ -332,7 +333,7 @@ mod tests {
     fn stream(ssrc: u32) -> Stream {
         let (reception, unwrapper) = (ReceiverStats::default(), SeqUnwrapper::default());
         let role = StreamRole::Rtx { media_ssrc: None };
-        Stream { ssrc, track: 0, encoding: 0, role, reception, unwrapper }
+        Stream { ssrc, track: crate::slab::Key::of(0, 0), encoding: 0, role, reception, unwrapper }
     }
 
     #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use hearth_media::{Answer, Resend};
 use hearth_metrics::Metric;
-use hearth_plane::DownId;
 use hearth_rtp::rtcp::NackSeqs;
 
 use crate::Shard;
+use crate::entry::{DownKey, PeerKey};
 
 /// Numbers of one datagram that are answered. As many as a subscription remembers: who asks for more has lost a
 /// connection rather than packets, and needs a key frame.
@@ -37,9 +37,8 @@ pub(crate) struct Copies(VecDeque<Waiting>);
 #[derive(Debug)]
 struct Waiting {
     at: Instant,
-    /// Key and name of the subscription: the key may be another's by then.
-    key: usize,
-    down: DownId,
+    /// Of a subscription that may be gone by then.
+    down: DownKey,
     resend: Resend,
 }
 
@@ -68,7 +67,7 @@ impl Shard {
     pub(crate) fn receive_nack(
         &mut self,
         now: Instant,
-        key: usize,
+        key: PeerKey,
         media: u32,
         seqs: NackSeqs<'_>,
         left: &mut usize,
@@ -89,15 +88,14 @@ impl Shard {
     /// Sends the second copies that are due.
     pub(crate) fn send_copies(&mut self, now: Instant) {
         while let Some(copy) = self.copies.take_due(now) {
-            let entry = self.downs.get(copy.key).filter(|entry| entry.id == copy.down);
-            let Some(peer) = entry.map(|entry| entry.peer) else {
+            let Some(peer) = self.downs.get(copy.down).map(|entry| entry.peer) else {
                 continue;
             };
             self.for_peer(peer, |shard| shard.send_copy(now, &copy));
         }
     }
 
-    fn retransmit(&mut self, now: Instant, key: usize, down: usize, wire: u16) {
+    fn retransmit(&mut self, now: Instant, key: PeerKey, down: DownKey, wire: u16) {
         let (Some(entry), Some(peer)) = (self.downs.get_mut(down), self.peers.get_mut(key)) else {
             return;
         };
@@ -124,15 +122,14 @@ impl Shard {
                 self.counts.add(Metric::Retransmissions, 1);
             }
             if resend.first && COPIED_LOSS.contains(&entry.loss) {
-                let id = entry.id;
-                self.copies.push(Waiting { at: now + COPY_DELAY, key: down, down: id, resend });
+                self.copies.push(Waiting { at: now + COPY_DELAY, down, resend });
             }
         }
         self.answer_lost(now, down, answer);
     }
 
     /// What was asked for cannot come: a key frame ends the waiting.
-    fn answer_lost(&mut self, now: Instant, down: usize, answer: Answer) {
+    fn answer_lost(&mut self, now: Instant, down: DownKey, answer: Answer) {
         let track = self.downs.get(down).map(|entry| entry.track);
         if let (Answer::Lost { encoding }, Some(track)) = (answer, track) {
             self.request_keyframe(now, track, encoding);
@@ -140,7 +137,7 @@ impl Shard {
     }
 
     fn send_copy(&mut self, now: Instant, copy: &Waiting) {
-        let Some(entry) = self.downs.get_mut(copy.key) else {
+        let Some(entry) = self.downs.get_mut(copy.down) else {
             return;
         };
         let (Some(track), Some(peer)) =
@@ -169,8 +166,8 @@ mod tests {
 
     use hearth_peer::Certificate;
     use hearth_plane::{
-        Command, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerId, PeerSpec, RoomId,
-        ShardId, Source, TrackId, UpTrackSpec,
+        Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerId, PeerSpec,
+        RoomId, ShardId, Source, TrackId, UpTrackSpec,
     };
     use hearth_random::Seed;
     use hearth_rtp::ExtensionIds;

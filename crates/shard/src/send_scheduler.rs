@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use hearth_plane::RoomId;
 use hearth_units::MediaKind;
 
+use crate::entry::{DownKey, PeerKey, TrackKey};
+
 /// The longest wait. Higher saves CPU in rooms with many listeners, lower delays their sound less;
 /// a receiver's jitter buffer holds at least 20 ms.
 const MAX_WINDOW: Duration = Duration::from_millis(5);
@@ -40,7 +42,7 @@ pub(crate) struct SendScheduler {
     waiting: Vec<Batch>,
     /// Empty ones, for their memory.
     spare: Vec<Batch>,
-    /// By key of a peer, the first of its subscriptions in the batch of its room, [`NONE`] if none is.
+    /// By slot of a peer, the first of its subscriptions in the batch of its room, [`NONE`] if none is.
     /// What is queued touches neither the peer nor the subscription: of thousands most are in no cache.
     heads: Vec<u32>,
 }
@@ -52,10 +54,10 @@ pub(crate) struct Batch {
     since: Instant,
     /// A frame is complete.
     complete: bool,
-    /// Keys of tracks with pending packets.
-    pub(crate) tracks: Vec<usize>,
-    /// Keys of subscribers who get some of them.
-    pub(crate) peers: Vec<usize>,
+    /// Tracks with pending packets.
+    pub(crate) tracks: Vec<TrackKey>,
+    /// Subscribers who get some of them.
+    pub(crate) peers: Vec<PeerKey>,
     queue: Vec<QueueNode>,
 }
 
@@ -74,8 +76,7 @@ struct QueueNode {
 /// A subscription with packets to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct QueuedDown {
-    /// Its key.
-    pub(crate) down: usize,
+    pub(crate) down: DownKey,
     /// [`Pending::size`](crate::entry::Pending::size) of the first packet.
     pub(crate) size: u16,
     pub(crate) kind: MediaKind,
@@ -130,22 +131,23 @@ impl SendScheduler {
     }
 
     /// A track has packets that wait.
-    pub(crate) fn queue_track(&mut self, place: BatchIndex, track: usize) {
+    pub(crate) fn queue_track(&mut self, place: BatchIndex, track: TrackKey) {
         if let Some(batch) = self.waiting.get_mut(place.0) {
             batch.tracks.push(track);
         }
     }
 
     /// There is a new peer; only then can its subscriptions be queued.
-    pub(crate) fn handle_peer(&mut self, peer: usize) {
-        if self.heads.len() <= peer {
-            self.heads.resize(peer + 1, NONE);
+    pub(crate) fn handle_peer(&mut self, peer: PeerKey) {
+        if self.heads.len() <= peer.index() {
+            self.heads.resize(peer.index() + 1, NONE);
         }
     }
 
     /// A subscription of `peer` has packets to send.
-    pub(crate) fn queue(&mut self, place: BatchIndex, peer: usize, subscription: QueuedDown) {
-        let (Some(batch), Some(head)) = (self.waiting.get_mut(place.0), self.heads.get_mut(peer))
+    pub(crate) fn queue(&mut self, place: BatchIndex, peer: PeerKey, subscription: QueuedDown) {
+        let (Some(batch), Some(head)) =
+            (self.waiting.get_mut(place.0), self.heads.get_mut(peer.index()))
         else {
             return;
         };
@@ -157,8 +159,8 @@ impl SendScheduler {
     }
 
     /// The subscriptions of `peer` that are queued in a batch, of which some may be gone.
-    pub(crate) fn queued(&self, batch: &Batch, peer: usize) -> impl Iterator<Item = QueuedDown> {
-        let mut at = self.heads.get(peer).copied().unwrap_or(NONE);
+    pub(crate) fn queued(&self, batch: &Batch, peer: PeerKey) -> impl Iterator<Item = QueuedDown> {
+        let mut at = self.heads.get(peer.index()).copied().unwrap_or(NONE);
         std::iter::from_fn(move || {
             let link = batch.queue.get(at as usize)?;
             at = link.next;
@@ -167,14 +169,14 @@ impl SendScheduler {
     }
 
     /// All that was queued for a peer has left.
-    pub(crate) fn handle_served(&mut self, peer: usize) {
-        if let Some(head) = self.heads.get_mut(peer) {
+    pub(crate) fn handle_served(&mut self, peer: PeerKey) {
+        if let Some(head) = self.heads.get_mut(peer.index()) {
             *head = NONE;
         }
     }
 
     /// A peer is gone.
-    pub(crate) fn forget_peer(&mut self, room: RoomId, peer: usize) {
+    pub(crate) fn forget_peer(&mut self, room: RoomId, peer: PeerKey) {
         self.handle_served(peer);
         if let Some(batch) = self.place(room).and_then(|place| self.waiting.get_mut(place.0)) {
             batch.peers.retain(|other| *other != peer);
@@ -182,7 +184,7 @@ impl SendScheduler {
     }
 
     /// A track is gone.
-    pub(crate) fn forget_track(&mut self, room: RoomId, track: usize) {
+    pub(crate) fn forget_track(&mut self, room: RoomId, track: TrackKey) {
         if let Some(batch) = self.place(room).and_then(|place| self.waiting.get_mut(place.0)) {
             batch.tracks.retain(|other| *other != track);
         }
@@ -248,6 +250,7 @@ fn window(rate: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Key;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -312,24 +315,22 @@ mod tests {
 
     /// The peers of a batch, each with the subscriptions it has there.
     fn queued(scheduler: &SendScheduler, batch: &Batch) -> Vec<(usize, Vec<usize>)> {
-        let downs = |peer| scheduler.queued(batch, peer).map(|queued| queued.down).collect();
-        batch.peers.iter().map(|peer| (*peer, downs(*peer))).collect()
+        let downs =
+            |peer| scheduler.queued(batch, peer).map(|queued| queued.down.index()).collect();
+        batch.peers.iter().map(|peer| (peer.index(), downs(*peer))).collect()
     }
 
     fn queue(
         scheduler: &mut SendScheduler,
         at: Instant,
         room: RoomId,
-        subscriptions: &[(usize, usize)],
+        subscriptions: &[(u32, u32)],
     ) {
         let place = scheduler.handle_packet(at, room, false);
-        for (peer, down) in subscriptions {
-            scheduler.handle_peer(*peer);
-            scheduler.queue(
-                place,
-                *peer,
-                QueuedDown { down: *down, size: 1, kind: MediaKind::Video },
-            );
+        for &(peer, down) in subscriptions {
+            let (peer, down) = (Key::of(peer, 0), Key::of(down, 0));
+            scheduler.handle_peer(peer);
+            scheduler.queue(place, peer, QueuedDown { down, size: 1, kind: MediaKind::Video });
         }
     }
 
@@ -341,10 +342,10 @@ mod tests {
         queue(&mut scheduler, t0, OTHER, &[(3, 30)]);
         queue(&mut scheduler, t0, ROOM, &[(1, 11), (2, 21)]);
         queue(&mut scheduler, t0, OTHER, &[(4, 40), (3, 31)]);
-        scheduler.forget_peer(ROOM, 2);
+        scheduler.forget_peer(ROOM, Key::of(2, 0));
         let batch = scheduler.take_due(t0).unwrap();
         assert_eq!(queued(&scheduler, &batch), [(1, vec![11, 10])]);
-        scheduler.handle_served(1);
+        scheduler.handle_served(Key::of(1, 0));
         scheduler.recycle(batch);
         // The key of the one that is gone is another's now.
         queue(&mut scheduler, t0, OTHER, &[(2, 50)]);
@@ -352,7 +353,7 @@ mod tests {
         let expect = [(3, vec![31, 30]), (4, vec![40]), (2, vec![50])];
         assert_eq!(queued(&scheduler, &batch), expect);
         for peer in [2, 3, 4] {
-            scheduler.handle_served(peer);
+            scheduler.handle_served(Key::of(peer, 0));
         }
         scheduler.recycle(batch);
         queue(&mut scheduler, t0, ROOM, &[(1, 12)]);
@@ -362,7 +363,7 @@ mod tests {
 
     #[test]
     fn sound_leaves_before_pictures_and_the_longest_first() {
-        let queued = |down, size, kind| QueuedDown { down, size, kind };
+        let queued = |down, size, kind| QueuedDown { down: Key::of(down, 0), size, kind };
         let mut scratch = [
             queued(0, 1_000, MediaKind::Video),
             queued(1, 80, MediaKind::Audio),
@@ -370,7 +371,7 @@ mod tests {
             queued(3, 90, MediaKind::Audio),
         ];
         scratch.sort_unstable_by_key(QueuedDown::order);
-        assert_eq!(scratch.map(|queued| queued.down), [3, 1, 2, 0]);
+        assert_eq!(scratch.map(|queued| queued.down.index()), [3, 1, 2, 0]);
     }
 
     #[test]
@@ -380,10 +381,10 @@ mod tests {
         queue(&mut scheduler, t0, ROOM, &[(1, 0), (2, 0)]);
         queue(&mut scheduler, t0, OTHER, &[(3, 0), (4, 0)]);
         let mut batch = scheduler.take_due(t0).unwrap();
-        assert_eq!(batch.peers.pop(), Some(2));
+        assert_eq!(batch.peers.pop(), Some(Key::of(2, 0)));
         scheduler.resume(batch);
-        assert_eq!(scheduler.take_due(t0).unwrap().peers, [1]);
-        assert_eq!(scheduler.take_due(t0).unwrap().peers, [3, 4]);
+        assert_eq!(scheduler.take_due(t0).unwrap().peers, [Key::of(1, 0)]);
+        assert_eq!(scheduler.take_due(t0).unwrap().peers, [3, 4].map(|peer| Key::of(peer, 0)));
     }
 
     #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]

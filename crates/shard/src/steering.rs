@@ -16,6 +16,8 @@ use hearth_datagram::Endpoint;
 use hearth_plane::ShardId;
 use hearth_rtp::PacketKind;
 
+use crate::entry::PeerKey;
+
 /// Endpoints of clients of other shards that are remembered, of which the half that was used last is for
 /// sure: more than a shard can serve. Each costs about 100 bytes.
 const MAX_FOREIGN: usize = 32_768;
@@ -26,7 +28,7 @@ const MAX_PATHS: usize = 32;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route {
     /// A peer of ours.
-    Peer(usize),
+    Peer(PeerKey),
     /// Another shard, which has confirmed that its client is at this endpoint.
     Shard(ShardId),
     /// Another shard, if what the sender says is true: a check.
@@ -40,9 +42,9 @@ pub(crate) enum Route {
 pub(crate) struct Steering {
     id: ShardId,
     shards: u16,
-    paths: HashMap<Endpoint, usize>,
+    paths: HashMap<Endpoint, PeerKey>,
     foreign: Foreign,
-    ufrags: BTreeMap<String, usize>,
+    ufrags: BTreeMap<String, PeerKey>,
 }
 
 impl Steering {
@@ -57,7 +59,7 @@ impl Steering {
     }
 
     /// `ufrag` is a local user fragment of `peer`.
-    pub(crate) fn add_ufrag(&mut self, ufrag: &str, peer: usize) {
+    pub(crate) fn add_ufrag(&mut self, ufrag: &str, peer: PeerKey) {
         self.ufrags.insert(ufrag.to_owned(), peer);
     }
 
@@ -70,7 +72,7 @@ impl Steering {
     pub(crate) fn learn(
         &mut self,
         from: Endpoint,
-        peer: usize,
+        peer: PeerKey,
         known: &mut Vec<Endpoint>,
         nominated: bool,
     ) {
@@ -92,7 +94,7 @@ impl Steering {
 
     /// `peer` sends by `path`. A check that goes where nothing has come from is answered to whichever
     /// address of ours it left from, and the answer names no ufrag.
-    pub(crate) fn expect(&mut self, path: Endpoint, peer: usize, known: &mut Vec<Endpoint>) {
+    pub(crate) fn expect(&mut self, path: Endpoint, peer: PeerKey, known: &mut Vec<Endpoint>) {
         if self.paths.get(&path) != Some(&peer) {
             self.learn(path.from_anywhere(), peer, known, false);
         }
@@ -111,7 +113,7 @@ impl Steering {
     }
 
     /// Forgets a peer's names and endpoints.
-    pub(crate) fn remove(&mut self, peer: usize, ufrags: &[String], known: &[Endpoint]) {
+    pub(crate) fn remove(&mut self, peer: PeerKey, ufrags: &[String], known: &[Endpoint]) {
         for ufrag in ufrags {
             self.remove_ufrag(ufrag);
         }
@@ -185,20 +187,25 @@ mod tests {
     use hearth_testkit::forged_check;
 
     use super::*;
+    use crate::slab::Key;
+
+    fn peer(index: u32) -> PeerKey {
+        Key::of(index, 0)
+    }
 
     #[test]
     fn a_client_that_has_moved_often_is_still_found() {
         let mut steering = Steering::new(ShardId(0), 1);
         let mut known = Vec::new();
         for n in 1..=100 {
-            steering.learn(path(1, n), 7, &mut known, true);
+            steering.learn(path(1, n), peer(7), &mut known, true);
         }
         let route = |steering: &mut Steering, n| steering.route(PacketKind::Rtp, path(1, n), &[]);
-        assert_eq!(route(&mut steering, 100), Route::Peer(7));
+        assert_eq!(route(&mut steering, 100), Route::Peer(peer(7)));
         assert_eq!(route(&mut steering, 1), Route::Nobody);
         assert_eq!((known.len(), steering.len()), (MAX_PATHS, MAX_PATHS));
 
-        steering.remove(7, &[], &known);
+        steering.remove(peer(7), &[], &known);
         assert_eq!(steering.len(), 0);
     }
 
@@ -206,33 +213,33 @@ mod tests {
     fn an_endpoint_is_taken_over_only_by_a_peer_that_it_is_nominated_for() {
         let mut steering = Steering::new(ShardId(0), 1);
         let from = path(1, 9);
-        steering.learn(from, 1, &mut Vec::new(), false);
-        steering.learn(from, 2, &mut Vec::new(), false);
-        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(1));
-        steering.learn(from, 2, &mut Vec::new(), true);
-        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(2));
+        steering.learn(from, peer(1), &mut Vec::new(), false);
+        steering.learn(from, peer(2), &mut Vec::new(), false);
+        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(peer(1)));
+        steering.learn(from, peer(2), &mut Vec::new(), true);
+        assert_eq!(steering.route(PacketKind::Rtp, from, &[]), Route::Peer(peer(2)));
     }
     #[test]
     fn one_client_address_may_be_two_clients_at_two_addresses_of_ours() {
         let mut steering = Steering::new(ShardId(0), 1);
-        steering.learn(path(1, 9), 1, &mut Vec::new(), true);
-        steering.learn(path(2, 9), 2, &mut Vec::new(), true);
-        assert_eq!(steering.route(PacketKind::Rtp, path(1, 9), &[]), Route::Peer(1));
-        assert_eq!(steering.route(PacketKind::Rtp, path(2, 9), &[]), Route::Peer(2));
+        steering.learn(path(1, 9), peer(1), &mut Vec::new(), true);
+        steering.learn(path(2, 9), peer(2), &mut Vec::new(), true);
+        assert_eq!(steering.route(PacketKind::Rtp, path(1, 9), &[]), Route::Peer(peer(1)));
+        assert_eq!(steering.route(PacketKind::Rtp, path(2, 9), &[]), Route::Peer(peer(2)));
     }
 
     #[test]
     fn an_answer_to_a_check_of_ours_is_found_at_any_address_of_ours_and_nothing_else_is() {
         let mut steering = Steering::new(ShardId(0), 1);
         let mut known = Vec::new();
-        steering.expect(path(1, 9), 7, &mut known);
-        assert_eq!(steering.route(PacketKind::Stun, path(2, 9), &[]), Route::Peer(7));
+        steering.expect(path(1, 9), peer(7), &mut known);
+        assert_eq!(steering.route(PacketKind::Stun, path(2, 9), &[]), Route::Peer(peer(7)));
         assert_eq!(steering.route(PacketKind::Stun, path(2, 8), &[]), Route::Nobody);
         assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Nobody);
         // Who sends to somebody's address does not get what that one sends.
-        steering.learn(path(1, 9), 8, &mut Vec::new(), false);
-        assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Peer(8));
-        steering.remove(7, &[], &known);
+        steering.learn(path(1, 9), peer(8), &mut Vec::new(), false);
+        assert_eq!(steering.route(PacketKind::Dtls, path(1, 9), &[]), Route::Peer(peer(8)));
+        steering.remove(peer(7), &[], &known);
         assert_eq!(steering.len(), 1);
     }
 
