@@ -26,13 +26,7 @@ impl Shard {
     /// **Cost:** per (packet, subscriber) one header, one copy and one seal; no allocation.
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
-        for (path, datagram) in self.control_out.iter() {
-            if !slab.push(path, datagram) {
-                break;
-            }
-        }
-        let taken = slab.entries().len() - before;
-        self.control_out.remove_first(taken);
+        self.out.move_control(slab);
         while let Some(mut batch) = self.scheduler.take_due(now) {
             for key in batch.peers.iter().rev().take(AHEAD) {
                 self.prefetch(&batch, *key);
@@ -52,22 +46,22 @@ impl Shard {
                 }
             }
             for key in &batch.tracks {
-                if let Some(track) = self.tracks.get_mut(*key) {
+                if let Some(track) = self.graph.tracks.get_mut(*key) {
                     track.flushed += track.pending.len() as u64;
                     track.pending.clear();
                 }
             }
             self.scheduler.recycle(batch);
         }
-        self.scheduler.handle_sent(now, self.counts[Metric::PacketsSent]);
+        self.scheduler.handle_sent(now, self.out.counts[Metric::PacketsSent]);
         slab.entries().len() > before
     }
 
     /// Reads what serving a subscriber will need: the memory brings it while others are served.
     fn prefetch(&self, batch: &Batch, key: PeerKey) {
-        black_box(self.peers.get(key).map(|entry| entry.peer.prefetch()));
+        black_box(self.graph.peers.get(key).map(|entry| entry.peer.prefetch()));
         for queued in self.scheduler.queued(batch, key) {
-            black_box(self.downs.get(queued.down).map(|down| down.down.prefetch()));
+            black_box(self.graph.downs.get(queued.down).map(|down| down.down.prefetch()));
         }
     }
 
@@ -79,7 +73,7 @@ impl Shard {
         key: PeerKey,
         slab: &mut SendSlab,
     ) -> bool {
-        let Some(peer) = self.peers.get_mut(key) else {
+        let Some(peer) = self.graph.peers.get_mut(key) else {
             return true;
         };
         self.scratch.clear();
@@ -87,12 +81,12 @@ impl Shard {
         self.scratch.sort_unstable_by_key(QueuedDown::order);
         let run = self.scheduler.is_collecting().then(GsoPadder::default);
         let mut out =
-            Outlet { slab, counts: &mut self.counts, run, is_last: false, switched: false };
+            Outlet { slab, counts: &mut self.out.counts, run, is_last: false, switched: false };
         let mut complete = true;
         for (i, queued) in self.scratch.iter().enumerate() {
             // It may be gone since it was queued.
-            if let Some(down) = self.downs.get_mut(queued.down)
-                && let Some(track) = self.tracks.get(down.track)
+            if let Some(down) = self.graph.downs.get_mut(queued.down)
+                && let Some(track) = self.graph.tracks.get(down.track)
             {
                 out.is_last = i + 1 == self.scratch.len();
                 self.panic_scope.serve(track.id);

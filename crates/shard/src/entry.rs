@@ -133,6 +133,31 @@ pub(crate) struct Pending {
 }
 
 impl TrackEntry {
+    pub(crate) fn new(id: TrackId, track: UpTrack, spec: UpTrackSpec) -> Self {
+        Self {
+            id,
+            spec,
+            track,
+            subscribers: Vec::new(),
+            watchers: Watchers::default(),
+            relays: Vec::new(),
+            pending: Vec::with_capacity(64),
+            flushed: 0,
+            available: 0,
+            needs_target_update: true,
+            suspected_at: None,
+            quality: QualityWindow::default(),
+            window_start: QualityWindow::default(),
+        }
+    }
+
+    /// Its description changes; its packets go on.
+    pub(crate) fn update(&mut self, spec: UpTrackSpec) {
+        self.track.update(&spec);
+        self.needs_target_update = true;
+        self.spec = spec;
+    }
+
     /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
     pub(crate) fn needs_target_update(&self, now: Instant) -> bool {
         self.needs_target_update

@@ -5,8 +5,7 @@ use std::time::Instant;
 use hearth_rtp::rtcp::{Packet, Packets, ReportBlock, XrBlock, XrBlocks};
 
 use crate::Shard;
-use crate::entry::{DownKey, PeerKey};
-use crate::reports::push;
+use crate::entry::PeerKey;
 use crate::retransmission::MAX_ANSWERED;
 
 impl Shard {
@@ -51,7 +50,7 @@ impl Shard {
     }
 
     fn receive_sender_report(&mut self, now: Instant, key: PeerKey, ssrc: u32, report: (u64, u32)) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         let Ok(at) = entry.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc) else {
@@ -65,30 +64,35 @@ impl Shard {
         }
         let (track, encoding) = (stream.track, stream.encoding);
         // The clock of an SSRC that the encoding does not come under, or of retransmissions, is another.
-        if self.tracks.get(track).is_some_and(|entry| entry.track.ssrc(encoding) == Some(ssrc)) {
+        if self
+            .graph
+            .tracks
+            .get(track)
+            .is_some_and(|entry| entry.track.ssrc(encoding) == Some(ssrc))
+        {
             self.take_sender_report(now, track, encoding, report);
         }
     }
 
     /// How a subscription arrives at the subscriber (RFC 3550 §6.4.1).
     fn receive_report_block(&mut self, now: Instant, key: PeerKey, block: &ReportBlock) {
-        let Some(down) = self.find_down(key, block.ssrc) else {
+        let Some(down) = self.graph.subscription(key, block.ssrc) else {
             return;
         };
-        let Some(entry) = self.downs.get_mut(down) else {
+        let Some(entry) = self.graph.downs.get_mut(down) else {
             return;
         };
         entry.lost = block.cumulative_lost;
         // The mean of some reports: in one of a second there are few packets.
         let loss = 3 * u16::from(entry.loss) + u16::from(block.fraction_lost);
         entry.loss = u8::try_from(loss.div_ceil(4)).unwrap_or(u8::MAX);
-        let Some(track) = self.tracks.get(entry.track) else {
+        let Some(track) = self.graph.tracks.get(entry.track) else {
             return;
         };
         let clock_rate = track.spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
         let clocks = track.track.clocks();
         if let Some((ntp, ..)) = entry.down.sender_report(now, clock_rate, &clocks)
-            && let Some(peer) = self.peers.get_mut(key)
+            && let Some(peer) = self.graph.peers.get_mut(key)
         {
             peer.rtt.handle_report(now, ntp, block);
         }
@@ -103,7 +107,7 @@ impl Shard {
         sender: u32,
         blocks: XrBlocks<'_>,
     ) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         let ours = entry.rtcp_ssrc;
@@ -116,7 +120,7 @@ impl Shard {
                 }
                 XrBlock::ReceiverReferenceTime { ntp } => {
                     if let Some(report) = entry.rtt.handle_reference_time(now, sender, ntp) {
-                        push(&mut self.control_out, entry, |writer| writer.xr_dlrr(ours, report));
+                        self.out.rtcp(&mut entry.peer, |writer| writer.xr_dlrr(ours, report));
                     }
                 }
                 XrBlock::Unknown { .. } => {}
@@ -125,17 +129,14 @@ impl Shard {
     }
 
     fn receive_keyframe_request(&mut self, now: Instant, key: PeerKey, ssrc: u32) {
-        let Some(entry) = self.find_down(key, ssrc).and_then(|down| self.downs.get(down)) else {
+        let Some(entry) =
+            self.graph.subscription(key, ssrc).and_then(|down| self.graph.downs.get(down))
+        else {
             return;
         };
         let track = entry.track;
         if let Some(encoding) = entry.down.current().or_else(|| entry.down.awaited_keyframe()) {
-            self.request_keyframe(now, track, encoding);
+            self.graph.request_keyframe(now, track, encoding, &mut self.out);
         }
-    }
-
-    /// The subscription of peer `key` that is sent as `ssrc`.
-    pub(crate) fn find_down(&self, key: PeerKey, ssrc: u32) -> Option<DownKey> {
-        self.peers.get(key)?.down_ssrcs.find(ssrc)
     }
 }

@@ -3,21 +3,20 @@
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
-use hearth_media::{Ingest, SourceClock, retry_after};
+use hearth_media::{Ingest, SourceClock};
 use hearth_metrics::Metric;
 use hearth_peer::{NackTracker, ReceiverStats, RttEstimator};
-use hearth_plane::{Event, Source, UpTrackSpec};
+use hearth_plane::{Event, UpTrackSpec};
 use hearth_rtp::{ReadExtensions, RtpView};
 use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
 
 use crate::demux::{self, Found};
 use crate::entry::{
-    DownEntry, DownKey, PeerEntry, PeerKey, Pending, Stream, StreamRole, Subscriber, TrackEntry,
-    TrackKey,
+    PeerEntry, PeerKey, Pending, Stream, StreamRole, Subscriber, TrackEntry, TrackKey,
 };
 use crate::send_scheduler::QueuedDown;
 use crate::slab::Slab;
-use crate::{Shard, ShardMessage, ShardMessageKind};
+use crate::{Shard, ShardMessageKind};
 
 /// SSRCs that are remembered of one encoding, and as many of its retransmissions: the one it comes under, the one
 /// before, and some to spare.
@@ -31,26 +30,26 @@ const MAX_PENDING: usize = 2_048;
 impl Shard {
     /// A plaintext RTP packet of peer `key`.
     pub(crate) fn receive_rtp(&mut self, now: Instant, key: PeerKey, packet: &mut [u8]) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         let Ok(view) = RtpView::parse(packet) else {
-            self.counts.add(Metric::DropReceiveMalformed, 1);
+            self.out.counts.add(Metric::DropReceiveMalformed, 1);
             return;
         };
         let extensions = ReadExtensions::read(&view, &entry.extensions);
         if let Some(seq) = extensions.transport_seq {
             entry.twcc.handle_packet(now, seq);
         }
-        let Some(at) = find_stream(entry, &self.tracks, &view, &extensions) else {
-            self.counts.add(Metric::DropReceiveStream, 1);
+        let Some(at) = find_stream(entry, &self.graph.tracks, &view, &extensions) else {
+            self.out.counts.add(Metric::DropReceiveStream, 1);
             return;
         };
         let Some(stream) = entry.streams.get_mut(at) else {
             return;
         };
         let (track, encoding) = (stream.track, stream.encoding);
-        let Some(track_entry) = self.tracks.get(track) else {
+        let Some(track_entry) = self.graph.tracks.get(track) else {
             return;
         };
         let clock_rate = track_entry.spec.codecs.first().map_or(90_000, |c| c.codec.clock_rate());
@@ -67,7 +66,8 @@ impl Shard {
                 }
                 let taken = self.ingest(now, track, encoding, packet);
                 if let Some(taken) = taken.filter(|taken| taken.keyframe)
-                    && let Some(nack) = self.peers.get_mut(key).and_then(|entry| entry.nack(at))
+                    && let Some(nack) =
+                        self.graph.peers.get_mut(key).and_then(|entry| entry.nack(at))
                 {
                     nack.handle_keyframe(seq, taken.is_first_of_frame());
                 }
@@ -85,7 +85,7 @@ impl Shard {
                 // What comes too late to be kept is still missing.
                 let taken = self.ingest(now, track, encoding, media);
                 if let Some(taken) = taken
-                    && let Some(entry) = self.peers.get_mut(key)
+                    && let Some(entry) = self.graph.peers.get_mut(key)
                     && let Some(nack) = entry.nack(at)
                 {
                     nack.handle_recovered(now, original, timestamp, marker);
@@ -110,7 +110,8 @@ impl Shard {
         encoding: u8,
         packet: &mut [u8],
     ) -> Option<Taken> {
-        let (Some(entry), Ok(view)) = (self.tracks.get_mut(track), RtpView::parse(packet)) else {
+        let (Some(entry), Ok(view)) = (self.graph.tracks.get_mut(track), RtpView::parse(packet))
+        else {
             return None;
         };
         let Ingest::Accepted { wanted, first, keyframe, codec } =
@@ -118,29 +119,29 @@ impl Shard {
         else {
             return None;
         };
-        self.counts.add(Metric::PacketsReceived, 1);
+        self.out.counts.add(Metric::PacketsReceived, 1);
         entry.quality.packets += 1;
         if first {
             let (track, ssrc) = (entry.id, view.ssrc);
-            self.events.push_back(Event::EncodingStarted { track, encoding, ssrc, codec });
+            self.out.event(Event::EncodingStarted { track, encoding, ssrc, codec });
         }
         if let Some(seq) = wanted {
             let completes = entry.spec.kind == MediaKind::Video && view.marker;
             self.queue_packet(now, track, (encoding, seq), completes);
         }
         let taken = Some(Taken { keyframe, codec });
-        let Some(entry) = self.tracks.get(track) else {
+        let Some(entry) = self.graph.tracks.get(track) else {
             return taken;
         };
         let (id, kind) = (entry.id, |track| ShardMessageKind::Packet { track, encoding });
         for i in 0..entry.relays.len() {
-            let to = self.tracks.get(track).and_then(|entry| entry.relays.get(i).copied());
-            if let (Some(to), Some(message)) = (to, ShardMessage::new(kind(id), packet)) {
-                self.send_message(to, message);
+            let to = self.graph.tracks.get(track).and_then(|entry| entry.relays.get(i).copied());
+            if let Some(to) = to {
+                self.out.message(to, kind(id), packet);
             }
         }
         if first {
-            self.update_target(now, track);
+            self.graph.update_targets(now, track, &mut self.out);
         }
         taken
     }
@@ -153,7 +154,7 @@ impl Shard {
         packet: (u8, ExtSeq),
         completes: bool,
     ) {
-        let Some(entry) = self.tracks.get_mut(track) else {
+        let Some(entry) = self.graph.tracks.get_mut(track) else {
             return;
         };
         let place = self.scheduler.handle_packet(now, entry.id.room, completes);
@@ -164,7 +165,7 @@ impl Shard {
         if entry.pending.len() < MAX_PENDING {
             entry.pending.push(Pending { encoding, seq, size });
         } else {
-            self.counts.add(Metric::DropBatchFull, 1);
+            self.out.counts.add(Metric::DropBatchFull, 1);
         }
         if begins {
             self.scheduler.queue_track(place, track);
@@ -183,7 +184,7 @@ impl Shard {
         encoding: u8,
         (ntp, rtp_time): (u64, u32),
     ) {
-        let Some(entry) = self.tracks.get_mut(track) else {
+        let Some(entry) = self.graph.tracks.get_mut(track) else {
             return;
         };
         entry.track.handle_sender_report(encoding, SourceClock { ntp, rtp_time, at: now });
@@ -191,77 +192,7 @@ impl Shard {
         let relays = entry.relays.clone();
         for to in relays {
             let kind = ShardMessageKind::SenderReport { track: id, encoding, ntp, rtp_time };
-            if let Some(message) = ShardMessage::new(kind, &[]) {
-                self.send_message(to, message);
-            }
-        }
-    }
-
-    /// Aims every subscription of a track at what is alive, asks for the key frames they need, and
-    /// stores what they watch.
-    pub(crate) fn update_target(&mut self, now: Instant, track: TrackKey) {
-        let Some(entry) = self.tracks.get_mut(track) else {
-            return;
-        };
-        (entry.available, entry.needs_target_update) = (entry.track.available(now), false);
-        for i in 0..entry.subscribers.len() {
-            if let Some(listener) = entry.subscribers.get(i)
-                && let Some(down) = self.downs.get_mut(listener.down)
-            {
-                aim(now, entry, &self.peers, down);
-            }
-        }
-        entry.track.set_subscribed_encodings(now, entry.watchers.watched());
-        self.send_keyframe_requests(now, track);
-    }
-
-    /// The same for one subscription, the others of whose track stay as they are.
-    pub(crate) fn retarget_one(&mut self, now: Instant, down: DownKey) {
-        let Some(down) = self.downs.get_mut(down) else {
-            return;
-        };
-        let track = down.track;
-        let Some(entry) = self.tracks.get_mut(track) else {
-            return;
-        };
-        if entry.subscribers.len() == 1 {
-            entry.available = entry.track.available(now);
-        }
-        aim(now, entry, &self.peers, down);
-        entry.track.set_subscribed_encodings(now, entry.watchers.watched());
-        self.send_keyframe_requests(now, track);
-    }
-
-    /// A subscriber, here or on another shard, cannot decode.
-    pub(crate) fn request_keyframe(&mut self, now: Instant, track: TrackKey, encoding: u8) {
-        if let Some(entry) = self.tracks.get_mut(track) {
-            entry.track.request_keyframe(now, encoding);
-        }
-        self.send_keyframe_requests(now, track);
-    }
-
-    fn send_keyframe_requests(&mut self, now: Instant, track: TrackKey) {
-        let Some(entry) = self.tracks.get_mut(track) else {
-            return;
-        };
-        let (id, source) = (entry.id, entry.spec.source);
-        let publisher = entry.publisher().and_then(|peer| self.peer_keys.get(&peer));
-        let publisher = publisher.and_then(|key| self.peers.get(*key));
-        let rtt = publisher.map_or(RttEstimator::ASSUMED, |peer| peer.rtt.estimate());
-        let mut wanted = [None; 3];
-        for slot in &mut wanted {
-            *slot = entry.track.poll_keyframe_request(now, retry_after(rtt));
-        }
-        for encoding in wanted.into_iter().flatten() {
-            match source {
-                Source::Local(peer) => self.send_pli(peer, track, encoding),
-                Source::Shard(shard) => {
-                    let kind = ShardMessageKind::KeyframeRequest { track: id, encoding };
-                    if let Some(message) = ShardMessage::new(kind, &[]) {
-                        self.send_message(shard, message);
-                    }
-                }
-            }
+            self.out.message(to, kind, &[]);
         }
     }
 }
@@ -278,22 +209,6 @@ impl Taken {
     fn is_first_of_frame(self) -> bool {
         !matches!(self.codec, Codec::H264 | Codec::H265)
     }
-}
-
-/// Aims a subscription of a track.
-fn aim(now: Instant, entry: &mut TrackEntry, peers: &Slab<PeerEntry>, down: &mut DownEntry) {
-    // A key frame that comes before the subscriber can have it would be wasted, as would one in a codec that it
-    // cannot decode.
-    if peers.get(down.peer).is_some_and(|peer| peer.connected)
-        && let Some(encoding) = down.down.update_target(entry.available)
-        && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
-    {
-        entry.needs_target_update = true;
-        entry.track.need_keyframe(now, encoding);
-    }
-    let watched = down.down.watched();
-    entry.watchers.replace(down.watched, watched);
-    down.watched = watched;
 }
 
 /// The place of a packet's stream, which may be new, or have moved.

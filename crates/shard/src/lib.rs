@@ -17,6 +17,9 @@ mod entry;
 mod feedback;
 mod gso_padding;
 mod ingest;
+mod layer_targets;
+mod media_graph;
+mod outbox;
 mod panic_scope;
 mod random;
 mod reports;
@@ -27,37 +30,29 @@ mod slab;
 mod ssrc_table;
 mod steering;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_datagram::{Endpoint, SendSlab};
+use hearth_datagram::Endpoint;
 use hearth_metrics::{Counts, Metric};
 use hearth_peer::{Context, PeerError, PeerEvent};
-use hearth_plane::{DownId, Event, PeerId, ShardId, TrackId};
+use hearth_plane::{Event, ShardId, TrackId};
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
 use crate::deadlines::Deadlines;
-use crate::entry::{DownEntry, DownKey, PeerEntry, PeerKey, TrackEntry, TrackKey};
+use crate::entry::{PeerEntry, PeerKey, TrackKey};
+use crate::media_graph::MediaGraph;
+use crate::outbox::Outbox;
 use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Copies;
 use crate::send_scheduler::{QueuedDown, SendScheduler};
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
-use crate::slab::Slab;
 use crate::steering::{Route, Steering};
 
 /// Everything that is not a packet or a retransmission happens on this beat: deadlines, reports, levels.
 const TICK: Duration = Duration::from_millis(20);
-/// Parcels waiting for their shard; more are dropped and counted.
-const MAX_MESSAGES: usize = 1_024;
-/// The same for the lane of checks. A browser sends a handful as it begins and repeats them; a flood may
-/// fill this and costs little.
-const MAX_CHECKS: usize = 32;
-/// Datagrams that answer input at once (RTCP, retransmissions); more are dropped and counted.
-const MAX_CONTROL_OUT: usize = 512;
-
 /// What a shard is told at its start.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -76,26 +71,15 @@ pub struct Shard {
     context: Context,
     random: Random,
     steering: Steering,
-    peers: Slab<PeerEntry>,
+    graph: MediaGraph,
     deadlines: Deadlines,
     copies: Copies,
-    tracks: Slab<TrackEntry>,
-    downs: Slab<DownEntry>,
-    peer_keys: BTreeMap<PeerId, PeerKey>,
-    track_keys: BTreeMap<TrackId, TrackKey>,
-    down_keys: BTreeMap<DownId, DownKey>,
     scheduler: SendScheduler,
     /// The subscriptions of the subscriber that is being served; kept for its memory.
     scratch: Vec<QueuedDown>,
-    /// Finished datagrams that answer input.
-    control_out: SendSlab,
-    events: VecDeque<Event>,
-    messages: VecDeque<(ShardId, ShardMessage)>,
-    /// Those of [`Lane::Checks`].
-    checks: VecDeque<(ShardId, ShardMessage)>,
+    out: Outbox,
     next_tick: Instant,
     next_levels: Instant,
-    counts: Counts,
     panic_scope: PanicScope,
 }
 
@@ -110,23 +94,14 @@ impl Shard {
             context: Context::new(config.certificate)?,
             random: Random::new(config.seed),
             steering: Steering::new(config.id, config.shards),
-            peers: Slab::default(),
+            graph: MediaGraph::default(),
             deadlines: Deadlines::new(),
             copies: Copies::new(),
-            tracks: Slab::default(),
-            downs: Slab::default(),
-            peer_keys: BTreeMap::new(),
-            track_keys: BTreeMap::new(),
-            down_keys: BTreeMap::new(),
             scheduler: SendScheduler::new(now),
             scratch: Vec::new(),
-            control_out: SendSlab::new(MAX_CONTROL_OUT),
-            events: VecDeque::new(),
-            messages: VecDeque::with_capacity(MAX_MESSAGES),
-            checks: VecDeque::with_capacity(MAX_CHECKS),
+            out: Outbox::new(),
             next_tick: now + TICK,
             next_levels: now,
-            counts: Counts::default(),
             panic_scope: PanicScope::default(),
         })
     }
@@ -143,9 +118,13 @@ impl Shard {
             Route::Peer(key) => {
                 self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
-            Route::Shard(shard) => self.pass_on(shard, ShardMessageKind::Datagram { from }, buf),
-            Route::Stranger(shard) => self.pass_on(shard, ShardMessageKind::Check { from }, buf),
-            Route::Nobody => self.counts.add(Metric::DropReceiveNobody, 1),
+            Route::Shard(shard) => {
+                self.out.message(shard, ShardMessageKind::Datagram { from }, buf)
+            }
+            Route::Stranger(shard) => {
+                self.out.message(shard, ShardMessageKind::Check { from }, buf)
+            }
+            Route::Nobody => self.out.counts.add(Metric::DropReceiveNobody, 1),
         }
     }
 
@@ -157,7 +136,7 @@ impl Shard {
             }
             ShardMessageKind::Check { from } => {
                 if self.receive_passed_on(now, from, message.bytes_mut()) {
-                    self.pass_on(sender, ShardMessageKind::Confirmed { from }, &[]);
+                    self.out.message(sender, ShardMessageKind::Confirmed { from }, &[]);
                 }
             }
             ShardMessageKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
@@ -170,7 +149,9 @@ impl Shard {
                 });
             }
             ShardMessageKind::KeyframeRequest { track, encoding } => {
-                self.for_track(track, |shard, key| shard.request_keyframe(now, key, encoding));
+                self.for_track(track, |shard, key| {
+                    shard.graph.request_keyframe(now, key, encoding, &mut shard.out)
+                });
             }
         }
     }
@@ -190,14 +171,14 @@ impl Shard {
                 self.for_peer(key, |shard| shard.poll_peer(now, key));
             }
         }
-        for index in 0..self.tracks.end() {
-            let Some(key) = self.tracks.key_at(index) else { continue };
-            let Some(track) = self.tracks.get(key).map(|entry| entry.id) else { continue };
+        for index in 0..self.graph.tracks.end() {
+            let Some(key) = self.graph.tracks.key_at(index) else { continue };
+            let Some(track) = self.graph.tracks.get(key).map(|entry| entry.id) else { continue };
             self.guarded(Scope::Track(track), |shard| {
-                if shard.tracks.get(key).is_some_and(|entry| entry.needs_target_update(now)) {
-                    shard.update_target(now, key);
+                if shard.graph.tracks.get(key).is_some_and(|entry| entry.needs_target_update(now)) {
+                    shard.graph.update_targets(now, key, &mut shard.out);
                 }
-                if let Some(entry) = shard.tracks.get_mut(key) {
+                if let Some(entry) = shard.graph.tracks.get_mut(key) {
                     entry.track.release_unwatched(now);
                 }
             });
@@ -208,7 +189,7 @@ impl Shard {
     /// When [`handle_timeout`](Self::handle_timeout), then [`poll_transmit`](Self::poll_transmit),
     /// is due; `None` while there is nobody.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let tick = (self.peers.len() + self.tracks.len() > 0).then_some(self.next_tick);
+        let tick = (self.graph.peers.len() + self.graph.tracks.len() > 0).then_some(self.next_tick);
         let retransmissions = [self.deadlines.poll_timeout(), self.copies.poll_timeout()];
         let retransmissions = retransmissions.into_iter().flatten();
         tick.into_iter().chain(self.scheduler.poll_timeout()).chain(retransmissions).min()
@@ -216,35 +197,35 @@ impl Shard {
 
     /// News for control. Call until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.out.poll_event()
     }
 
     /// Something for another shard. Call until `None`.
     pub fn poll_message(&mut self) -> Option<(ShardId, ShardMessage)> {
-        self.messages.pop_front().or_else(|| self.checks.pop_front())
+        self.out.poll_message()
     }
 
     /// A copy of the shard's numbers.
     pub fn counts(&self) -> Counts {
-        let mut counts = self.counts.clone();
-        counts[Metric::Transports] = self.peers.len() as u64;
-        counts[Metric::Tracks] = self.tracks.len() as u64;
-        counts[Metric::Subscriptions] = self.downs.len() as u64;
+        let mut counts = self.out.counts.clone();
+        counts[Metric::Transports] = self.graph.peers.len() as u64;
+        counts[Metric::Tracks] = self.graph.tracks.len() as u64;
+        counts[Metric::Subscriptions] = self.graph.downs.len() as u64;
         counts[Metric::Routes] = self.steering.len() as u64;
         counts
     }
 
     /// Does what is due for one peer, and notes when it is to be visited next.
     fn poll_peer(&mut self, now: Instant, key: PeerKey) {
-        if let Some(entry) = self.peers.get_mut(key) {
+        if let Some(entry) = self.graph.peers.get_mut(key) {
             if entry.peer.poll_timeout().is_some_and(|at| at <= now) {
                 entry.peer.handle_timeout(now);
             }
             self.drain_peer(key);
             self.report(now, key);
         }
-        let next = self.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
-        if self.peers.get(key).is_some() {
+        let next = self.graph.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
+        if self.graph.peers.get(key).is_some() {
             self.deadlines.set_tick(key, next);
         }
     }
@@ -254,7 +235,7 @@ impl Shard {
         if !entry.tracks.is_empty() {
             return Some(now);
         }
-        let downs = entry.downs.iter().filter_map(|down| self.downs.get(*down));
+        let downs = entry.downs.iter().filter_map(|down| self.graph.downs.get(*down));
         let reports = downs.map(|down| down.next_sender_report).chain([entry.next_quality]);
         let reports = reports.min().filter(|_| entry.connected);
         entry.peer.poll_timeout().into_iter().chain(reports).min()
@@ -273,21 +254,21 @@ impl Shard {
 
     /// Runs `act` with the key of a track, if that is here.
     fn for_track(&mut self, track: TrackId, act: impl FnOnce(&mut Self, TrackKey)) {
-        if let Some(&key) = self.track_keys.get(&track) {
+        if let Some(key) = self.graph.track_key(track) {
             self.guarded(Scope::Track(track), |shard| act(shard, key));
         }
     }
 
     /// Runs `act` for a peer, if that is here.
     fn for_peer<R>(&mut self, key: PeerKey, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
-        let peer = self.peers.get(key)?.id;
+        let peer = self.graph.peers.get(key)?.id;
         self.guarded(Scope::Peer(peer), act)
     }
 
     /// Takes a datagram that another shard got; true if it was an authentic message of ICE.
     fn receive_passed_on(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) -> bool {
         let Route::Peer(key) = self.route(from, buf) else {
-            self.counts.add(Metric::DropReceiveNobody, 1);
+            self.out.counts.add(Metric::DropReceiveNobody, 1);
             return false;
         };
         self.for_peer(key, |shard| shard.deliver(now, key, from, buf)).unwrap_or(false)
@@ -296,14 +277,16 @@ impl Shard {
     /// Gives a datagram to the peer it is for, and forwards what comes out. True if it was an authentic
     /// message of ICE.
     fn deliver(&mut self, now: Instant, key: PeerKey, from: Endpoint, buf: &mut [u8]) -> bool {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return false;
         };
         let kind = classify(buf);
         match entry.peer.handle_datagram(now, from, buf) {
             hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
             hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
-            hearth_peer::Incoming::Dropped(reason) => self.counts.add(drops::receive(reason), 1),
+            hearth_peer::Incoming::Dropped(reason) => {
+                self.out.counts.add(drops::receive(reason), 1)
+            }
             hearth_peer::Incoming::Consumed => {
                 let nominated = entry.peer.nominated_path() == Some(from);
                 if kind == PacketKind::Stun {
@@ -319,23 +302,21 @@ impl Shard {
     /// Takes a peer's datagrams and events.
     fn drain_peer(&mut self, key: PeerKey) {
         self.schedule_soon(key);
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.steering.expect(transmit.path, key, &mut entry.paths);
-            if !self.control_out.push(transmit.path, &transmit.payload) {
-                self.counts.add(Metric::DropAnswersFull, 1);
-            }
+            self.out.datagram(transmit.path, &transmit.payload);
         }
         let peer = entry.id;
         let mut closed = None;
         while let Some(event) = entry.peer.poll_event() {
-            self.events.push_back(match event {
+            self.out.event(match event {
                 PeerEvent::Connected => {
                     entry.connected = true;
-                    for down in entry.downs.iter().filter_map(|down| self.downs.get(*down)) {
-                        if let Some(track) = self.tracks.get_mut(down.track) {
+                    for down in entry.downs.iter().filter_map(|down| self.graph.downs.get(*down)) {
+                        if let Some(track) = self.graph.tracks.get_mut(down.track) {
                             track.needs_target_update = true;
                         }
                     }
@@ -352,26 +333,7 @@ impl Shard {
         }
         if let Some(reason) = closed {
             self.remove_peer(peer);
-            self.events.push_back(Event::PeerClosed { peer, reason });
-        }
-    }
-
-    /// Hands a datagram, or word of one, to another shard.
-    fn pass_on(&mut self, to: ShardId, kind: ShardMessageKind, bytes: &[u8]) {
-        if let Some(message) = ShardMessage::new(kind, bytes) {
-            self.send_message(to, message);
-        }
-    }
-
-    fn send_message(&mut self, to: ShardId, message: ShardMessage) {
-        let (max, queue, dropped) = match message.lane() {
-            Lane::Media => (MAX_MESSAGES, &mut self.messages, Metric::DropParcelsOwn),
-            Lane::Checks => (MAX_CHECKS, &mut self.checks, Metric::DropChecksOwn),
-        };
-        if queue.len() < max {
-            queue.push_back((to, message));
-        } else {
-            self.counts.add(dropped, 1);
+            self.out.event(Event::PeerClosed { peer, reason });
         }
     }
 }

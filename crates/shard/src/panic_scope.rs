@@ -80,7 +80,7 @@ impl Shard {
         }));
         let serving = self.panic_scope.serving.take();
         if outcome.is_err() {
-            self.counts.add(Metric::Panics, 1);
+            self.out.counts.add(Metric::Panics, 1);
             // Not guarded itself: if it fails, nothing here can be trusted.
             self.discard(turn);
             if let Some(track) = serving {
@@ -93,7 +93,7 @@ impl Shard {
     /// A subscriber's turn panicked while it got packets of a track.
     fn suspect_track(&mut self, id: TrackId) {
         let now = self.next_tick;
-        let track = self.track_keys.get(&id).and_then(|key| self.tracks.get_mut(*key));
+        let track = self.graph.track_key(id).and_then(|key| self.graph.tracks.get_mut(key));
         let Some(track) = track else { return };
         let before = track.suspected_at.replace(now);
         if before.is_some_and(|at| now <= at + SAME_CAUSE) {
@@ -114,12 +114,12 @@ impl Shard {
             Scope::Peer(peer) => {
                 error!(?peer, "A bug: a turn of this peer panicked; it is discarded");
                 self.remove_peer(peer);
-                self.events.push_back(Event::PeerClosed { peer, reason: CloseReason::Panicked });
+                self.out.event(Event::PeerClosed { peer, reason: CloseReason::Panicked });
             }
             Scope::Track(track) => {
                 error!(?track, "A bug: a turn of this track panicked; it is discarded");
                 self.remove_up_track(track);
-                self.events.push_back(Event::TrackFailed { track });
+                self.out.event(Event::TrackFailed { track });
             }
             // The counter says it: anybody may send such a datagram, as often as they like.
             Scope::Nobody => {}
@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn a_packet_waits(now: Instant, shard: &mut Shard) {
-        let track = shard.track_keys[&TRACK];
+        let track = shard.graph.track_key(TRACK).unwrap();
         let seq = SeqUnwrapper::default().unwrap(1);
         shard.queue_packet(now, track, (0, seq), true);
     }
@@ -249,17 +249,18 @@ mod tests {
             a_packet_waits(now, &mut shard);
             shard.panic_scope.fault = None;
             while shard.poll_transmit(now, &mut slab) {}
-            let track = shard.tracks.get(shard.track_keys[&TRACK]).unwrap();
+            let track = shard.graph.tracks.get(shard.graph.track_key(TRACK).unwrap()).unwrap();
             assert_eq!((track.pending.len(), track.flushed), (0, 2), "both batches are done");
             let behind = |index| {
                 let down = shard
+                    .graph
                     .downs
                     .key_at(index)
-                    .and_then(|key| shard.downs.get(key))
-                    .filter(|down| down.track == shard.track_keys[&TRACK]);
+                    .and_then(|key| shard.graph.downs.get(key))
+                    .filter(|down| down.track == shard.graph.track_key(TRACK).unwrap());
                 down.is_some_and(|down| down.is_behind(track))
             };
-            assert!(!(0..shard.downs.end()).any(behind), "the others get the next one, too");
+            assert!(!(0..shard.graph.downs.end()).any(behind), "the others get the next one, too");
         }
     }
 
@@ -379,7 +380,8 @@ mod tests {
     fn a_track_of_a_peer_that_is_gone_is_not_made() {
         let now = epoch();
         let mut shard = room(now);
-        let spec = shard.tracks.get(shard.track_keys[&TRACK]).unwrap().spec.clone();
+        let spec =
+            shard.graph.tracks.get(shard.graph.track_key(TRACK).unwrap()).unwrap().spec.clone();
         shard.handle_command(now, Command::RemovePeer { peer: peer(0) });
         shard.handle_command(now, Command::SetUpTrack { track: TRACK, spec: Box::new(spec) });
         assert_eq!(left(&shard), (3, 1, 3, 0));

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_datagram::{MAX_DATAGRAM, SendSlab};
-use hearth_plane::{Event, Level, PeerId, PeerReport, TrackReport};
-use hearth_rtp::rtcp::{ReportBlock, SenderInfo, Writer};
+use hearth_plane::{Event, Level, PeerReport, TrackReport};
+use hearth_rtp::rtcp::{ReportBlock, SenderInfo};
 use hearth_units::Bitrate;
 
 use crate::Shard;
-use crate::entry::{PeerEntry, PeerKey, QualityWindow, Stream, StreamRole, TrackKey};
+use crate::entry::{PeerKey, QualityWindow, Stream, StreamRole};
 use crate::panic_scope::Scope;
 
 /// livekit-server: one receiver report per second, with a reference time that tells the round trip.
@@ -25,13 +24,11 @@ const LEVEL_INTERVAL: Duration = Duration::from_millis(400);
 const MAX_NACKS: usize = 257;
 /// Report blocks in one receiver report (RFC 3550 §6.4.2: 5-bit count).
 const MAX_BLOCKS: usize = 31;
-/// Bytes that sealing RTCP adds: tag 16, index 4.
-const SEAL_ROOM: usize = 20;
 
 impl Shard {
     /// Whatever RTCP is due for peer `key`.
     pub(crate) fn report(&mut self, now: Instant, key: PeerKey) {
-        if self.peers.get(key).is_none_or(|entry| !entry.connected) {
+        if self.graph.peers.get(key).is_none_or(|entry| !entry.connected) {
             return;
         }
         self.send_nacks(now, key);
@@ -41,19 +38,6 @@ impl Shard {
         self.tell_quality(now, key);
     }
 
-    /// Asks the publisher of `track` for a key frame.
-    pub(crate) fn send_pli(&mut self, peer: PeerId, track: TrackKey, encoding: u8) {
-        let Some(entry) = self.peer_keys.get(&peer).and_then(|key| self.peers.get_mut(*key)) else {
-            return;
-        };
-        let Some(media) = self.tracks.get(track).and_then(|entry| entry.track.ssrc(encoding))
-        else {
-            return;
-        };
-        let sender = entry.rtcp_ssrc;
-        push(&mut self.control_out, entry, |writer| writer.pli(sender, media));
-    }
-
     /// Tells the rooms how loud their microphones are.
     pub(crate) fn tell_levels(&mut self, now: Instant) {
         if now < self.next_levels {
@@ -61,24 +45,24 @@ impl Shard {
         }
         self.next_levels = now + LEVEL_INTERVAL;
         let mut changed: Vec<Level> = Vec::new();
-        for index in 0..self.tracks.end() {
-            let Some(key) = self.tracks.key_at(index) else { continue };
-            let local = self.tracks.get(key).filter(|entry| entry.publisher().is_some());
+        for index in 0..self.graph.tracks.end() {
+            let Some(key) = self.graph.tracks.key_at(index) else { continue };
+            let local = self.graph.tracks.get(key).filter(|entry| entry.publisher().is_some());
             let Some(track) = local.map(|entry| entry.id) else { continue };
-            let poll = |shard: &mut Self| shard.tracks.get_mut(key)?.track.poll_level(now);
+            let poll = |shard: &mut Self| shard.graph.tracks.get_mut(key)?.track.poll_level(now);
             if let Some(level) = self.guarded(Scope::Track(track), poll).flatten() {
                 changed.push(Level { track, level });
             }
         }
         changed.sort_by_key(|level| level.track);
         for levels in changed.chunk_by(|a, b| a.track.room == b.track.room) {
-            self.events.push_back(Event::Levels { levels: levels.to_vec() });
+            self.out.event(Event::Levels { levels: levels.to_vec() });
         }
     }
 
     /// Asks for what is missing of what somebody watches.
     pub(crate) fn send_nacks(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         let rtt = entry.rtt.estimate();
@@ -93,7 +77,7 @@ impl Shard {
             let StreamRole::Media { nack: Some(nack) } = &mut stream.role else {
                 continue;
             };
-            let is_wanted = self.tracks.get(track).is_some_and(|entry| {
+            let is_wanted = self.graph.tracks.get(track).is_some_and(|entry| {
                 entry.wants(encoding) && entry.track.ssrc(encoding) == Some(media)
             });
             if !is_wanted {
@@ -113,37 +97,29 @@ impl Shard {
             }
             if missing > 0 {
                 let seqs = seqs.get(..missing).unwrap_or_default();
-                push(&mut self.control_out, entry, |writer| writer.nack(sender, media, seqs));
+                self.out.rtcp(&mut entry.peer, |writer| writer.nack(sender, media, seqs));
             }
         }
         for (track, encoding) in lost_for_good.into_iter().flatten() {
-            self.request_keyframe(now, track, encoding);
+            self.graph.request_keyframe(now, track, encoding, &mut self.out);
         }
     }
 
     fn send_transport_feedback(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         let Some(media) = entry.streams.first().map(|stream| stream.ssrc) else {
             return;
         };
-        let Some(room) = self.control_out.reserve() else {
-            return;
-        };
-        let end = MAX_DATAGRAM - SEAL_ROOM;
-        let sender = entry.rtcp_ssrc;
-        let written =
-            room.get_mut(..end).and_then(|room| entry.twcc.poll_feedback(now, room, sender, media));
-        if let Some(len) = written.and_then(|len| entry.peer.seal_rtcp(room, len))
-            && let Some(path) = entry.peer.path()
-        {
-            self.control_out.commit(path, len);
-        }
+        let (sender, twcc) = (entry.rtcp_ssrc, &mut entry.twcc);
+        let write = |buf: &mut [u8]| twcc.poll_feedback(now, buf, sender, media);
+        self.out.rtcp_buffer(&mut entry.peer, write);
     }
 
     fn send_receiver_report(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key).filter(|e| now >= e.next_receiver_report) else {
+        let Some(entry) = self.graph.peers.get_mut(key).filter(|e| now >= e.next_receiver_report)
+        else {
             return;
         };
         entry.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
@@ -160,7 +136,7 @@ impl Shard {
                 return;
             }
             let blocks = blocks.get(..count).unwrap_or_default();
-            push(&mut self.control_out, entry, |writer| {
+            self.out.rtcp(&mut entry.peer, |writer| {
                 let len = writer.receiver_report(sender, blocks)?;
                 if is_first { writer.xr_reference_time(sender, time) } else { Some(len) }
             });
@@ -170,14 +146,15 @@ impl Shard {
 
     /// A sender report for each subscription that has sent something, the first one at once.
     fn send_sender_reports(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
             return;
         };
         for i in 0..entry.downs.len() {
-            let Some(down) = entry.downs.get(i).and_then(|down| self.downs.get_mut(*down)) else {
+            let Some(down) = entry.downs.get(i).and_then(|down| self.graph.downs.get_mut(*down))
+            else {
                 continue;
             };
-            let Some(track) = self.tracks.get(down.track) else {
+            let Some(track) = self.graph.tracks.get(down.track) else {
                 continue;
             };
             if now < down.next_sender_report {
@@ -192,7 +169,7 @@ impl Shard {
             };
             down.next_sender_report = now + SENDER_REPORT_INTERVAL;
             let spec = down.down.spec();
-            push(&mut self.control_out, entry, |writer| {
+            self.out.rtcp(&mut entry.peer, |writer| {
                 let info = SenderInfo { ssrc: spec.ssrc, ntp, rtp_time, packets, octets };
                 writer.sender_report(&info, &[])?;
                 writer.sdes_cname(spec.ssrc, &spec.cname)
@@ -201,14 +178,15 @@ impl Shard {
     }
 
     fn tell_quality(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.peers.get_mut(key).filter(|entry| now >= entry.next_quality) else {
+        let Some(entry) = self.graph.peers.get_mut(key).filter(|entry| now >= entry.next_quality)
+        else {
             return;
         };
         entry.next_quality = now + QUALITY_INTERVAL;
         let mut report =
             PeerReport { peer: entry.id, rtt: entry.rtt.get(), up: Vec::new(), down: Vec::new() };
         for track in &entry.tracks {
-            let Some(track_entry) = self.tracks.get_mut(*track) else {
+            let Some(track_entry) = self.graph.tracks.get_mut(*track) else {
                 continue;
             };
             let lost: u64 = entry
@@ -234,7 +212,7 @@ impl Shard {
             });
         }
         for down in &entry.downs {
-            let Some(down_entry) = self.downs.get_mut(*down) else {
+            let Some(down_entry) = self.graph.downs.get_mut(*down) else {
                 continue;
             };
             let (packets, octets) = down_entry.down.sent();
@@ -250,7 +228,7 @@ impl Shard {
                 idle: down_entry.down.is_idle(),
             });
         }
-        self.events.push_back(Event::Report(Box::new(report)));
+        self.out.event(Event::Report(Box::new(report)));
     }
 }
 
@@ -271,26 +249,6 @@ fn take_blocks(
         }
     }
     count
-}
-
-/// Builds an RTCP packet, seals it and puts it among the answers; dropped if there is no room.
-pub(crate) fn push(
-    control_out: &mut SendSlab,
-    entry: &mut PeerEntry,
-    build: impl FnOnce(&mut Writer<'_>) -> Option<usize>,
-) {
-    let (Some(path), Some(room)) = (entry.peer.path(), control_out.reserve()) else {
-        return;
-    };
-    let Some(plain) = room.get_mut(..MAX_DATAGRAM - SEAL_ROOM) else {
-        return;
-    };
-    let mut writer = Writer::new(plain);
-    let complete = build(&mut writer).is_some();
-    let len = writer.len();
-    if complete && let Some(len) = entry.peer.seal_rtcp(room, len) {
-        control_out.commit(path, len);
-    }
 }
 
 fn clamp(n: u64) -> u32 {

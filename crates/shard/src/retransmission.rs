@@ -21,7 +21,7 @@ use crate::entry::{DownKey, PeerKey};
 pub(crate) const MAX_ANSWERED: usize = 512;
 /// Datagrams that wait to be sent at which nothing is sent again: the rest of the room is for what others need
 /// (connectivity checks, reports).
-const ROOM_LEFT: usize = crate::MAX_CONTROL_OUT / 2;
+const ROOM_LEFT: usize = crate::outbox::MAX_CONTROL / 2;
 /// Copies that wait; more are not sent.
 const MAX_COPIES: usize = 512;
 /// A copy leaves so much later: short beside a round trip, long beside most bursts of loss.
@@ -72,13 +72,13 @@ impl Shard {
         seqs: NackSeqs<'_>,
         left: &mut usize,
     ) {
-        let Some(down) = self.find_down(key, media) else {
+        let Some(down) = self.graph.subscription(key, media) else {
             return;
         };
         for wire in seqs.take(*left) {
             *left -= 1;
-            if self.control_out.entries().len() >= ROOM_LEFT {
-                self.counts.add(Metric::DropAnswersFull, 1);
+            if self.out.control.entries().len() >= ROOM_LEFT {
+                self.out.counts.add(Metric::DropAnswersFull, 1);
                 return;
             }
             self.retransmit(now, key, down, wire);
@@ -88,7 +88,7 @@ impl Shard {
     /// Sends the second copies that are due.
     pub(crate) fn send_copies(&mut self, now: Instant) {
         while let Some(copy) = self.copies.take_due(now) {
-            let Some(peer) = self.downs.get(copy.down).map(|entry| entry.peer) else {
+            let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer) else {
                 continue;
             };
             self.for_peer(peer, |shard| shard.send_copy(now, &copy));
@@ -96,10 +96,12 @@ impl Shard {
     }
 
     fn retransmit(&mut self, now: Instant, key: PeerKey, down: DownKey, wire: u16) {
-        let (Some(entry), Some(peer)) = (self.downs.get_mut(down), self.peers.get_mut(key)) else {
+        let (Some(entry), Some(peer)) =
+            (self.graph.downs.get_mut(down), self.graph.peers.get_mut(key))
+        else {
             return;
         };
-        let (Some(track), Some(to)) = (self.tracks.get(entry.track), peer.peer.path()) else {
+        let (Some(track), Some(to)) = (self.graph.tracks.get(entry.track), peer.peer.path()) else {
             return;
         };
         let rtt = peer.rtt.smoothed();
@@ -110,16 +112,16 @@ impl Shard {
                 self.answer_lost(now, down, answer);
                 return;
             };
-            let Some(room) = self.control_out.reserve() else {
-                self.counts.add(Metric::DropAnswersFull, 1);
+            let Some(room) = self.out.control.reserve() else {
+                self.out.counts.add(Metric::DropAnswersFull, 1);
                 return;
             };
             if let Some(written) = entry.down.retransmit(&resend, &pkt, room)
                 && let Some(len) =
                     peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
             {
-                self.control_out.commit(to, len);
-                self.counts.add(Metric::Retransmissions, 1);
+                self.out.control.commit(to, len);
+                self.out.counts.add(Metric::Retransmissions, 1);
             }
             if resend.first && COPIED_LOSS.contains(&entry.loss) {
                 self.copies.push(Waiting { at: now + COPY_DELAY, down, resend });
@@ -130,31 +132,31 @@ impl Shard {
 
     /// What was asked for cannot come: a key frame ends the waiting.
     fn answer_lost(&mut self, now: Instant, down: DownKey, answer: Answer) {
-        let track = self.downs.get(down).map(|entry| entry.track);
+        let track = self.graph.downs.get(down).map(|entry| entry.track);
         if let (Answer::Lost { encoding }, Some(track)) = (answer, track) {
-            self.request_keyframe(now, track, encoding);
+            self.graph.request_keyframe(now, track, encoding, &mut self.out);
         }
     }
 
     fn send_copy(&mut self, now: Instant, copy: &Waiting) {
-        let Some(entry) = self.downs.get_mut(copy.down) else {
+        let Some(entry) = self.graph.downs.get_mut(copy.down) else {
             return;
         };
         let (Some(track), Some(peer)) =
-            (self.tracks.get(entry.track), self.peers.get_mut(entry.peer))
+            (self.graph.tracks.get(entry.track), self.graph.peers.get_mut(entry.peer))
         else {
             return;
         };
         let resend = &copy.resend;
         if let Some(pkt) = track.track.packet(resend.encoding, resend.seq)
-            && self.control_out.entries().len() < ROOM_LEFT
-            && let (Some(to), Some(room)) = (peer.peer.path(), self.control_out.reserve())
+            && self.out.control.entries().len() < ROOM_LEFT
+            && let (Some(to), Some(room)) = (peer.peer.path(), self.out.control.reserve())
             && let Some(written) = entry.down.retransmit_copy(now, resend, &pkt, room)
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            self.control_out.commit(to, len);
-            self.counts.add(Metric::Retransmissions, 1);
+            self.out.control.commit(to, len);
+            self.out.counts.add(Metric::Retransmissions, 1);
         }
     }
 }
@@ -185,7 +187,7 @@ mod tests {
     fn what_a_datagram_of_feedback_costs_does_not_depend_on_the_subscriptions() {
         let now = epoch();
         let mut shard = subscriber_of_a_thousand(now);
-        let key = shard.peer_keys[&PEER];
+        let key = shard.graph.peer_key(PEER).unwrap();
         let every: Vec<u16> = (0..17 * 340).collect();
         for (packets, lookups, write) in [
             (1, 1, &(|w: &mut Writer<'_>, _| w.nack(1, 500, &every)) as Write<'_>),
@@ -203,7 +205,8 @@ mod tests {
                 write(&mut writer, ssrc).unwrap();
             }
             let len = writer.len();
-            let table = |shard: &Shard| shard.peers.get(key).unwrap().down_ssrcs.lookups.get();
+            let table =
+                |shard: &Shard| shard.graph.peers.get(key).unwrap().down_ssrcs.lookups.get();
             let before = table(&shard);
             shard.receive_rtcp(now, key, &buf[..len]);
             assert_eq!(table(&shard) - before, lookups, "{packets} packets of {len} bytes");
@@ -214,7 +217,7 @@ mod tests {
     fn of_one_datagram_so_many_numbers_are_answered_and_no_more() {
         let now = epoch();
         let mut shard = subscriber_of_a_thousand(now);
-        let key = shard.peer_keys[&PEER];
+        let key = shard.graph.peer_key(PEER).unwrap();
         let every: Vec<u16> = (0..17 * 300).collect();
         let mut buf = [0; 1_400];
         let mut writer = Writer::new(&mut buf);
