@@ -4,20 +4,19 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hearth_metrics::bug;
-use hearth_peer::{Peer, RttEstimator, TwccRecorder};
+use hearth_peer::Peer;
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, LayerLimit, PeerId, PeerSpec,
     RoomId, Source, TrackId, UpTrackSpec,
 };
-use hearth_rtp::ExtensionIds;
 
 use crate::entry::{PeerEntry, TrackEntry};
 use crate::panic_scope::Scope;
 use crate::random::rtcp_ssrc;
-use crate::reports::{QUALITY_INTERVAL, RECEIVER_REPORT_INTERVAL};
+use crate::rtp_session::RtpSession;
 use crate::send_scheduler::QueuedDown;
 use crate::ssrc_table::SsrcTable;
-use crate::{Shard, drops};
+use crate::{Shard, drops, quality};
 
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
@@ -169,15 +168,10 @@ impl Shard {
             ufrags: vec![spec.local.ufrag.clone()],
             paths: Vec::new(),
             tracks: Vec::new(),
-            extensions: ExtensionIds::default(),
             downs: Vec::new(),
             down_ssrcs: SsrcTable::default(),
-            streams: Vec::new(),
-            twcc: TwccRecorder::new(),
-            rtcp_ssrc: rtcp_ssrc(&seed),
-            rtt: RttEstimator::new(now),
-            next_receiver_report: now + RECEIVER_REPORT_INTERVAL,
-            next_quality: now + QUALITY_INTERVAL,
+            rtp: RtpSession::new(now, rtcp_ssrc(&seed)),
+            next_quality: now + quality::INTERVAL,
         });
         self.scheduler.handle_peer(key);
         self.steering.add_ufrag(&spec.local.ufrag, key);

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
-use hearth_peer::{NackTracker, Peer, ReceiverStats, RttEstimator, TwccRecorder};
+use hearth_peer::Peer;
 use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
-use hearth_rtp::ExtensionIds;
-use hearth_units::{ExtSeq, SeqUnwrapper};
+use hearth_units::ExtSeq;
 
+use crate::rtp_session::RtpSession;
 use crate::slab::Key;
 use crate::ssrc_table::SsrcTable;
 
@@ -29,47 +29,12 @@ pub(crate) struct PeerEntry {
     pub(crate) paths: Vec<Endpoint>,
     /// The tracks it publishes.
     pub(crate) tracks: Vec<TrackKey>,
-    /// Header extensions of all its tracks.
-    pub(crate) extensions: ExtensionIds,
     /// Its subscriptions.
     pub(crate) downs: Vec<DownKey>,
     /// The same by SSRC.
     pub(crate) down_ssrcs: SsrcTable,
-    /// Received SSRCs, ascending.
-    pub(crate) streams: Vec<Stream>,
-    pub(crate) twcc: TwccRecorder,
-    /// Our SSRC in RTCP that concerns no stream of ours.
-    pub(crate) rtcp_ssrc: u32,
-    pub(crate) rtt: RttEstimator,
-    pub(crate) next_receiver_report: Instant,
+    pub(crate) rtp: RtpSession,
     pub(crate) next_quality: Instant,
-}
-
-/// A received SSRC.
-pub(crate) struct Stream {
-    pub(crate) ssrc: u32,
-    pub(crate) track: TrackKey,
-    pub(crate) encoding: u8,
-    pub(crate) role: StreamRole,
-    pub(crate) reception: ReceiverStats,
-    pub(crate) unwrapper: SeqUnwrapper,
-}
-
-/// Media, or the retransmissions of it.
-pub(crate) enum StreamRole {
-    Media {
-        nack: Option<Box<NackTracker>>,
-    },
-    /// `media_ssrc` is the stream it repeats packets of, from its first packet on.
-    Rtx {
-        media_ssrc: Option<u32>,
-    },
-}
-
-impl Stream {
-    pub(crate) fn is_rtx(&self) -> bool {
-        matches!(self.role, StreamRole::Rtx { .. })
-    }
 }
 
 /// How many subscriptions watch each encoding.
@@ -170,6 +135,11 @@ impl TrackEntry {
         !self.relays.is_empty() || self.track.is_watched(encoding)
     }
 
+    /// Of its RTP timestamps, Hz.
+    pub(crate) fn clock_rate(&self) -> u32 {
+        self.spec.codecs.first().map_or(90_000, |codec| codec.codec.clock_rate())
+    }
+
     /// The peer that publishes it, if that is on this shard.
     pub(crate) fn publisher(&self) -> Option<PeerId> {
         match self.spec.source {
@@ -236,6 +206,8 @@ impl CatchUp {
 
 #[cfg(test)]
 mod tests {
+    use hearth_units::SeqUnwrapper;
+
     use super::*;
 
     #[test]

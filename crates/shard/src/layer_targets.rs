@@ -81,7 +81,7 @@ impl MediaGraph {
         };
         let publisher = entry.publisher().and_then(|peer| self.peer_key(peer));
         let publisher = publisher.and_then(|key| self.peers.get(key));
-        let rtt = publisher.map_or(RttEstimator::ASSUMED, |peer| peer.rtt.estimate());
+        let rtt = publisher.map_or(RttEstimator::ASSUMED, |peer| peer.rtp.rtt().estimate());
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
@@ -110,8 +110,7 @@ impl MediaGraph {
         else {
             return;
         };
-        let sender = entry.rtcp_ssrc;
-        out.rtcp(&mut entry.peer, |writer| writer.pli(sender, media));
+        entry.rtp.send_pli(media, &mut entry.peer, out);
     }
 }
 

@@ -18,17 +18,21 @@ mod feedback;
 mod gso_padding;
 mod ingest;
 mod layer_targets;
+mod levels;
 mod media_graph;
 mod outbox;
 mod panic_scope;
+mod quality;
 mod random;
-mod reports;
 mod retransmission;
+mod rtp_session;
 mod send_scheduler;
+mod sender_reports;
 mod shard_message;
 mod slab;
 mod ssrc_table;
 mod steering;
+mod streams;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,7 +50,7 @@ use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
 use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
-use crate::retransmission::Copies;
+use crate::retransmission::Retransmitter;
 use crate::send_scheduler::{QueuedDown, SendScheduler};
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 use crate::steering::{Route, Steering};
@@ -73,7 +77,7 @@ pub struct Shard {
     steering: Steering,
     graph: MediaGraph,
     deadlines: Deadlines,
-    copies: Copies,
+    retransmitter: Retransmitter,
     scheduler: SendScheduler,
     /// The subscriptions of the subscriber that is being served; kept for its memory.
     scratch: Vec<QueuedDown>,
@@ -96,7 +100,7 @@ impl Shard {
             steering: Steering::new(config.id, config.shards),
             graph: MediaGraph::default(),
             deadlines: Deadlines::new(),
-            copies: Copies::new(),
+            retransmitter: Retransmitter::new(),
             scheduler: SendScheduler::new(now),
             scratch: Vec::new(),
             out: Outbox::new(),
@@ -161,7 +165,13 @@ impl Shard {
         while let Some(key) = self.deadlines.take_nack(now) {
             self.for_peer(key, |shard| shard.send_nacks(now, key));
         }
-        self.send_copies(now);
+        while let Some(copy) = self.retransmitter.take_due(now) {
+            if let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer) {
+                self.for_peer(peer, |shard| {
+                    Retransmitter::send_copy(now, &copy, &mut shard.graph, &mut shard.out);
+                });
+            }
+        }
         if now < self.next_tick {
             return;
         }
@@ -183,14 +193,14 @@ impl Shard {
                 }
             });
         }
-        self.tell_levels(now);
+        self.send_levels(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout), then [`poll_transmit`](Self::poll_transmit),
     /// is due; `None` while there is nobody.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tick = (self.graph.peers.len() + self.graph.tracks.len() > 0).then_some(self.next_tick);
-        let retransmissions = [self.deadlines.poll_timeout(), self.copies.poll_timeout()];
+        let retransmissions = [self.deadlines.poll_timeout(), self.retransmitter.poll_timeout()];
         let retransmissions = retransmissions.into_iter().flatten();
         tick.into_iter().chain(self.scheduler.poll_timeout()).chain(retransmissions).min()
     }
@@ -227,6 +237,34 @@ impl Shard {
         let next = self.graph.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
         if self.graph.peers.get(key).is_some() {
             self.deadlines.set_tick(key, next);
+        }
+    }
+
+    /// Whatever RTCP is due for peer `key`, and the report to its room.
+    fn report(&mut self, now: Instant, key: PeerKey) {
+        if self.graph.peers.get(key).is_none_or(|entry| !entry.connected) {
+            return;
+        }
+        self.send_nacks(now, key);
+        if let Some(entry) = self.graph.peers.get_mut(key) {
+            entry.rtp.send_reports(now, &mut entry.peer, &mut self.out);
+        }
+        sender_reports::send(now, key, &mut self.graph, &mut self.out);
+        quality::send(now, key, &mut self.graph, &mut self.out);
+    }
+
+    /// Asks peer `key` for what is missing of what somebody watches.
+    fn send_nacks(&mut self, now: Instant, key: PeerKey) {
+        let Some(entry) = self.graph.peers.get_mut(key) else {
+            return;
+        };
+        let (tracks, out) = (&self.graph.tracks, &mut self.out);
+        let nacked = entry.rtp.send_nacks(now, tracks, &mut entry.peer, out);
+        if let Some(next) = nacked.next {
+            self.deadlines.note_nack(key, next);
+        }
+        for (track, encoding) in nacked.unrecoverable.into_iter().flatten() {
+            self.graph.request_keyframe(now, track, encoding, &mut self.out);
         }
     }
 

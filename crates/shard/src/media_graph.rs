@@ -99,7 +99,7 @@ impl MediaGraph {
             Source::Shard(_) => None,
         };
         if let Some(peer) = publisher.and_then(|key| self.peers.get_mut(key)) {
-            peer.extensions = peer.extensions.union(spec.extensions);
+            peer.rtp.add_extensions(spec.extensions);
         }
         if let Some(key) = self.track_key(id) {
             match self.tracks.get_mut(key) {
@@ -129,7 +129,7 @@ impl MediaGraph {
         let publisher = entry.publisher().and_then(|peer| self.peer_key(peer));
         if let Some(peer) = publisher.and_then(|key| self.peers.get_mut(key)) {
             peer.tracks.retain(|track| *track != key);
-            peer.streams.retain(|stream| stream.track != key);
+            peer.rtp.remove_track(key);
         }
         Some(key)
     }
@@ -224,7 +224,7 @@ impl MediaGraph {
             return false;
         };
         for ssrc in ssrcs.into_iter().flatten() {
-            if ssrc == entry.rtcp_ssrc || !entry.peer.claim_ssrc(ssrc) {
+            if ssrc == entry.rtp.ssrc() || !entry.peer.claim_ssrc(ssrc) {
                 counts.add(Metric::RefusedSsrcs, 1);
                 error!(peer = ?entry.id, ssrc, "The SSRC of a subscription was used before");
                 debug_assert!(false, "SSRC {ssrc:#x} is used twice on {:?}", entry.id);

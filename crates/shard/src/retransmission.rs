@@ -9,12 +9,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use hearth_datagram::Endpoint;
 use hearth_media::{Answer, Resend};
-use hearth_metrics::Metric;
-use hearth_rtp::rtcp::NackSeqs;
+use hearth_metrics::{Metric, bug};
 
-use crate::Shard;
-use crate::entry::{DownKey, PeerKey};
+use crate::entry::{DownEntry, DownKey, PeerEntry, TrackEntry, TrackKey};
+use crate::media_graph::MediaGraph;
+use crate::outbox::Outbox;
 
 /// Numbers of one datagram that are answered. As many as a subscription remembers: who asks for more has lost a
 /// connection rather than packets, and needs a key frame.
@@ -30,134 +31,136 @@ const COPY_DELAY: Duration = Duration::from_millis(5);
 /// copy: 2 to 15 %. Below, few are; above, the way is too narrow, and more would be lost of more.
 const COPIED_LOSS: std::ops::RangeInclusive<u8> = 5..=38;
 
-/// Second copies that wait, the earliest first: all wait as long.
+/// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Copies(VecDeque<Waiting>);
+pub(crate) struct Retransmitter {
+    /// Second copies that wait, the earliest first: all wait as long.
+    copies: VecDeque<SecondCopy>,
+}
 
+/// A second copy of a retransmission.
 #[derive(Debug)]
-struct Waiting {
+pub(crate) struct SecondCopy {
     at: Instant,
     /// Of a subscription that may be gone by then.
-    down: DownKey,
+    pub(crate) down: DownKey,
     resend: Resend,
 }
 
-impl Copies {
+impl Retransmitter {
     pub(crate) fn new() -> Self {
-        Self(VecDeque::with_capacity(MAX_COPIES))
+        Self { copies: VecDeque::with_capacity(MAX_COPIES) }
     }
 
+    /// When the next copy is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.0.front().map(|copy| copy.at)
+        self.copies.front().map(|copy| copy.at)
     }
 
-    fn push(&mut self, copy: Waiting) {
-        if self.0.len() < MAX_COPIES {
-            self.0.push_back(copy);
-        }
+    /// A copy that is due, for [`send_copy`](Self::send_copy). Call until `None`.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<SecondCopy> {
+        self.copies.pop_front_if(|copy| copy.at <= now)
     }
 
-    fn take_due(&mut self, now: Instant) -> Option<Waiting> {
-        self.0.pop_front_if(|copy| copy.at <= now)
-    }
-}
-
-impl Shard {
-    /// Answers a NACK from the track's ring; `left` of the datagram's numbers may be.
-    pub(crate) fn receive_nack(
+    /// Answers one number of a NACK, of subscription `key`; false if there is no room for more.
+    pub(crate) fn answer(
         &mut self,
         now: Instant,
-        key: PeerKey,
-        media: u32,
-        seqs: NackSeqs<'_>,
-        left: &mut usize,
-    ) {
-        let Some(down) = self.graph.subscription(key, media) else {
-            return;
-        };
-        for wire in seqs.take(*left) {
-            *left -= 1;
-            if self.out.control.entries().len() >= ROOM_LEFT {
-                self.out.counts.add(Metric::DropAnswersFull, 1);
-                return;
+        key: DownKey,
+        wire: u16,
+        graph: &mut MediaGraph,
+        out: &mut Outbox,
+    ) -> bool {
+        if out.control.entries().len() >= ROOM_LEFT {
+            out.counts.add(Metric::DropAnswersFull, 1);
+            return false;
+        }
+        let Some(Sent { entry, peer, track, to }) = parts(key, graph) else { return true };
+        let rtt = peer.rtp.rtt().smoothed();
+        let newest = |encoding| track.track.newest(encoding);
+        let resend = match entry.down.lookup(now, wire, rtt, newest) {
+            Answer::Resend(resend) => resend,
+            answer @ (Answer::Lost { .. } | Answer::Nothing) => {
+                request_keyframe_if_lost(now, entry.track, answer, graph, out);
+                return true;
             }
-            self.retransmit(now, key, down, wire);
-        }
-    }
-
-    /// Sends the second copies that are due.
-    pub(crate) fn send_copies(&mut self, now: Instant) {
-        while let Some(copy) = self.copies.take_due(now) {
-            let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer) else {
-                continue;
-            };
-            self.for_peer(peer, |shard| shard.send_copy(now, &copy));
-        }
-    }
-
-    fn retransmit(&mut self, now: Instant, key: PeerKey, down: DownKey, wire: u16) {
-        let (Some(entry), Some(peer)) =
-            (self.graph.downs.get_mut(down), self.graph.peers.get_mut(key))
-        else {
-            return;
         };
-        let (Some(track), Some(to)) = (self.graph.tracks.get(entry.track), peer.peer.path()) else {
-            return;
+        let Some(packet) = track.track.packet(resend.encoding, resend.seq) else {
+            let answer = entry.down.not_stored(&resend);
+            request_keyframe_if_lost(now, entry.track, answer, graph, out);
+            return true;
         };
-        let rtt = peer.rtt.smoothed();
-        let mut answer = entry.down.lookup(now, wire, rtt, |encoding| track.track.newest(encoding));
-        if let Answer::Resend(resend) = answer {
-            let Some(pkt) = track.track.packet(resend.encoding, resend.seq) else {
-                answer = entry.down.not_stored(&resend);
-                self.answer_lost(now, down, answer);
-                return;
-            };
-            let Some(room) = self.out.control.reserve() else {
-                self.out.counts.add(Metric::DropAnswersFull, 1);
-                return;
-            };
-            if let Some(written) = entry.down.retransmit(&resend, &pkt, room)
-                && let Some(len) =
-                    peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
-            {
-                self.out.control.commit(to, len);
-                self.out.counts.add(Metric::Retransmissions, 1);
-            }
-            if resend.first && COPIED_LOSS.contains(&entry.loss) {
-                self.copies.push(Waiting { at: now + COPY_DELAY, down, resend });
-            }
-        }
-        self.answer_lost(now, down, answer);
-    }
-
-    /// What was asked for cannot come: a key frame ends the waiting.
-    fn answer_lost(&mut self, now: Instant, down: DownKey, answer: Answer) {
-        let track = self.graph.downs.get(down).map(|entry| entry.track);
-        if let (Answer::Lost { encoding }, Some(track)) = (answer, track) {
-            self.graph.request_keyframe(now, track, encoding, &mut self.out);
-        }
-    }
-
-    fn send_copy(&mut self, now: Instant, copy: &Waiting) {
-        let Some(entry) = self.graph.downs.get_mut(copy.down) else {
-            return;
+        let Some(room) = out.control.reserve() else {
+            out.counts.add(Metric::DropAnswersFull, 1);
+            return false;
         };
-        let (Some(track), Some(peer)) =
-            (self.graph.tracks.get(entry.track), self.graph.peers.get_mut(entry.peer))
-        else {
-            return;
-        };
-        let resend = &copy.resend;
-        if let Some(pkt) = track.track.packet(resend.encoding, resend.seq)
-            && self.out.control.entries().len() < ROOM_LEFT
-            && let (Some(to), Some(room)) = (peer.peer.path(), self.out.control.reserve())
-            && let Some(written) = entry.down.retransmit_copy(now, resend, &pkt, room)
+        if let Some(written) = entry.down.retransmit(&resend, &packet, room)
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            self.out.control.commit(to, len);
-            self.out.counts.add(Metric::Retransmissions, 1);
+            out.control.commit(to, len);
+            out.counts.add(Metric::Retransmissions, 1);
         }
+        let is_copied = resend.first && COPIED_LOSS.contains(&entry.loss);
+        if is_copied && self.copies.len() < MAX_COPIES {
+            self.copies.push_back(SecondCopy { at: now + COPY_DELAY, down: key, resend });
+        }
+        true
+    }
+
+    /// Sends a second copy.
+    pub(crate) fn send_copy(
+        now: Instant,
+        copy: &SecondCopy,
+        graph: &mut MediaGraph,
+        out: &mut Outbox,
+    ) {
+        let Some(Sent { entry, peer, track, to }) = parts(copy.down, graph) else { return };
+        let resend = &copy.resend;
+        if let Some(packet) = track.track.packet(resend.encoding, resend.seq)
+            && out.control.entries().len() < ROOM_LEFT
+            && let Some(room) = out.control.reserve()
+            && let Some(written) = entry.down.retransmit_copy(now, resend, &packet, room)
+            && let Some(len) =
+                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
+        {
+            out.control.commit(to, len);
+            out.counts.add(Metric::Retransmissions, 1);
+        }
+    }
+}
+
+/// A subscription with its peer and its track, and where its packets go.
+struct Sent<'a> {
+    entry: &'a mut DownEntry,
+    peer: &'a mut PeerEntry,
+    track: &'a TrackEntry,
+    to: Endpoint,
+}
+
+/// `None` if the subscription is gone, or its peer cannot be reached yet.
+fn parts(key: DownKey, graph: &mut MediaGraph) -> Option<Sent<'_>> {
+    let entry = graph.downs.get_mut(key)?;
+    let (Some(peer), Some(track)) =
+        (graph.peers.get_mut(entry.peer), graph.tracks.get(entry.track))
+    else {
+        bug!("{:?} outlived its peer or its track", entry.id);
+        return None;
+    };
+    let to = peer.peer.path()?;
+    Some(Sent { entry, peer, track, to })
+}
+
+/// What was asked for cannot come: a key frame ends the waiting.
+fn request_keyframe_if_lost(
+    now: Instant,
+    track: TrackKey,
+    answer: Answer,
+    graph: &mut MediaGraph,
+    out: &mut Outbox,
+) {
+    if let Answer::Lost { encoding } = answer {
+        graph.request_keyframe(now, track, encoding, out);
     }
 }
 
@@ -177,7 +180,7 @@ mod tests {
     use hearth_units::MediaKind;
 
     use super::*;
-    use crate::ShardConfig;
+    use crate::{Shard, ShardConfig};
 
     const ROOM: RoomId = RoomId(1);
     const PEER: PeerId = PeerId { room: ROOM, n: 1 };
@@ -226,7 +229,7 @@ mod tests {
         let mut left = MAX_ANSWERED;
         for packet in hearth_rtp::rtcp::Packets::new(&buf[..len]) {
             let hearth_rtp::rtcp::Packet::Nack { media, seqs, .. } = packet else { panic!() };
-            shard.receive_nack(now, key, media, seqs, &mut left);
+            shard.receive_nack(now, (key, media), seqs, &mut left);
         }
         assert_eq!(left, 0);
     }
