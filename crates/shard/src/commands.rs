@@ -7,7 +7,7 @@ use hearth_metrics::bug;
 use hearth_peer::Peer;
 use hearth_plane::{
     Channel, CloseReason, Command, DownId, DownTrackSpec, Event, LayerLimit, PeerId, PeerSpec,
-    RoomId, Source, TrackId, UpTrackSpec,
+    RoomId, ShardId, Source, TrackId, UpTrackSpec,
 };
 
 use crate::entry::{PeerEntry, TrackEntry};
@@ -16,7 +16,7 @@ use crate::random::rtcp_ssrc;
 use crate::rtp_session::RtpSession;
 use crate::send_scheduler::QueuedDown;
 use crate::ssrc_table::SsrcTable;
-use crate::{Shard, drops, quality};
+use crate::{Shard, ShardMessageKind, drops, quality};
 
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
@@ -95,13 +95,9 @@ impl Shard {
                 self.with_track(track, |entry| entry.track.set_muted(muted));
             }
             Command::RemoveUpTrack { track } => self.remove_up_track(track),
-            Command::AddRelay { track, to } => self.with_track(track, |entry| {
-                if !entry.relays.contains(&to) {
-                    entry.relays.push(to);
-                }
-            }),
+            Command::AddRelay { track, to } => self.add_relay(track, to),
             Command::RemoveRelay { track, to } => {
-                self.with_track(track, |entry| entry.relays.retain(|shard| *shard != to));
+                self.with_track(track, |entry| entry.destinations.remove_shard(to));
             }
             Command::SetDownTrack { spec, limit } => self.set_down_track(now, *spec, limit),
             Command::SetLayerLimit { down, limit } => {
@@ -205,6 +201,16 @@ impl Shard {
         }
         self.schedule_soon(peer);
         self.graph.update_target_of(now, key, &mut self.out);
+    }
+
+    fn add_relay(&mut self, id: TrackId, to: ShardId) {
+        let entry = self.graph.track_key(id).and_then(|key| self.graph.tracks.get_mut(key));
+        if let Some(entry) = entry
+            && entry.destinations.add_shard(to)
+        {
+            let available = ShardMessageKind::Available { track: id, encodings: entry.available };
+            self.out.message(to, available, &[]);
+        }
     }
 
     fn remove_down_track(&mut self, id: DownId) {

@@ -1,14 +1,17 @@
 //! What a shard holds for each peer, track and subscription.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::Peer;
-use hearth_plane::{DownId, PeerId, ShardId, Source, TrackId, UpTrackSpec};
+use hearth_plane::{DownId, PeerId, Source, TrackId, UpTrackSpec};
 use hearth_units::ExtSeq;
 
+use crate::destination::{Destinations, WatchedEncodings};
+use crate::outbox::Outbox;
 use crate::rtp_session::RtpSession;
+use crate::shard_message::ShardMessageKind;
 use crate::slab::Key;
 use crate::ssrc_table::SsrcTable;
 
@@ -18,6 +21,10 @@ pub(crate) type PeerKey = Key<PeerEntry>;
 pub(crate) type TrackKey = Key<TrackEntry>;
 /// Names a subscription of a peer of this shard.
 pub(crate) type DownKey = Key<DownEntry>;
+
+/// How often the shard of a publisher is told what is watched here: messages between shards may be lost, and after
+/// so long a lost one is made good.
+const WATCHED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A transport with its streams.
 pub(crate) struct PeerEntry {
@@ -65,8 +72,10 @@ pub(crate) struct TrackEntry {
     pub(crate) subscribers: Vec<Subscriber>,
     /// What they watched when they were aimed last.
     pub(crate) watchers: Watchers,
-    /// Other shards that have subscriptions.
-    pub(crate) relays: Vec<ShardId>,
+    /// Where its packets go beside them.
+    pub(crate) destinations: Destinations,
+    /// What its publisher's shard was told and has said, if that is another.
+    pub(crate) upstream: Upstream,
     /// Packets of this batch, not yet sent to everybody.
     pub(crate) pending: Vec<Pending>,
     /// How many packets were taken out of `pending` so far.
@@ -105,7 +114,8 @@ impl TrackEntry {
             track,
             subscribers: Vec::new(),
             watchers: Watchers::default(),
-            relays: Vec::new(),
+            destinations: Destinations::default(),
+            upstream: Upstream::default(),
             pending: Vec::with_capacity(64),
             flushed: 0,
             available: 0,
@@ -126,13 +136,43 @@ impl TrackEntry {
     /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
     pub(crate) fn needs_target_update(&self, now: Instant) -> bool {
         self.needs_target_update
-            || self.available != self.track.available(now)
+            || self.available != self.received(now)
             || self.track.wants_keyframe()
+    }
+
+    /// The encodings that are received at its publisher's shard: bit i for encoding i.
+    fn received(&self, now: Instant) -> u8 {
+        // What is not watched does not come here, and so only that shard knows.
+        self.upstream.available.unwrap_or_else(|| self.track.available(now))
+    }
+
+    /// Notes which encodings are received, and has other shards know.
+    pub(crate) fn update_available(&mut self, now: Instant, out: &mut Outbox) {
+        let encodings = self.received(now);
+        if encodings != self.available {
+            self.available = encodings;
+            let news = ShardMessageKind::Available { track: self.id, encodings };
+            self.destinations.send_news(news, out);
+        }
+    }
+
+    /// Has the publisher's shard know what is watched here, if it does not, or was not told for a while.
+    pub(crate) fn send_watched(&mut self, now: Instant, out: &mut Outbox) {
+        let Source::Shard(shard) = self.spec.source else { return };
+        let watched = self.watchers.watched();
+        let known = self.upstream.known;
+        let told = WatchedEncodings { watched, known };
+        if self.upstream.told != Some(told) || self.upstream.next.is_none_or(|next| next <= now) {
+            self.upstream.told = Some(told);
+            self.upstream.next = Some(now + WATCHED_INTERVAL);
+            let kind = ShardMessageKind::Watched { track: self.id, watched, known };
+            out.message(shard, kind, &[]);
+        }
     }
 
     /// Whether packets of an encoding that were lost on their way here are of use to anybody.
     pub(crate) fn wants(&self, encoding: u8) -> bool {
-        !self.relays.is_empty() || self.track.is_watched(encoding)
+        self.destinations.want(encoding) || self.track.is_watched(encoding)
     }
 
     /// Of its RTP timestamps, Hz.
@@ -147,6 +187,19 @@ impl TrackEntry {
             Source::Shard(_) => None,
         }
     }
+}
+
+/// What passes between a track and the shard of its publisher, if that is another.
+#[derive(Debug, Default)]
+pub(crate) struct Upstream {
+    /// The encodings that are received there, as it said last.
+    pub(crate) available: Option<u8>,
+    /// All that it ever said are.
+    pub(crate) known: u8,
+    /// What it was told last.
+    told: Option<WatchedEncodings>,
+    /// When it is told again at the latest.
+    next: Option<Instant>,
 }
 
 /// Packet counters; a copy of them marks the start of a 5 s window.

@@ -71,12 +71,9 @@ impl Shard {
         self.out.counts.add(Metric::PacketsReceived, 1);
         entry.quality.packets += 1;
         let id = entry.id;
-        if first {
+        if first && entry.publisher().is_some() {
             let ssrc = view.ssrc;
             self.out.event(Event::EncodingStarted { track: id, encoding, ssrc, codec });
-        }
-        for to in &entry.relays {
-            self.out.message(*to, ShardMessageKind::Packet { track: id, encoding }, packet);
         }
         if let Some(seq) = wanted {
             let completes = entry.spec.kind == MediaKind::Video && view.marker;
@@ -84,6 +81,10 @@ impl Shard {
         }
         if first {
             self.graph.update_targets(now, track, &mut self.out);
+        }
+        // After the news of the encoding, without which it would not be stored there.
+        if let Some(entry) = self.graph.tracks.get(track) {
+            entry.destinations.send_packet(id, encoding, packet, &mut self.out);
         }
         // Parameter sets may come before it.
         let is_first_of_frame = !matches!(codec, Codec::H264 | Codec::H265);
@@ -132,9 +133,8 @@ impl Shard {
             return;
         };
         entry.track.handle_sender_report(encoding, SourceClock { ntp, rtp_time, at: now });
-        let kind = ShardMessageKind::SenderReport { track: entry.id, encoding, ntp, rtp_time };
-        for to in &entry.relays {
-            self.out.message(*to, kind, &[]);
-        }
+        // Also of what is not watched: a subscriber that is given it later has its clock then.
+        let news = ShardMessageKind::SenderReport { track: entry.id, encoding, ntp, rtp_time };
+        entry.destinations.send_news(news, &mut self.out);
     }
 }

@@ -11,8 +11,9 @@ use std::time::Instant;
 use hearth_media::retry_after;
 use hearth_metrics::bug;
 use hearth_peer::RttEstimator;
-use hearth_plane::{PeerId, Source};
+use hearth_plane::{PeerId, ShardId, Source};
 
+use crate::destination::WatchedEncodings;
 use crate::entry::{DownEntry, DownKey, PeerEntry, TrackEntry, TrackKey};
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
@@ -26,7 +27,8 @@ impl MediaGraph {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        (entry.available, entry.needs_target_update) = (entry.track.available(now), false);
+        entry.update_available(now, out);
+        entry.needs_target_update = false;
         for i in 0..entry.subscribers.len() {
             let Some(subscriber) = entry.subscribers.get(i).copied() else { break };
             match self.downs.get_mut(subscriber.down) {
@@ -47,7 +49,7 @@ impl MediaGraph {
             return bug!("a subscription outlived its track");
         };
         if entry.subscribers.len() == 1 {
-            entry.available = entry.track.available(now);
+            entry.update_available(now, out);
         }
         update_target(now, entry, &self.peers, down);
         self.apply_watched(now, track, out);
@@ -67,10 +69,48 @@ impl MediaGraph {
         self.send_keyframe_requests(now, track, out);
     }
 
+    /// Shard `sender` says which encodings of a track that is published here are watched there.
+    pub(crate) fn handle_watched(
+        &mut self,
+        track: TrackKey,
+        sender: ShardId,
+        watched: WatchedEncodings,
+        out: &mut Outbox,
+    ) {
+        if let Some(entry) = self.tracks.get_mut(track)
+            && let Some(before) = entry.destinations.watched_on(sender)
+        {
+            *before = watched;
+            let kind = ShardMessageKind::Available { track: entry.id, encodings: entry.available };
+            out.message(sender, kind, &[]);
+        }
+    }
+
+    /// Shard `sender` says which encodings of a track that is published there are received.
+    pub(crate) fn handle_available(
+        &mut self,
+        now: Instant,
+        track: TrackKey,
+        sender: ShardId,
+        encodings: u8,
+        out: &mut Outbox,
+    ) {
+        let entry = self.tracks.get_mut(track);
+        if let Some(entry) = entry.filter(|entry| entry.spec.source == Source::Shard(sender)) {
+            entry.upstream.available = Some(encodings);
+            entry.upstream.known |= encodings;
+            if entry.available != encodings {
+                self.update_targets(now, track, out);
+            }
+        }
+    }
+
     /// Stores what is watched, and asks for the key frames that it takes.
     fn apply_watched(&mut self, now: Instant, track: TrackKey, out: &mut Outbox) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.track.set_subscribed_encodings(now, entry.watchers.watched());
+            // Before the request for a key frame: it would not come here.
+            entry.send_watched(now, out);
         }
         self.send_keyframe_requests(now, track, out);
     }

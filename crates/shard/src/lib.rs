@@ -11,6 +11,7 @@
 mod commands;
 mod deadlines;
 mod demux;
+mod destination;
 mod drops;
 mod egress;
 mod entry;
@@ -45,6 +46,7 @@ use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
 use crate::deadlines::Deadlines;
+use crate::destination::WatchedEncodings;
 use crate::entry::{PeerEntry, PeerKey, TrackKey};
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
@@ -152,6 +154,17 @@ impl Shard {
                     shard.take_sender_report(now, key, encoding, (ntp, rtp_time));
                 });
             }
+            ShardMessageKind::Watched { track, watched, known } => {
+                self.for_track(track, |shard, key| {
+                    let watched = WatchedEncodings { watched, known };
+                    shard.graph.handle_watched(key, sender, watched, &mut shard.out);
+                });
+            }
+            ShardMessageKind::Available { track, encodings } => {
+                self.for_track(track, |shard, key| {
+                    shard.graph.handle_available(now, key, sender, encodings, &mut shard.out);
+                });
+            }
             ShardMessageKind::KeyframeRequest { track, encoding } => {
                 self.for_track(track, |shard, key| {
                     shard.graph.request_keyframe(now, key, encoding, &mut shard.out)
@@ -189,6 +202,7 @@ impl Shard {
                     shard.graph.update_targets(now, key, &mut shard.out);
                 }
                 if let Some(entry) = shard.graph.tracks.get_mut(key) {
+                    entry.send_watched(now, &mut shard.out);
                     entry.track.release_unwatched(now);
                 }
             });

@@ -40,6 +40,24 @@ pub enum ShardMessageKind {
         /// RTP time of the same moment.
         rtp_time: u32,
     },
+    /// What subscribers over there watch of a track that is published here. Said again now and then, as it may be
+    /// lost.
+    Watched {
+        /// Which track.
+        track: TrackId,
+        /// The encodings that they may get: bit i for encoding i.
+        watched: u8,
+        /// Those that are known over there to exist.
+        known: u8,
+    },
+    /// Which encodings of a track are received at its publisher's shard; the answer to `Watched`, and whenever it
+    /// changes.
+    Available {
+        /// Which track.
+        track: TrackId,
+        /// Bit i for encoding i.
+        encodings: u8,
+    },
     /// A subscriber over there cannot decode.
     KeyframeRequest {
         /// Which track.
@@ -83,6 +101,8 @@ impl ShardMessage {
             | ShardMessageKind::Confirmed { .. }
             | ShardMessageKind::Packet { .. }
             | ShardMessageKind::SenderReport { .. }
+            | ShardMessageKind::Watched { .. }
+            | ShardMessageKind::Available { .. }
             | ShardMessageKind::KeyframeRequest { .. } => Lane::Media,
         }
     }

@@ -5,6 +5,8 @@ mod busy_room;
 #[cfg(test)]
 mod changes_of_mind;
 #[cfg(test)]
+mod destinations;
+#[cfg(test)]
 mod loss;
 #[cfg(test)]
 mod no_alloc;

@@ -17,7 +17,7 @@ use hearth_plane::{
     PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::{Purpose, Seed};
-use hearth_shard::{Shard, ShardConfig};
+use hearth_shard::{Shard, ShardConfig, ShardMessageKind};
 use hearth_testkit::{
     Client, ErrorWatch, Publisher, Viewer, ViewerReport, audio_codecs, extensions, video_codecs,
 };
@@ -61,6 +61,10 @@ pub(crate) struct World {
     pub(crate) events: Vec<(Duration, usize, Event)>,
     /// How many parcels went from one shard to another.
     pub(crate) messages: u64,
+    /// Media packets that went from one shard to another, by track and encoding.
+    pub(crate) crossed: BTreeMap<(TrackId, u8), u64>,
+    /// What shards say of what is watched and what is available is lost between them.
+    pub(crate) loses_layer_state: bool,
     slab: SendSlab,
     by_addr: BTreeMap<SocketAddr, usize>,
     seed: u64,
@@ -83,6 +87,8 @@ impl World {
             nodes: Vec::new(),
             events: Vec::new(),
             messages: 0,
+            crossed: BTreeMap::new(),
+            loses_layer_state: false,
             slab: SendSlab::new(64),
             by_addr: BTreeMap::new(),
             seed,
@@ -281,6 +287,16 @@ impl World {
                 while let Some((to, mut message)) = self.shards[from].poll_message() {
                     moved = true;
                     self.messages += 1;
+                    if let ShardMessageKind::Packet { track, encoding } = message.kind {
+                        *self.crossed.entry((track, encoding)).or_default() += 1;
+                    }
+                    let is_layer_state = matches!(
+                        message.kind,
+                        ShardMessageKind::Watched { .. } | ShardMessageKind::Available { .. }
+                    );
+                    if is_layer_state && self.loses_layer_state {
+                        continue;
+                    }
                     let to = &mut self.shards[usize::from(to.0)];
                     to.handle_message(self.now, ShardId(from as u16), &mut message);
                 }
