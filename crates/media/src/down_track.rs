@@ -193,13 +193,13 @@ impl DownTrack {
             if !accepted {
                 return Verdict::Drop(OtherEncoding);
             }
-            if !meta.info.keyframe || meta.info.temporal > self.selector.limit().max_temporal {
+            if !meta.info.keyframe || meta.info.temporal > self.selector.limit().temporal {
                 return Verdict::Drop(AwaitKeyframe);
             }
             self.switch_to(now, pkt, clocks);
         }
         // A late one whose number was passed over is sent whatever its layer: the subscriber asks for it.
-        if meta.info.temporal > self.selector.limit().max_temporal && self.rewriter.skip(meta.seq) {
+        if meta.info.temporal > self.selector.limit().temporal && self.rewriter.skip(meta.seq) {
             if let Some((input, modulus)) = vp8_numbers(pkt) {
                 self.vp8.skip(input.picture_id, modulus);
             }
@@ -593,9 +593,9 @@ mod tests {
         let mut scene = Scene::new(MediaKind::Video);
         scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
-        scene.down.set_limit(LayerLimit { enabled: false, max_encoding: 2, max_temporal: 7 });
+        scene.down.set_limit(LayerLimit { enabled: false, spatial: 2, temporal: 7 });
         assert_eq!(scene.send(0, 11, false), Err(Paused));
-        scene.down.set_limit(LayerLimit { enabled: true, max_encoding: 2, max_temporal: 7 });
+        scene.down.set_limit(LayerLimit { enabled: true, spatial: 2, temporal: 7 });
         assert_eq!(scene.down.update_target(0b001), Some(0));
         assert_eq!(scene.send(0, 12, false), Err(AwaitKeyframe));
         assert_eq!(scene.send(0, 13, true), Ok(first + 1));
@@ -755,7 +755,7 @@ mod tests {
     #[test]
     fn a_late_packet_that_fills_a_gap_is_sent_whatever_its_layer() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.set_limit(LayerLimit { max_temporal: 1, ..ALL });
+        scene.down.set_limit(LayerLimit { temporal: 1, ..ALL });
         scene.down.update_target(0b001);
         let layer = |temporal| move |meta: &mut PacketMeta| meta.info.temporal = temporal;
         let first = scene.send(0, 10, true).unwrap();

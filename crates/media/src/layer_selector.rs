@@ -47,7 +47,7 @@ impl LayerSelector {
         if !self.limit.enabled {
             return None;
         }
-        let wanted = (0..=self.limit.max_encoding.min(7)).rev().find(|i| available & (1 << i) != 0);
+        let wanted = (0..=self.limit.spatial.min(7)).rev().find(|i| available & (1 << i) != 0);
         let lowest = (available != 0).then(|| available.trailing_zeros() as u8);
         self.target = wanted.or(lowest).or(self.target);
         self.awaited_keyframe()
@@ -67,7 +67,7 @@ impl LayerSelector {
     /// Whether `encoding` may be switched to: a step from the current one towards the target.
     pub(crate) fn accepts(&self, encoding: u8) -> bool {
         let Some(target) = self.target else {
-            return self.kind == MediaKind::Audio || encoding <= self.limit.max_encoding;
+            return self.kind == MediaKind::Audio || encoding <= self.limit.spatial;
         };
         match self.current {
             None => encoding <= target || self.kind == MediaKind::Audio,

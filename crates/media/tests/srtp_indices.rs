@@ -235,8 +235,8 @@ impl Model {
     fn wish(&mut self, at: usize) {
         let wish = LayerLimit {
             enabled: self.random.below(4) > 0,
-            max_encoding: self.random.below(3) as u8,
-            max_temporal: self.random.below(4) as u8,
+            spatial: self.random.below(3) as u8,
+            temporal: self.random.below(4) as u8,
         };
         self.downs[at].down.set_limit(wish);
         self.aim();

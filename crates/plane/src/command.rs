@@ -5,29 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Channel, DownId, DownTrackSpec, IceCredentials, PeerId, PeerSpec, RemoteParams, RoomId,
-    ShardId, TrackId, UpTrackSpec,
+    Channel, DownId, DownTrackSpec, IceCredentials, LayerLimit, PeerId, PeerSpec, RemoteParams,
+    RoomId, ShardId, TrackId, UpTrackSpec,
 };
-
-/// What a subscriber wants of a track; the allocator may give less.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LayerLimit {
-    /// False: send nothing, keep the section.
-    pub enabled: bool,
-    /// Highest encoding index (0 = lowest).
-    pub max_encoding: u8,
-    /// Highest temporal layer.
-    pub max_temporal: u8,
-}
 
 /// Transports that one [`Command::SendData`] may name. Higher costs fewer commands, lower lets a shard do
 /// other things between them: a message to one transport takes tens of microseconds.
 pub const MAX_RECEIVERS: usize = 64;
-
-impl LayerLimit {
-    /// Everything there is.
-    pub const ALL: Self = Self { enabled: true, max_encoding: 2, max_temporal: 7 };
-}
 
 /// One instruction to one shard. Commands about unknown ids are ignored: the thing is already gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,14 +86,14 @@ pub enum Command {
     SetDownTrack {
         /// What to send to whom.
         spec: Box<DownTrackSpec>,
-        /// What the subscriber wants of it at first. For a subscription that there is, `SetLayerLimit` changes that.
+        /// The layers it may get at first. For a subscription that there is, `SetLayerLimit` changes them.
         limit: LayerLimit,
     },
-    /// What the subscriber wants of it.
+    /// Changes the layers that a subscription may get.
     SetLayerLimit {
         /// Which subscription.
         down: DownId,
-        /// The wish.
+        /// The layers from now on.
         limit: LayerLimit,
     },
     /// End a subscription.

@@ -9,11 +9,13 @@
 mod command;
 mod event;
 mod ids;
+mod layer_limit;
 mod spec;
 
-pub use command::{Command, LayerLimit, MAX_RECEIVERS};
+pub use command::{Command, MAX_RECEIVERS};
 pub use event::{CloseReason, Event, Level, PeerReport, TrackReport, data_cost};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
+pub use layer_limit::LayerLimit;
 pub use spec::{
     Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, FingerprintHash, IceCredentials,
     PeerSpec, ReceiveCodec, RemoteFingerprints, RemoteParams, SendCodec, Source, UpTrackSpec,

@@ -40,7 +40,7 @@ pub(crate) enum Demand {
 impl Demand {
     /// What one subscriber wants of a track that comes in `encodings` encodings.
     pub(crate) fn of(limit: Option<LayerLimit>, encodings: usize) -> Self {
-        match limit.filter(|limit| limit.enabled).map(|limit| usize::from(limit.max_encoding)) {
+        match limit.filter(|limit| limit.enabled).map(|limit| usize::from(limit.spatial)) {
             None => Self::Off,
             Some(max) if max + 1 >= encodings => Self::High,
             Some(0) => Self::Low,
@@ -311,9 +311,8 @@ mod tests {
 
     #[test]
     fn a_subscriber_counts_with_the_encoding_it_wants() {
-        let limit =
-            |max_encoding| Some(LayerLimit { enabled: true, max_encoding, max_temporal: 7 });
-        let off = Some(LayerLimit { enabled: false, max_encoding: 2, max_temporal: 7 });
+        let limit = |spatial| Some(LayerLimit { enabled: true, spatial, temporal: 7 });
+        let off = Some(LayerLimit { enabled: false, spatial: 2, temporal: 7 });
         for (limit, encodings, demand) in [
             (None, 3, Demand::Off),
             (off, 3, Demand::Off),

@@ -57,13 +57,13 @@ impl Settings {
     /// The wish for a track that comes in `encodings` encodings.
     pub(crate) fn limit(&self, info: &proto::TrackInfo, encodings: usize) -> LayerLimit {
         let highest = u8::try_from(encodings.saturating_sub(1)).unwrap_or(u8::MAX);
-        let max_encoding = match self.quality(info) {
+        let spatial = match self.quality(info) {
             VideoQuality::Off | VideoQuality::Low => 0,
             VideoQuality::Medium => highest.min(1),
             VideoQuality::High => highest,
         };
         let enabled = self.quality(info) != VideoQuality::Off;
-        LayerLimit { enabled, max_encoding, max_temporal: MAX_TEMPORAL }
+        LayerLimit { enabled, spatial, temporal: MAX_TEMPORAL }
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         for (height, encoding) in cases {
             let request = proto::UpdateTrackSettings { width: 1, height, ..Default::default() };
             let limit = Settings::of(&request).limit(&info, 3);
-            assert_eq!((limit.enabled, limit.max_encoding), (true, encoding), "{height}");
+            assert_eq!((limit.enabled, limit.spatial), (true, encoding), "{height}");
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
             let request =
                 proto::UpdateTrackSettings { width: 1, height: asked, ..Default::default() };
             let limit = Settings::of(&request).limit(&info, 3);
-            assert_eq!(limit.max_encoding, expect, "{heights:?}");
+            assert_eq!(limit.spatial, expect, "{heights:?}");
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
         for (quality, encodings, expect) in cases {
             let request =
                 proto::UpdateTrackSettings { quality: quality.into(), ..Default::default() };
-            assert_eq!(Settings::of(&request).limit(&simulcast(), encodings).max_encoding, expect);
+            assert_eq!(Settings::of(&request).limit(&simulcast(), encodings).spatial, expect);
         }
         let off = proto::UpdateTrackSettings { quality: Off.into(), ..Default::default() };
         assert!(!Settings::of(&off).limit(&simulcast(), 3).enabled);

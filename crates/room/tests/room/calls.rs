@@ -99,7 +99,7 @@ fn a_published_track_reaches_a_dual_subscriber() {
     let told = kinds(&world.take(&alice));
     assert_eq!(told, ["track_subscribed", "track_subscribed", "demand"], "the camera's");
     let wishes = world.commands.iter().filter_map(|(_, command)| match command {
-        Command::SetDownTrack { limit, .. } => Some(limit.max_encoding),
+        Command::SetDownTrack { limit, .. } => Some(limit.spatial),
         Command::SetLayerLimit { .. } => panic!("it was told with the subscription"),
         _ => None,
     });

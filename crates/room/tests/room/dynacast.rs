@@ -192,7 +192,7 @@ fn what_viewers_want_is_aimed_anew_when_the_number_of_encodings_changes() {
         scene.world.commands.clear();
         scene.alice.offer(&mut scene.world, offer, id);
         let limit = |(_, command): &(_, Command)| match command {
-            Command::SetLayerLimit { limit, .. } => Some(limit.max_encoding),
+            Command::SetLayerLimit { limit, .. } => Some(limit.spatial),
             _ => None,
         };
         let wishes: Vec<u8> = scene.world.commands.iter().filter_map(limit).collect();

@@ -118,7 +118,7 @@ fn settings_become_wishes() {
     let high = proto::UpdateTrackSettings { quality: 2, ..Default::default() };
     assert_eq!(limit(high), None, "it was high already");
     let small = proto::UpdateTrackSettings { width: 320, height: 180, ..Default::default() };
-    assert_eq!(limit(small).map(|w: LayerLimit| (w.enabled, w.max_encoding)), Some((true, 0)));
+    assert_eq!(limit(small).map(|w: LayerLimit| (w.enabled, w.spatial)), Some((true, 0)));
     let off = proto::UpdateTrackSettings { disabled: true, ..Default::default() };
     assert_eq!(limit(off).map(|w| w.enabled), Some(false));
 }

@@ -168,7 +168,7 @@ fn who_wants_a_low_encoding_from_the_start_causes_no_key_frame_of_another() {
     world.run_for(2 * SECOND);
     let before = world.publisher().plis;
     let spec = Box::new(down_spec(at as u32, VIDEO));
-    let limit = LayerLimit { max_encoding: 0, ..LayerLimit::ALL };
+    let limit = LayerLimit { spatial: 0, ..LayerLimit::ALL };
     world.command(0, Command::SetDownTrack { spec, limit });
     world.run_for(SECOND);
     assert_eq!(world.report(at).current, Some(0));

@@ -187,7 +187,7 @@ impl World {
     /// What viewer `at` wants of the video.
     pub(crate) fn limit(&mut self, at: usize, enabled: bool, max_encoding: u8) {
         let down = down_spec(at as u32, VIDEO).down;
-        let limit = LayerLimit { enabled, max_encoding, max_temporal: 7 };
+        let limit = LayerLimit { enabled, spatial: max_encoding, temporal: 7 };
         self.command(self.nodes[at].home, Command::SetLayerLimit { down, limit });
     }
 
