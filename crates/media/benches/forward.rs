@@ -5,10 +5,10 @@ use std::time::Instant;
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use hearth_codec::Codec;
-use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
+use hearth_media::{DownTrack, Ingest, Target, UpTrack, Verdict};
 use hearth_plane::{
-    DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
-    Source, TrackId, UpTrackSpec,
+    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
+    UpTrackSpec,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -51,9 +51,8 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
                 extensions: ExtensionIds::default(),
                 cname: String::new(),
             };
-            let mut down =
-                DownTrack::new(now, spec, MediaKind::Video, LayerLimit::ALL, u64::from(n));
-            down.update_target(1);
+            let mut down = DownTrack::new(now, spec, MediaKind::Video, u64::from(n));
+            down.set_target(Some(Target { spatial: 0, temporal: 7 }));
             down
         })
         .collect();

@@ -2,8 +2,8 @@
 //!
 //! * **Owns:** all renumbering, and what may be sent again; [`LayerSelector`] says of which encoding. One shard thread
 //!   owns it.
-//! * **In:** [`set_limit`](DownTrack::set_limit), [`update_target`](DownTrack::update_target) (which encodings
-//!   are alive), [`forward`](DownTrack::forward) (one packet of the track).
+//! * **In:** [`set_target`](DownTrack::set_target) (which layers), [`forward`](DownTrack::forward) (one packet of
+//!   the track).
 //! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
 //! * **Invariant:** after a pause or a switch, the first video packet sent starts a key frame. A number is given
 //!   only to what is sent: where a packet cannot be, an empty one is, and nobody asks for it for ever.
@@ -12,12 +12,13 @@
 use std::time::{Duration, Instant};
 
 use hearth_codec::{Codec, Vp8Descriptor, red};
-use hearth_plane::{DownTrackSpec, LayerLimit, SendCodec};
+use hearth_plane::{DownTrackSpec, SendCodec};
 use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
 use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
 use crate::history::{History, Recall, Record};
 use crate::layer_selector::LayerSelector;
+use crate::layer_target::Target;
 use crate::retransmission_budget::RetransmissionBudget;
 use crate::ring::UpPacket;
 use crate::sequence_rewriter::SequenceRewriter;
@@ -69,19 +70,13 @@ struct Conversion {
 }
 
 impl DownTrack {
-    /// Starts with nothing sent; `seed` gives the first sequence numbers.
-    pub fn new(
-        now: Instant,
-        spec: DownTrackSpec,
-        kind: MediaKind,
-        limit: LayerLimit,
-        seed: u64,
-    ) -> Self {
+    /// Starts with nothing sent and nothing to send; `seed` gives the first sequence numbers.
+    pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, seed: u64) -> Self {
         Self {
             ssrc: spec.ssrc,
             extensions: spec.extensions,
             conversion: None,
-            selector: LayerSelector::new(kind, limit),
+            selector: LayerSelector::new(kind),
             beginning: 0,
             packets: 0,
             octets: 0,
@@ -117,18 +112,14 @@ impl DownTrack {
         self.spec = spec;
     }
 
-    /// Replaces the wish; disabling takes effect at once.
-    pub fn set_limit(&mut self, limit: LayerLimit) {
-        self.selector.set_limit(limit);
+    /// Which layers to send from now on: `None` is nothing, and takes effect at once. Returns the encoding that a key
+    /// frame is needed of.
+    pub fn set_target(&mut self, target: Option<Target>) -> Option<u8> {
+        self.selector.set_target(target);
+        self.selector.awaited_keyframe()
     }
 
-    /// Aims at the best encoding that is wanted of those alive (bit i of `available`), else at the lowest. Returns
-    /// the encoding a key frame is needed of.
-    pub fn update_target(&mut self, available: u8) -> Option<u8> {
-        self.selector.update_target(available)
-    }
-
-    /// The encoding it cannot continue, or not improve, without a key frame of.
+    /// The encoding that it cannot continue without a key frame of, or without one cannot change to.
     pub fn awaited_keyframe(&self) -> Option<u8> {
         self.selector.awaited_keyframe()
     }
@@ -153,9 +144,9 @@ impl DownTrack {
         self.selector.watched()
     }
 
-    /// Nothing is sent because the subscriber wants nothing.
+    /// Nothing is to be sent.
     pub fn is_idle(&self) -> bool {
-        !self.selector.limit().enabled
+        self.selector.target().is_none()
     }
 
     /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
@@ -176,9 +167,9 @@ impl DownTrack {
         padding: impl FnOnce(usize) -> u8,
     ) -> Verdict {
         let meta = pkt.meta;
-        if !self.selector.limit().enabled {
+        let Some(target) = self.selector.target() else {
             return Verdict::Drop(Paused);
-        }
+        };
         let is_current = self.selector.current() == Some(meta.encoding);
         let follows = is_current && self.beginning == meta.beginning;
         if pkt.payload.is_empty() {
@@ -193,13 +184,13 @@ impl DownTrack {
             if !accepted {
                 return Verdict::Drop(OtherEncoding);
             }
-            if !meta.info.keyframe || meta.info.temporal > self.selector.limit().temporal {
+            if !meta.info.keyframe || meta.info.temporal > target.temporal {
                 return Verdict::Drop(AwaitKeyframe);
             }
             self.switch_to(now, pkt, clocks);
         }
         // A late one whose number was passed over is sent whatever its layer: the subscriber asks for it.
-        if meta.info.temporal > self.selector.limit().temporal && self.rewriter.skip(meta.seq) {
+        if meta.info.temporal > target.temporal && self.rewriter.skip(meta.seq) {
             if let Some((input, modulus)) = vp8_numbers(pkt) {
                 self.vp8.skip(input.picture_id, modulus);
             }
@@ -567,7 +558,6 @@ mod tests {
     #[test]
     fn video_starts_with_a_key_frame_and_keeps_going() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         assert_eq!(scene.send(0, 10, false), Err(AwaitKeyframe));
         let first = scene.send(0, 11, true).unwrap();
         assert_eq!(scene.send(0, 12, false), Ok(first + 1));
@@ -578,25 +568,22 @@ mod tests {
     #[test]
     fn a_switch_waits_for_its_key_frame_and_leaves_no_gap() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
-        assert_eq!(scene.down.update_target(0b101), Some(2));
+        assert_eq!(scene.aim_at(2), Some(2));
         assert_eq!(scene.send(2, 500, false), Err(AwaitKeyframe));
         assert_eq!(scene.send(0, 11, false), Ok(first + 1));
         assert_eq!(scene.send(2, 501, true), Ok(first + 2));
         assert_eq!(scene.send(0, 12, false), Err(OtherEncoding));
-        assert_eq!(scene.down.update_target(0b101), None);
+        assert_eq!(scene.aim_at(2), None);
     }
 
     #[test]
     fn a_disabled_subscription_gets_nothing_and_restarts_with_a_key_frame() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
-        scene.down.set_limit(LayerLimit { enabled: false, spatial: 2, temporal: 7 });
+        assert_eq!(scene.down.set_target(None), None);
         assert_eq!(scene.send(0, 11, false), Err(Paused));
-        scene.down.set_limit(LayerLimit { enabled: true, spatial: 2, temporal: 7 });
-        assert_eq!(scene.down.update_target(0b001), Some(0));
+        assert_eq!(scene.aim_at(0), Some(0));
         assert_eq!(scene.send(0, 12, false), Err(AwaitKeyframe));
         assert_eq!(scene.send(0, 13, true), Ok(first + 1));
     }
@@ -610,7 +597,6 @@ mod tests {
     #[test]
     fn a_nack_is_answered_over_rtx_with_the_original_number() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let newest = scene.seqs[0].unwrap(10);
         let resend = resend(scene.down.lookup(scene.now, first, RTT, |_| Some(newest))).unwrap();
@@ -627,7 +613,6 @@ mod tests {
     #[test]
     fn a_packet_asked_for_all_the_time_is_repeated_within_the_budget() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
@@ -669,7 +654,6 @@ mod tests {
     #[test]
     fn a_packet_that_comes_to_it_twice_leaves_once() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         assert_eq!(scene.send(0, 11, false), Ok(first + 1));
         assert_eq!(scene.send(0, 11, false), Err(Duplicate));
@@ -700,7 +684,6 @@ mod tests {
     }
 
     const RTT: Option<Duration> = Some(Duration::ZERO);
-    const ALL: LayerLimit = LayerLimit::ALL;
 
     fn resend(answer: Answer) -> Option<Resend> {
         if let Answer::Resend(resend) = answer { Some(resend) } else { None }
@@ -709,7 +692,6 @@ mod tests {
     #[test]
     fn padding_leaves_no_gap_and_fills_the_one_it_left_when_it_was_late() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 100, true).unwrap();
         assert_eq!(scene.send_payload(0, 101, &[], |_| {}), Err(Empty));
         assert_eq!(scene.send(0, 102, false), Ok(first + 1));
@@ -725,7 +707,6 @@ mod tests {
         for (rtx_pt, len) in [(None, 0), (Some(97), 2)] {
             let mut scene = Scene::new(MediaKind::Video);
             scene.down.spec.codecs[0].rtx_pt = rtx_pt;
-            scene.down.update_target(0b001);
             let first = scene.send(0, 10, true).unwrap();
             scene.send(0, 12, false).unwrap();
             assert_eq!(scene.send_payload(0, 11, &[], |_| {}), Ok(first + 1));
@@ -745,7 +726,6 @@ mod tests {
     #[test]
     fn a_packet_that_does_not_fit_leaves_no_gap_to_be_asked_for() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         assert_eq!(scene.send_payload(0, 11, &[7; 1_490], |_| {}), Ok(first + 1));
         assert_eq!((scene.sent.payload.len(), scene.sent.padding), (0, 1));
@@ -755,8 +735,7 @@ mod tests {
     #[test]
     fn a_late_packet_that_fills_a_gap_is_sent_whatever_its_layer() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.set_limit(LayerLimit { temporal: 1, ..ALL });
-        scene.down.update_target(0b001);
+        scene.down.set_target(Some(Target { spatial: 0, temporal: 1 }));
         let layer = |temporal| move |meta: &mut PacketMeta| meta.info.temporal = temporal;
         let first = scene.send(0, 10, true).unwrap();
         // 11, of a layer that is not wanted, is lost at first.
@@ -769,7 +748,6 @@ mod tests {
     #[test]
     fn an_encoding_that_begins_anew_goes_on_with_its_key_frame_and_never_back() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let anew = |keyframe| {
             move |meta: &mut PacketMeta| {
@@ -802,7 +780,6 @@ mod tests {
     #[test]
     fn a_request_that_can_no_longer_be_answered_asks_for_a_key_frame_unless_one_was_sent_since() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 1, true).unwrap();
         for seq in 2..=700 {
             scene.send(0, seq, false).unwrap();
@@ -823,7 +800,6 @@ mod tests {
     #[test]
     fn the_copy_of_a_retransmission_has_a_number_of_its_own_and_counts_against_the_budget() {
         let mut scene = Scene::new(MediaKind::Video);
-        scene.down.update_target(0b001);
         let first = scene.send(0, 10, true).unwrap();
         let meta = scene.meta(0, 10, true);
         let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
@@ -872,14 +848,20 @@ mod tests {
             };
             #[expect(clippy::disallowed_methods, reason = "std offers no other way to make one")]
             let now = Instant::now();
+            let mut down = DownTrack::new(now, spec, kind, 77);
+            down.set_target(Some(Target { spatial: 0, temporal: 7 }));
             Self {
                 bytes: Vec::new(),
                 sent: Sent::default(),
-                down: DownTrack::new(now, spec, kind, ALL, 77),
+                down,
                 now,
                 codec,
                 seqs: Default::default(),
             }
+        }
+
+        fn aim_at(&mut self, spatial: u8) -> Option<u8> {
+            self.down.set_target(Some(Target { spatial, temporal: 7 }))
         }
 
         fn meta(&mut self, encoding: u8, wire: u16, keyframe: bool) -> PacketMeta {

@@ -5,6 +5,7 @@ mod down_track;
 mod history;
 mod keyframe;
 mod layer_selector;
+mod layer_target;
 mod pages;
 mod retransmission_budget;
 mod ring;
@@ -17,6 +18,7 @@ mod vp8_rewriter;
 
 pub use down_track::{Answer, DownTrack, Resend};
 pub use keyframe::retry_after;
+pub use layer_target::{Target, choose_target};
 pub use ring::{PacketMeta, UpPacket};
 pub use timestamp_rewriter::SourceClock;
 pub use up_track::{Ingest, UpTrack};

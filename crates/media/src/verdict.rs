@@ -25,7 +25,7 @@ pub struct Written {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum DropReason {
-    /// The subscriber disabled this track or the allocator paused it.
+    /// The subscription has no [`Target`](crate::Target): its subscriber disabled it, or has no bandwidth for it.
     Paused,
     /// The packet belongs to an encoding this subscriber is not on.
     OtherEncoding,

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use hearth_codec::Codec;
-use hearth_media::{DownTrack, Ingest, UpTrack, Verdict};
+use hearth_media::{DownTrack, Ingest, Target, UpTrack, Verdict};
 use hearth_plane::{
-    DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
-    Source, TrackId, UpTrackSpec,
+    DownId, DownTrackSpec, EncodingSpec, PeerId, ReceiveCodec, RoomId, SendCodec, Source, TrackId,
+    UpTrackSpec,
 };
 use hearth_rtp::{ExtensionIds, RtpHeader, RtpView, write_header};
 use hearth_units::MediaKind;
@@ -63,8 +63,8 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
         extensions: ExtensionIds::default(),
         cname: "c".to_owned(),
     };
-    let mut down = DownTrack::new(now, spec, MediaKind::Video, LayerLimit::ALL, 1);
-    down.update_target(1);
+    let mut down = DownTrack::new(now, spec, MediaKind::Video, 1);
+    down.set_target(Some(Target { spatial: 0, temporal: 7 }));
     let mut out = [0; 1_500];
 
     let before = ALLOCATIONS.get();

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use hearth_codec::Codec;
-use hearth_media::{Answer, DownTrack, Ingest, UpTrack, Verdict, Written};
+use hearth_media::{Answer, DownTrack, Ingest, UpTrack, Verdict, Written, choose_target};
 use hearth_plane::{
     DownId, DownTrackSpec, EncodingSpec, LayerLimit, PeerId, ReceiveCodec, RoomId, SendCodec,
     Source, TrackId, UpTrackSpec,
@@ -79,6 +79,7 @@ struct Publisher {
 struct Down {
     track: usize,
     down: DownTrack,
+    limit: LayerLimit,
     newest: Option<u64>,
 }
 
@@ -116,7 +117,7 @@ impl Model {
             0..600 => self.publish(),
             600..660 => self.overtake(at),
             660..940 => self.nack(at),
-            940..960 => self.wish(at),
+            940..960 => self.limit(at),
             960..980 => self.aim(),
             980..988 => self.renegotiate(at),
             // The first two last, so that their numbers wrap.
@@ -215,7 +216,7 @@ impl Model {
     /// The subscriber asks for a number of late.
     fn nack(&mut self, at: usize) {
         let Self { downs, tracks, transport, random, seen, now, .. } = self;
-        let Down { track, down, newest } = &mut downs[at];
+        let Down { track, down, newest, .. } = &mut downs[at];
         let up = &tracks[*track].up;
         let wire = (newest.unwrap_or(0) as u16).wrapping_sub(random.below(600).min(40) as u16);
         let rtt = Some(Duration::from_millis(random.below(100).into()));
@@ -232,13 +233,12 @@ impl Model {
         }
     }
 
-    fn wish(&mut self, at: usize) {
-        let wish = LayerLimit {
+    fn limit(&mut self, at: usize) {
+        self.downs[at].limit = LayerLimit {
             enabled: self.random.below(4) > 0,
             spatial: self.random.below(3) as u8,
             temporal: self.random.below(4) as u8,
         };
-        self.downs[at].down.set_limit(wish);
         self.aim();
     }
 
@@ -249,7 +249,8 @@ impl Model {
             let mut watched = 0;
             for down in self.downs.iter_mut().filter(|down| down.track == n) {
                 let available = if track.encodings.len() == 1 { 1 } else { available };
-                down.down.update_target(available);
+                let target = choose_target(down.limit, available, down.down.current());
+                down.down.set_target(target);
                 watched |= down.down.watched();
             }
             track.up.set_subscribed_encodings(self.now, watched);
@@ -290,8 +291,8 @@ impl Model {
         };
         let spec = changed(&mut self.random, spec, self.made * 4);
         let seed = u64::from(self.random.next()) << 32 | u64::from(self.random.next());
-        let down = DownTrack::new(self.now, spec, kind, LayerLimit::ALL, seed);
-        let down = Down { track, down, newest: None };
+        let down = DownTrack::new(self.now, spec, kind, seed);
+        let down = Down { track, down, limit: LayerLimit::ALL, newest: None };
         match self.downs.get_mut(at) {
             Some(old) => *old = down,
             None => self.downs.push(down),

@@ -104,7 +104,7 @@ impl Shard {
                 if let Some(key) = self.graph.down_key(down)
                     && let Some(entry) = self.graph.downs.get_mut(key)
                 {
-                    entry.down.set_limit(limit);
+                    entry.limit = limit;
                     self.graph.update_target_of(now, key, &mut self.out);
                 }
             }

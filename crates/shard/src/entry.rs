@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
 use hearth_peer::Peer;
-use hearth_plane::{DownId, PeerId, Source, TrackId, UpTrackSpec};
+use hearth_plane::{DownId, LayerLimit, PeerId, Source, TrackId, UpTrackSpec};
 use hearth_units::ExtSeq;
 
 use crate::destination::{Destinations, WatchedEncodings};
@@ -221,6 +221,8 @@ pub(crate) struct DownEntry {
     pub(crate) catch_up: Option<CatchUp>,
     pub(crate) down: DownTrack,
     pub(crate) id: DownId,
+    /// The layers that the room lets it have.
+    pub(crate) limit: LayerLimit,
     pub(crate) next_sender_report: Instant,
     /// What it watched when it was aimed last: bit i for encoding i.
     pub(crate) watched: u8,

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use hearth_media::retry_after;
+use hearth_media::{choose_target, retry_after};
 use hearth_metrics::bug;
 use hearth_peer::RttEstimator;
 use hearth_plane::{PeerId, ShardId, Source};
@@ -161,11 +161,13 @@ fn update_target(
     peers: &Slab<PeerEntry>,
     down: &mut DownEntry,
 ) {
+    let target = choose_target(down.limit, entry.available, down.down.current());
     // A key frame that comes before the subscriber can have it would be wasted, as would one in a codec that it
-    // cannot decode.
-    if peers.get(down.peer).is_some_and(|peer| peer.connected)
-        && let Some(encoding) = down.down.update_target(entry.available)
-        && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
+    // cannot decode; and an encoding that was never received has none.
+    if let Some(encoding) = down.down.set_target(target)
+        && peers.get(down.peer).is_some_and(|peer| peer.connected)
+        && let Some(codec) = entry.track.codec(encoding)
+        && down.down.decodes(codec)
     {
         entry.needs_target_update = true;
         entry.track.need_keyframe(now, encoding);

@@ -154,12 +154,13 @@ impl MediaGraph {
             return None;
         };
         let (id, ssrc) = (spec.down, spec.ssrc);
-        let down = DownTrack::new(now, spec, entry.track.kind(), limit, random.first_numbers());
+        let down = DownTrack::new(now, spec, entry.track.kind(), random.first_numbers());
         let key = self.downs.insert(DownEntry {
             id,
             peer,
             track,
             down,
+            limit,
             cursor: entry.flushed + entry.pending.len() as u64,
             catch_up: None,
             next_sender_report: now,
