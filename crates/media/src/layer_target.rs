@@ -5,7 +5,8 @@
 //! * **Out:** a [`Target`] for [`DownTrack::set_target`](crate::DownTrack::set_target).
 //! * **Invariant:** a target is never above the limit, unless all that the publisher sends is.
 //! * **Not here:** bandwidth. What is chosen for each subscription alone is to be chosen for all subscriptions of a
-//!   subscriber together, from its estimated bandwidth; nothing else has to change for that.
+//!   subscriber together, from its estimated bandwidth and [`UpTrack::layer_bitrate`](crate::UpTrack::layer_bitrate);
+//!   nothing else has to change for that.
 //! * **livekit-server:** `Forwarder.AllocateOptimal`.
 
 use hearth_plane::LayerLimit;

@@ -4,6 +4,7 @@ mod audio_level_meter;
 mod down_track;
 mod history;
 mod keyframe;
+mod layer_rates;
 mod layer_selector;
 mod layer_target;
 mod pages;

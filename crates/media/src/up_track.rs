@@ -1,10 +1,11 @@
 //! The receiving side of one published track.
 //!
 //! * **Owns:** for each encoding its packets, its key frame requests and its clock; which of them the
-//!   publisher sends; the loudness.
+//!   publisher sends, and the bitrate of each layer; the audio level.
 //! * **In:** [`UpTrack::ingest`] (a plaintext packet), [`UpTrack::set_subscribed_encodings`] (whether anybody gets
 //!   it), [`UpTrack::handle_sender_report`], [`UpTrack::request_keyframe`].
-//! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`].
+//! * **Out:** [`UpTrack::packet`], [`UpTrack::poll_keyframe_request`], [`UpTrack::poll_level`],
+//!   [`UpTrack::layer_bitrate`].
 //! * **Invariant:** a packet is stored once, however often it arrives, and only if somebody watched
 //!   its encoding before. Numbers of an encoding grow, whatever SSRC it comes under and however that counts.
 //! * **Not here:** who gets it (`shard`), loss recovery (`peer`).
@@ -14,10 +15,11 @@ use std::time::{Duration, Instant};
 use hearth_codec::{Codec, PayloadInfo, inspect};
 use hearth_plane::{ReceiveCodec, UpTrackSpec};
 use hearth_rtp::{ExtensionIds, ReadExtensions, RtpView};
-use hearth_units::{ExtSeq, MediaKind, SeqUnwrapper};
+use hearth_units::{Bitrate, ExtSeq, MediaKind, SeqUnwrapper};
 
 use crate::audio_level_meter::AudioLevelMeter;
 use crate::keyframe::KeyframeRequests;
+use crate::layer_rates::LayerRates;
 use crate::ring::{PacketMeta, PacketRing, UpPacket};
 use crate::stream_tracker::{MAX_ENCODINGS, StreamTracker};
 use crate::timestamp_rewriter::SourceClock;
@@ -233,6 +235,7 @@ pub struct UpTrack {
     extensions: ExtensionIds,
     encodings: Vec<Encoding>,
     stream_tracker: StreamTracker,
+    rates: LayerRates,
     level_meter: Option<AudioLevelMeter>,
     muted: bool,
 }
@@ -246,6 +249,7 @@ impl UpTrack {
             extensions: spec.extensions,
             encodings: Vec::new(),
             stream_tracker: StreamTracker::default(),
+            rates: LayerRates::new(),
             level_meter: spec.measure_level.then(AudioLevelMeter::default),
             muted: false,
         };
@@ -372,6 +376,7 @@ impl UpTrack {
         }
         if is_new {
             enc.octets += payload.len() as u64;
+            self.rates.handle_packet(encoding, info.temporal, payload.len());
         }
         if is_newest && media.is_some() {
             self.stream_tracker.handle_packet(now, encoding, view.timestamp);
@@ -470,6 +475,18 @@ impl UpTrack {
     /// The loudness to tell, if it changed since the last call.
     pub fn poll_level(&mut self, now: Instant) -> Option<f32> {
         self.level_meter.as_mut()?.poll_level(now)
+    }
+
+    /// Measures the layers' bitrates. To be called some times in 200 ms.
+    pub fn update_rates(&mut self, now: Instant) {
+        self.rates.handle_timeout(now);
+    }
+
+    /// What one temporal layer of an encoding takes, without those below it, in payload: header, extensions and
+    /// authentication tag come on top, and differ from subscriber to subscriber. It follows a rise within a second,
+    /// a fall within some; zero for a layer that is not received.
+    pub fn layer_bitrate(&self, encoding: u8, temporal: u8) -> Bitrate {
+        self.rates.bitrate(encoding, temporal)
     }
 
     /// Payload bytes received over all encodings.
@@ -608,6 +625,21 @@ mod tests {
             scene.now += Duration::from_millis(33);
         }
         assert_eq!(scene.up.available(scene.now), 0b01);
+    }
+
+    #[test]
+    fn the_bitrate_of_a_layer_is_known_whoever_watches_and_counts_a_packet_once() {
+        let mut scene = Scene::new();
+        scene.up.set_subscribed_encodings(scene.now, 0b10);
+        for seq in 0..400 {
+            for encoding in [0, 1, 0, 1] {
+                scene.receive(encoding, (5, seq), 96, 88);
+            }
+            scene.now += Duration::from_millis(20);
+            scene.up.update_rates(scene.now);
+        }
+        let rates = [(0, 0), (1, 0), (1, 1)].map(|(e, t)| scene.up.layer_bitrate(e, t));
+        assert_eq!(rates, [35_200, 35_200, 0].map(Bitrate::from_bps));
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl Shard {
                 if let Some(entry) = shard.graph.tracks.get_mut(key) {
                     entry.send_watched(now, &mut shard.out);
                     entry.track.release_unwatched(now);
+                    entry.track.update_rates(now);
                 }
             });
         }
