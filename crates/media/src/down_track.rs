@@ -384,6 +384,7 @@ impl DownTrack {
             return Verdict::Drop(Empty);
         }
         match self.rewriter.map(pkt.meta.seq) {
+            Some(out) if !self.history.is_free(self.first_seq + out) => Verdict::Drop(Duplicate),
             Some(out) => self.fill(now, pkt, out, buf),
             None => Verdict::Drop(TooOld),
         }
@@ -699,6 +700,7 @@ mod tests {
         assert_eq!(scene.send(0, 104, false), Ok(first + 3));
         assert_eq!(scene.send_payload(0, 103, &[], |_| {}), Ok(first + 2));
         assert_eq!((scene.sent.payload.len(), scene.sent.padding), (0, 1));
+        assert_eq!(scene.send_payload(0, 103, &[], |_| {}), Err(Duplicate));
         assert_eq!(scene.send(0, 105, false), Ok(first + 4));
     }
 
