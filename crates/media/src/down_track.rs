@@ -1,7 +1,7 @@
 //! One subscriber's copy of one track: which packets it gets, and under which numbers.
 //!
-//! * **Owns:** all renumbering, and what may be sent again; [`LayerSelector`] says of which encoding. One shard thread
-//!   owns it.
+//! * **Owns:** all renumbering, and what may be retransmitted; [`LayerSelector`] says of which encoding, and
+//!   [`PacketWriter`] writes the bytes. One shard thread owns it.
 //! * **In:** [`set_target`](DownTrack::set_target) (which layers), [`forward`](DownTrack::forward) (one packet of
 //!   the track).
 //! * **Out:** a [`Verdict`] per packet, and the bytes of those forwarded, not yet sealed.
@@ -11,14 +11,14 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_codec::{Codec, Vp8Descriptor, red};
-use hearth_plane::{DownTrackSpec, SendCodec};
-use hearth_rtp::{ExtensionIds, RtpHeader, pad, write_header};
+use hearth_codec::Codec;
+use hearth_plane::DownTrackSpec;
 use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 
 use crate::history::{History, Recall, Record};
 use crate::layer_selector::LayerSelector;
 use crate::layer_target::Target;
+use crate::packet_writer::{PacketWriter, pad_unsealed};
 use crate::retransmission_budget::RetransmissionBudget;
 use crate::ring::UpPacket;
 use crate::sequence_rewriter::SequenceRewriter;
@@ -30,9 +30,6 @@ use crate::verdict::DropReason::{
 use crate::verdict::{Verdict, Written};
 use crate::vp8_rewriter::{Vp8PictureIds, Vp8Rewriter};
 
-/// Bytes at the end of a datagram that sealing needs (AES-GCM tag 16, RTCP index 4).
-const SEAL_ROOM: usize = 20;
-
 /// Send state of one subscription.
 ///
 /// A room with ten voices and a hundred listeners has a thousand of these, each of which forwards one
@@ -40,14 +37,11 @@ const SEAL_ROOM: usize = 20;
 #[derive(Debug)]
 #[repr(C)] // What every packet reads and writes comes first, in as few cache lines as it takes.
 pub struct DownTrack {
-    ssrc: u32,
-    extensions: ExtensionIds,
-    conversion: Option<Conversion>,
+    writer: PacketWriter,
     selector: LayerSelector,
     /// [`PacketMeta::beginning`](crate::PacketMeta::beginning) of the current encoding.
     beginning: u8,
-    packets: u32,
-    octets: u32,
+    counts: SenderCounts,
     /// The wire number of the first packet; below 2^15 so that the rollover counter starts at 0.
     first_seq: u64,
     timestamps: TimestampRewriter,
@@ -58,28 +52,33 @@ pub struct DownTrack {
     keyframe: u64,
     next_rtx: u64,
     budget: RetransmissionBudget,
-    /// What `ssrc`, `extensions` and `conversion` are from.
+    /// What `writer` is from.
     spec: DownTrackSpec,
 }
 
-/// How this subscriber gets packets of a codec.
-#[derive(Clone, Copy, Debug)]
-struct Conversion {
-    from: Codec,
-    to: SendCodec,
+/// What a sender report says was sent (RFC 3550 §6.4.1), without retransmissions. Wraps.
+#[derive(Clone, Copy, Debug, Default)]
+struct SenderCounts {
+    packets: u32,
+    /// Of payload.
+    octets: u32,
+}
+
+impl SenderCounts {
+    const fn add(&mut self, octets: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(octets as u32);
+    }
 }
 
 impl DownTrack {
     /// Starts with nothing sent and nothing to send; `seed` gives the first sequence numbers.
     pub fn new(now: Instant, spec: DownTrackSpec, kind: MediaKind, seed: u64) -> Self {
         Self {
-            ssrc: spec.ssrc,
-            extensions: spec.extensions,
-            conversion: None,
+            writer: PacketWriter::new(&spec),
             selector: LayerSelector::new(kind),
             beginning: 0,
-            packets: 0,
-            octets: 0,
+            counts: SenderCounts::default(),
             first_seq: 1 + (seed & 0x7ffe),
             timestamps: TimestampRewriter::default(),
             history: History::new(now, kind),
@@ -108,7 +107,7 @@ impl DownTrack {
         if !same {
             self.history.clear();
         }
-        (self.ssrc, self.extensions, self.conversion) = (spec.ssrc, spec.extensions, None);
+        self.writer = PacketWriter::new(&spec);
         self.spec = spec;
     }
 
@@ -136,7 +135,7 @@ impl DownTrack {
 
     /// Whether the subscriber can get packets of a codec.
     pub fn decodes(&mut self, codec: Codec) -> bool {
-        self.conversion(codec).is_some()
+        self.writer.codec(&self.spec.codecs, codec).is_some()
     }
 
     /// The encodings whose packets it may get, now or from a key frame on: bit i for encoding i.
@@ -151,7 +150,7 @@ impl DownTrack {
 
     /// Reads what [`forward`](Self::forward) will need, so that the memory brings it.
     pub fn prefetch(&self) -> (u32, u64, u64, bool) {
-        (self.ssrc, self.first_seq, self.rewriter.next(), self.history.prefetch())
+        (self.writer.prefetch(), self.first_seq, self.rewriter.next(), self.history.prefetch())
     }
 
     /// Decides whether this subscriber gets `pkt`, and writes it to `buf` if so. `padding` says how many
@@ -175,7 +174,8 @@ impl DownTrack {
         if pkt.payload.is_empty() {
             return if follows { self.pass_over(now, pkt, buf) } else { Verdict::Drop(Empty) };
         }
-        let Some((codec, payload)) = self.convert(meta.codec, pkt.payload) else {
+        let converted = self.writer.convert(&self.spec.codecs, meta.codec, pkt.payload);
+        let Some((codec, payload)) = converted else {
             return Verdict::Drop(OtherCodec);
         };
         if !follows {
@@ -218,30 +218,23 @@ impl DownTrack {
             record.tl0 = numbers.tl0;
             record.keyidx_encoding |= numbers.keyidx & 0x1f;
         }
-        let header = RtpHeader {
-            marker: meta.marker,
-            payload_type: codec.pt,
-            seq: index as u16,
-            timestamp: record.timestamp,
-            ssrc: self.ssrc,
-        };
         let converted = UpPacket { payload, ..*pkt };
-        let Some((header_len, len)) = self.write(&converted, &header, &record, None, buf) else {
+        let Some(written) = self.writer.write_media(&converted, codec, (index, &record), buf)
+        else {
             return self.fill(now, pkt, out, buf);
         };
         if meta.info.keyframe && is_next {
             self.keyframe = index;
         }
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add((len - header_len) as u32);
-        record.padding = padding(len);
-        let len = pad_unsealed(buf, len, record.padding).unwrap_or_else(|| {
+        self.counts.add(written.len - written.header_len);
+        record.padding = padding(written.len);
+        let written = pad_unsealed(buf, written, record.padding).unwrap_or_else(|| {
             record.padding = 0;
-            len
+            written
         });
         self.history.record(now, index, record);
         self.timestamps.sent(now, record.timestamp);
-        Verdict::Forward(Written { header_len, len, index })
+        Verdict::Forward(written)
     }
 
     /// Which packet of the track answers a NACK for `wire`; counts as an answer. `rtt` is the round trip to
@@ -253,7 +246,7 @@ impl DownTrack {
         rtt: Option<Duration>,
         newest: impl Fn(u8) -> Option<ExtSeq>,
     ) -> Answer {
-        if !self.budget.allows(now, self.packets) {
+        if !self.budget.allows(now, self.counts.packets) {
             return Answer::Nothing;
         }
         match self.history.retransmit(now, wire, rtt) {
@@ -292,9 +285,8 @@ impl DownTrack {
         pkt: &UpPacket<'_>,
         buf: &mut [u8],
     ) -> Option<Written> {
-        let codec = self.conversion(pkt.meta.codec)?;
-        let has_rtx = codec.rtx_pt.is_some() && self.spec.rtx_ssrc.is_some();
-        if !has_rtx || !self.budget.allows(now, self.packets) {
+        let codec = self.writer.codec(&self.spec.codecs, pkt.meta.codec)?;
+        if self.writer.rtx(codec).is_none() || !self.budget.allows(now, self.counts.packets) {
             return None;
         }
         self.retransmit(resend, pkt, buf)
@@ -308,34 +300,22 @@ impl DownTrack {
         buf: &mut [u8],
     ) -> Option<Written> {
         let (codec, payload) = if resend.record.is_empty() {
-            (self.conversion(pkt.meta.codec)?, pkt.payload)
+            (self.writer.codec(&self.spec.codecs, pkt.meta.codec)?, pkt.payload)
         } else {
-            self.convert(pkt.meta.codec, pkt.payload)?
+            self.writer.convert(&self.spec.codecs, pkt.meta.codec, pkt.payload)?
         };
-        let rtx = codec.rtx_pt.zip(self.spec.rtx_ssrc);
-        let (payload_type, ssrc, index) = match rtx {
-            Some((pt, ssrc)) => (pt, ssrc, self.next_rtx),
-            None => (codec.pt, self.ssrc, resend.index),
-        };
-        let header = RtpHeader {
-            marker: pkt.meta.marker && !resend.record.is_empty(),
-            payload_type,
-            seq: index as u16,
-            timestamp: resend.record.timestamp,
-            ssrc,
-        };
-        let original = rtx.map(|_| resend.index as u16);
-        let converted = UpPacket { payload, ..*pkt };
-        let (header_len, mut len) =
-            self.write(&converted, &header, &resend.record, original, buf)?;
-        if rtx.is_some() {
+        let (pkt, sent) = (&UpPacket { payload, ..*pkt }, (resend.index, &resend.record));
+        let written = if let Some(rtx) = self.writer.rtx(codec) {
+            let written = self.writer.write_rtx(pkt, rtx, self.next_rtx, sent, buf)?;
             self.next_rtx += 1;
+            written
         } else {
             // One SRTP index must not seal two different packets.
-            len = pad_unsealed(buf, len, resend.record.padding)?;
-        }
+            let written = self.writer.write_media(pkt, codec, sent, buf)?;
+            pad_unsealed(buf, written, resend.record.padding)?
+        };
         self.budget.spend();
-        Some(Written { header_len, len, index })
+        Some(written)
     }
 
     /// NTP time, RTP time, packets and octets for a sender report at `now`, on the publisher's
@@ -352,12 +332,13 @@ impl DownTrack {
         let ntp = clock.ntp.wrapping_add(ntp_ticks(elapsed));
         let rtp =
             self.timestamps.map(encoding, clock.rtp_time).wrapping_add(ticks(elapsed, clock_rate));
-        (self.packets > 0).then_some((ntp, rtp, self.packets, self.octets))
+        let SenderCounts { packets, octets } = self.counts;
+        (packets > 0).then_some((ntp, rtp, packets, octets))
     }
 
     /// Packets and payload bytes sent so far, wrapping.
     pub fn sent(&self) -> (u32, u32) {
-        (self.packets, self.octets)
+        (self.counts.packets, self.counts.octets)
     }
 
     fn switch_to(&mut self, now: Instant, pkt: &UpPacket<'_>, clocks: &[Option<SourceClock>; 3]) {
@@ -394,7 +375,7 @@ impl DownTrack {
     /// arrived, and no frame as complete that lacks it.
     fn fill(&mut self, now: Instant, pkt: &UpPacket<'_>, out: u64, buf: &mut [u8]) -> Verdict {
         let meta = pkt.meta;
-        let Some(codec) = self.conversion(meta.codec) else {
+        let Some(codec) = self.writer.codec(&self.spec.codecs, meta.codec) else {
             return Verdict::Drop(OtherCodec);
         };
         let index = self.first_seq + out;
@@ -405,99 +386,14 @@ impl DownTrack {
             padding: 1,
             ..Record::default()
         };
-        let header = RtpHeader {
-            marker: false,
-            payload_type: codec.pt,
-            seq: index as u16,
-            timestamp: record.timestamp,
-            ssrc: self.ssrc,
-        };
-        let written = self.write(pkt, &header, &record, None, buf);
-        let padded = written.and_then(|(header_len, len)| {
-            Some((header_len, pad_unsealed(buf, len, record.padding)?))
-        });
-        let Some((header_len, len)) = padded else {
+        let written = self.writer.write_media(pkt, codec, (index, &record), buf);
+        let padded = written.and_then(|written| pad_unsealed(buf, written, record.padding));
+        let Some(written) = padded else {
             return Verdict::Drop(TooBig);
         };
-        self.packets = self.packets.wrapping_add(1);
+        self.counts.add(0);
         self.history.record(now, index, record);
-        Verdict::Forward(Written { header_len, len, index })
-    }
-
-    /// How the subscriber gets `from`: as it is, or the Opus inside RED.
-    fn conversion(&mut self, from: Codec) -> Option<SendCodec> {
-        if let Some(known) = self.conversion.filter(|known| known.from == from) {
-            return Some(known.to);
-        }
-        let find = |wanted| self.spec.codecs.iter().find(|c| c.codec == wanted).copied();
-        let inside = || find(Codec::Opus).filter(|_| from == Codec::Red);
-        let to = find(from).or_else(inside)?;
-        self.conversion = Some(Conversion { from, to });
-        Some(to)
-    }
-
-    /// The payload type and the payload that the subscriber gets for a `payload` of `from`.
-    fn convert<'a>(&mut self, from: Codec, payload: &'a [u8]) -> Option<(SendCodec, &'a [u8])> {
-        let to = self.conversion(from)?;
-        if to.codec == from {
-            return Some((to, payload));
-        }
-        red::primary(payload).map(|(_, primary)| (to, primary))
-    }
-
-    /// Header, extensions, RTX original number, payload. Returns (header length, total length).
-    fn write(
-        &self,
-        pkt: &UpPacket<'_>,
-        header: &RtpHeader,
-        record: &Record,
-        original: Option<u16>,
-        buf: &mut [u8],
-    ) -> Option<(usize, usize)> {
-        let ids = &self.extensions;
-        let level = pkt.meta.audio_level.unwrap_or_default().to_be_bytes();
-        let orientation = pkt.meta.orientation.unwrap_or_default().to_be_bytes();
-        let capture = pkt.meta.capture_time.unwrap_or_default();
-        let mut extensions: [(u8, &[u8]); 4] = [(0, &[]); 4];
-        let mut count = 0;
-        for (id, present, bytes) in [
-            (ids.audio_level, pkt.meta.audio_level.is_some(), level.as_slice()),
-            (ids.video_orientation, pkt.meta.orientation.is_some(), orientation.as_slice()),
-            (ids.abs_capture_time, pkt.meta.capture_time.is_some(), capture.as_slice()),
-            (ids.dependency_descriptor, !pkt.descriptor.is_empty(), pkt.descriptor),
-        ] {
-            if let (Some(id), true, Some(slot)) = (id, present, extensions.get_mut(count)) {
-                *slot = (id, bytes);
-                count += 1;
-            }
-        }
-        if record.is_empty() {
-            count = 0;
-        }
-        let usable = buf.len().checked_sub(SEAL_ROOM)?;
-        let buf = buf.get_mut(..usable)?;
-        let header_len = write_header(buf, header, extensions.get(..count)?)?;
-        let mut at = header_len;
-        if let Some(original) = original {
-            buf.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
-            at += 2;
-        }
-        if record.is_empty() {
-            return Some((header_len, at));
-        }
-        let mut payload = pkt.payload;
-        if let Some(descriptor) = pkt.meta.info.vp8.filter(|d| d.picture_id.is_some()) {
-            payload = payload.get(usize::from(descriptor.header_len)..)?;
-            let renumbered = Vp8Descriptor {
-                picture_id: Some((record.picture_id, true)),
-                tl0: descriptor.tl0.map(|_| record.tl0),
-                keyidx: descriptor.keyidx.map(|_| record.keyidx_encoding & 0x1f),
-                ..descriptor
-            };
-            at += renumbered.write(buf.get_mut(at..)?);
-        }
-        buf.get_mut(at..at + payload.len())?.copy_from_slice(payload);
-        Some((header_len, at + payload.len()))
+        Verdict::Forward(written)
     }
 }
 
@@ -528,12 +424,6 @@ pub struct Resend {
     record: Record,
 }
 
-/// Adds padding to a packet of `len` bytes that is yet to be sealed; `None` if it does not fit.
-fn pad_unsealed(buf: &mut [u8], len: usize, padding: u8) -> Option<usize> {
-    let usable = buf.len().checked_sub(SEAL_ROOM)?;
-    pad(buf.get_mut(..usable)?, len, padding)
-}
-
 /// The picture numbers of a VP8 packet that has them, and the modulus of its PictureID.
 fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8PictureIds, u16)> {
     let descriptor = pkt.meta.info.vp8?;
@@ -549,11 +439,12 @@ fn vp8_numbers(pkt: &UpPacket<'_>) -> Option<(Vp8PictureIds, u16)> {
 #[cfg(test)]
 mod tests {
     use hearth_codec::PayloadInfo;
-    use hearth_plane::{DownId, PeerId, RoomId, TrackId};
-    use hearth_rtp::RtpView;
+    use hearth_plane::{DownId, PeerId, RoomId, SendCodec, TrackId};
+    use hearth_rtp::{ExtensionIds, RtpView};
     use hearth_units::SeqUnwrapper;
 
     use super::*;
+    use crate::packet_writer::SEAL_ROOM;
     use crate::ring::PacketMeta;
 
     #[test]
@@ -650,6 +541,43 @@ mod tests {
                 assert_eq!(RtpView::parse(&again[..repeated.len]).unwrap().padding, 0);
             }
         }
+    }
+
+    #[test]
+    fn only_what_is_never_sent_again_under_its_number_has_a_place_for_a_transport_wide_one() {
+        for (rtx_pt, level, at) in [
+            (Some(97), Some(9), Some(17)),
+            (Some(97), Some(15), Some(18)),
+            (Some(97), None, Some(17)),
+            (None, Some(9), None),
+        ] {
+            let mut scene = Scene::new(MediaKind::Audio);
+            let mut spec = scene.down.spec().clone();
+            spec.codecs[0].rtx_pt = rtx_pt;
+            spec.extensions =
+                ExtensionIds { transport_cc: Some(3), audio_level: level, ..spec.extensions };
+            scene.down.update(spec);
+            let meta = PacketMeta { audio_level: Some(7), ..scene.meta(0, 9, true) };
+            let pkt = UpPacket { meta: &meta, descriptor: &[], payload: &[7; 100] };
+            let mut buf = [0; 1_500];
+            let verdict = scene.down.forward(scene.now, &pkt, &[None; 3], &mut buf, |_| 0);
+            let Verdict::Forward(written) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(stamped(&written, &mut buf), at, "{rtx_pt:?} {level:?}");
+
+            let wire = RtpView::parse(&buf[..written.len]).unwrap().seq;
+            let answer = scene.down.lookup(scene.now, wire, RTT, |_| Some(meta.seq));
+            let written = scene.down.retransmit(&resend(answer).unwrap(), &pkt, &mut buf).unwrap();
+            assert_eq!(stamped(&written, &mut buf), at, "again: {rtx_pt:?} {level:?}");
+        }
+    }
+
+    /// Where a transport-wide number is stamped, which is then read as extension 3.
+    fn stamped(written: &Written, buf: &mut [u8]) -> Option<u8> {
+        let is_stamped = written.stamp_transport_seq(buf, 0x1234);
+        let view = RtpView::parse(&buf[..written.len]).unwrap();
+        let expect = is_stamped.then_some([0x12, 0x34]);
+        assert_eq!(view.extensions().find(3), expect.as_ref().map(<[u8; 2]>::as_slice));
+        written.transport_seq
     }
 
     #[test]

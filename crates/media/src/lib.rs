@@ -7,6 +7,7 @@ mod keyframe;
 mod layer_rates;
 mod layer_selector;
 mod layer_target;
+mod packet_writer;
 mod pages;
 mod retransmission_budget;
 mod ring;

@@ -19,6 +19,22 @@ pub struct Written {
     pub len: usize,
     /// Sequence number without wraps; its upper part is the SRTP rollover counter.
     pub index: u64,
+    /// Where the two bytes of the transport-wide sequence number lie.
+    pub(crate) transport_seq: Option<u8>,
+}
+
+impl Written {
+    /// Stamps the number that a packet has on its transport (draft-holmer-rmcat-transport-wide-cc-extensions-01),
+    /// wrapping, between writing and sealing it; false if it has no place for one.
+    ///
+    /// There is none if the subscriber did not negotiate it, nor in a packet that may be written again under the same
+    /// SSRC and index, which is one that is retransmitted without RTX (RFC 4588): the number would be another, and one
+    /// nonce would authenticate two headers, which gives away the key that authenticates (RFC 7714 §8.4).
+    pub fn stamp_transport_seq(&self, packet: &mut [u8], seq: u16) -> bool {
+        let at = self.transport_seq.map(usize::from);
+        let place = at.and_then(|at| packet.get_mut(at..)?.first_chunk_mut());
+        place.map(|place| *place = seq.to_be_bytes()).is_some()
+    }
 }
 
 /// Why a packet was not forwarded; each is counted by a number of its own.

@@ -56,6 +56,7 @@ struct Seen {
     renegotiated: u64,
     resubscribed: u64,
     wraps: u64,
+    stamped: u64,
 }
 
 /// A published track, and the numbers its publisher is at.
@@ -87,6 +88,8 @@ struct Down {
 struct Transport {
     sealer: Sealer,
     sealed: HashMap<(u32, u64), u64>,
+    /// Counts what is sealed: a packet that is sent again gets another number, if it has a place for one.
+    seq: u16,
 }
 
 impl Model {
@@ -100,7 +103,7 @@ impl Model {
             now,
             tracks: [MediaKind::Audio, MediaKind::Video].map(Track::new).into(),
             downs: Vec::new(),
-            transport: Transport { sealer, sealed: HashMap::new() },
+            transport: Transport { sealer, sealed: HashMap::new(), seq: 0 },
             made: 0,
             seen: Seen::default(),
         };
@@ -206,7 +209,9 @@ impl Model {
                 seen.forwarded += 1;
                 let before = down.newest.replace(down.newest.unwrap_or(0).max(written.index));
                 seen.wraps += u64::from(before.is_some_and(|b| b >> 16 < written.index >> 16));
-                assert!(!transport.seal(&mut buf, &written), "forwarded twice: {written:?}");
+                let sealed = transport.seal(&mut buf, &written, down.down.spec());
+                assert!(!sealed.before, "forwarded twice: {written:?}");
+                seen.stamped += u64::from(sealed.stamped);
             }
             Verdict::Drop(hearth_media::DropReason::Duplicate) => seen.refused += 1,
             Verdict::Drop(_) => {}
@@ -227,9 +232,10 @@ impl Model {
         let Some(pkt) = up.packet(resend.encoding, resend.seq) else { return };
         let mut buf = [0; 400];
         if let Some(written) = down.retransmit(&resend, &pkt, &mut buf) {
-            let is_again = transport.seal(&mut buf, &written);
-            seen.repeated += u64::from(is_again);
-            seen.over_rtx += u64::from(!is_again);
+            let sealed = transport.seal(&mut buf, &written, down.spec());
+            seen.repeated += u64::from(sealed.before);
+            seen.over_rtx += u64::from(!sealed.before);
+            seen.stamped += u64::from(sealed.stamped);
         }
     }
 
@@ -303,10 +309,18 @@ impl Model {
 
     fn check(&self) {
         let Seen { forwarded, refused, repeated, over_rtx, .. } = self.seen;
-        let Seen { renegotiated, resubscribed, wraps, .. } = self.seen;
-        let counts = [forwarded, refused, repeated, over_rtx, renegotiated, resubscribed, wraps];
-        let least = [300_000, 10_000, 1_000, 1_000, 5_000, 1_000, 50];
-        for (count, least) in counts.into_iter().zip(least) {
+        let Seen { renegotiated, resubscribed, wraps, stamped, .. } = self.seen;
+        let counts = [
+            (forwarded, 300_000),
+            (refused, 10_000),
+            (repeated, 1_000),
+            (over_rtx, 1_000),
+            (renegotiated, 5_000),
+            (resubscribed, 1_000),
+            (wraps, 50),
+            (stamped, 50_000),
+        ];
+        for (count, least) in counts {
             assert!(count >= least, "the model is tame: {:?}", self.seen);
         }
     }
@@ -367,11 +381,15 @@ impl Publisher {
 }
 
 impl Transport {
-    /// Seals a packet; whether its index had sealed the same one before.
-    fn seal(&mut self, buf: &mut [u8], written: &Written) -> bool {
-        let Written { header_len, len, index } = *written;
+    /// Stamps a packet with the next transport-wide number if it has a place for it, and seals it.
+    fn seal(&mut self, buf: &mut [u8], written: &Written, spec: &DownTrackSpec) -> Sealed {
+        self.seq = self.seq.wrapping_add(1);
+        let stamped = written.stamp_transport_seq(buf, self.seq);
+        let Written { header_len, len, index, .. } = *written;
         let view = RtpView::parse(&buf[..len]).unwrap();
         assert_eq!(view.seq, index as u16);
+        let found = spec.extensions.transport_cc.and_then(|id| view.extensions().find(id));
+        assert_eq!(found, stamped.then_some(self.seq.to_be_bytes().as_slice()));
         let key = (view.ssrc, index);
         let mut digest = DefaultHasher::new();
         digest.write(&buf[..len]);
@@ -379,9 +397,16 @@ impl Transport {
         self.sealer.seal_rtp(buf, header_len, len, index).unwrap();
         match self.sealed.insert(key, digest) {
             Some(before) if before != digest => panic!("{key:?} seals two packets"),
-            before => before.is_some(),
+            before => Sealed { before: before.is_some(), stamped },
         }
     }
+}
+
+/// What came of sealing a packet.
+struct Sealed {
+    /// Its index had sealed the same one before.
+    before: bool,
+    stamped: bool,
 }
 
 /// Another description of the same subscription.
@@ -390,7 +415,8 @@ fn changed(random: &mut Random, spec: DownTrackSpec, ssrc: u32) -> DownTrackSpec
     let codecs = [Codec::Opus, Codec::Red, Codec::Vp8, Codec::H264];
     let codecs = codecs.into_iter().zip([100, 102, 104, 106]).map(|(codec, pt)| {
         let pt = pt + 8 * (random.below(2) as u8);
-        SendCodec { codec, pt, rtx_pt: has_rtx.then_some(pt + 1) }
+        let rtx_pt = (has_rtx && random.below(4) > 0).then_some(pt + 1);
+        SendCodec { codec, pt, rtx_pt }
     });
     let codecs = codecs.collect();
     let rtx_ssrc = has_rtx.then_some(ssrc + 2);
@@ -399,7 +425,13 @@ fn changed(random: &mut Random, spec: DownTrackSpec, ssrc: u32) -> DownTrackSpec
 
 fn extensions(random: &mut Random) -> ExtensionIds {
     let mut id = |id| (random.below(2) == 0).then_some(id);
-    ExtensionIds { audio_level: id(1), video_orientation: id(2), ..ExtensionIds::default() }
+    ExtensionIds {
+        audio_level: id(1),
+        // More than 14 does not fit the one-byte form.
+        video_orientation: id(2).or_else(|| id(15)),
+        transport_cc: id(3),
+        ..ExtensionIds::default()
+    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
