@@ -19,4 +19,4 @@ mod viewer;
 pub use client::{Client, Received, forged_check};
 pub use errors::ErrorWatch;
 pub use publisher::{Publisher, audio_codecs, extensions, video_codecs};
-pub use viewer::{Viewer, ViewerReport};
+pub use viewer::{AudioReport, FeedbackReport, Viewer, ViewerReport};

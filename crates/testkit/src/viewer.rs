@@ -39,7 +39,7 @@ pub struct ViewerReport {
     pub keyframes: u64,
     /// Complete frames that refer to something it does not have.
     pub undecodable: u64,
-    /// Packets of the video stream, without repetitions.
+    /// Packets of the video stream, without retransmissions.
     pub packets: u64,
     /// Packets whose number was not the one after the newest.
     pub jumps: u64,
@@ -49,20 +49,12 @@ pub struct ViewerReport {
     pub time_backwards: u64,
     /// Two packets with one number and different contents.
     pub contradictions: u64,
-    /// Repetitions that filled a hole.
+    /// Retransmissions that filled a hole.
     pub repaired: u64,
-    /// Numbers asked for.
-    pub nacks: u64,
-    /// Key frames asked for.
-    pub plis: u64,
-    /// Packets of the audio stream.
-    pub audio: u64,
-    /// Audio numbers that were skipped.
-    pub audio_jumps: u64,
-    /// Reports of either stream.
-    pub sender_reports: u64,
-    /// Answers to its last reference time.
-    pub round_trips: u64,
+    /// What it heard.
+    pub audio: AudioReport,
+    /// What it asked for, and was told.
+    pub feedback: FeedbackReport,
     /// Times without a new frame of more than 150 ms beyond the usual 33, as Chromium counts freezes, without its
     /// jitter buffer.
     pub freezes: u64,
@@ -72,16 +64,36 @@ pub struct ViewerReport {
     pub current: Option<u8>,
 }
 
+/// What arrived of the audio.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AudioReport {
+    /// Packets of the stream.
+    pub packets: u64,
+    /// Packets whose number was not the one after the newest.
+    pub jumps: u64,
+}
+
+/// RTCP of either direction.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FeedbackReport {
+    /// Numbers it asked for.
+    pub nacks: u64,
+    /// Key frames it asked for.
+    pub plis: u64,
+    /// Sender reports of either stream that arrived.
+    pub sender_reports: u64,
+    /// Answers to its last reference time.
+    pub round_trips: u64,
+}
+
 /// See the module documentation.
 pub struct Viewer {
     /// Its transport.
     pub client: Client,
     ssrcs: Ssrcs,
     report: ViewerReport,
-    seqs: SeqUnwrapper,
-    audio_seqs: SeqUnwrapper,
-    newest: Option<u64>,
-    newest_audio: Option<u64>,
+    video: Numbers,
+    audio: Numbers,
     buffer: BTreeMap<u64, Part>,
     /// Numbers of packets without a payload.
     empty: BTreeSet<u64>,
@@ -90,11 +102,29 @@ pub struct Viewer {
     last: Option<Frame>,
     missing: BTreeMap<u64, (u8, Instant)>,
     clocks: Option<Clocks>,
+    reporting: Reporting,
+}
+
+/// The sequence numbers of a stream.
+#[derive(Default)]
+struct Numbers {
+    unwrapper: SeqUnwrapper,
+    newest: Option<u64>,
+}
+
+impl Numbers {
+    fn unwrap(&mut self, wire: u16) -> u64 {
+        self.unwrapper.unwrap(wire).get()
+    }
+}
+
+/// What its next receiver report needs.
+struct Reporting {
     /// Last sender report: middle of its NTP time, arrival.
     last_sr: Option<(u32, Instant)>,
-    /// Newest number and packets of the video at its last report.
+    /// Newest number and packets of the video at the report before.
     reported: (u64, u64),
-    /// Of its next report, NTP format; an arbitrary time.
+    /// NTP format; an arbitrary time.
     reference_time: u64,
 }
 
@@ -141,19 +171,15 @@ impl Viewer {
             client,
             ssrcs: Ssrcs { video, rtx, audio },
             report: ViewerReport::default(),
-            seqs: SeqUnwrapper::default(),
-            audio_seqs: SeqUnwrapper::default(),
-            newest: None,
-            newest_audio: None,
+            video: Numbers::default(),
+            audio: Numbers::default(),
             buffer: BTreeMap::new(),
             empty: BTreeSet::new(),
             next: None,
             last: None,
             missing: BTreeMap::new(),
             clocks: None,
-            last_sr: None,
-            reported: (0, 0),
-            reference_time: 77 << 32,
+            reporting: Reporting { last_sr: None, reported: (0, 0), reference_time: 77 << 32 },
         }
     }
 
@@ -169,9 +195,9 @@ impl Viewer {
             Received::Rtcp(compound) => {
                 for packet in Packets::new(&compound) {
                     if let Packet::SenderReport { ssrc, ntp, .. } = packet {
-                        self.report.sender_reports += 1;
+                        self.report.feedback.sender_reports += 1;
                         if ssrc == self.ssrcs.video {
-                            self.last_sr = Some((ntp_mid32(ntp), now));
+                            self.reporting.last_sr = Some((ntp_mid32(ntp), now));
                         }
                     } else if let Packet::Xr { blocks, .. } = packet {
                         self.handle_xr(blocks);
@@ -201,7 +227,7 @@ impl Viewer {
             let asked = clocks.last_pli.is_some_and(|at| now - at < patience);
             if now - clocks.fresh >= patience && !asked {
                 clocks.last_pli = Some(now);
-                self.report.plis += 1;
+                self.report.feedback.plis += 1;
                 let video = self.ssrcs.video;
                 self.send_rtcp(|writer| writer.pli(1, video));
             }
@@ -237,11 +263,12 @@ impl Viewer {
     }
 
     fn handle_xr(&mut self, blocks: XrBlocks<'_>) {
-        let last_rr = ntp_mid32(self.reference_time - (1 << 32));
+        let last_rr = ntp_mid32(self.reporting.reference_time - (1 << 32));
         for block in blocks {
             if let XrBlock::Dlrr(mut reports) = block {
                 let expected = DlrrReport { ssrc: 1, last_rr, delay: 0 };
-                self.report.round_trips += u64::from(reports.any(|report| report == expected));
+                self.report.feedback.round_trips +=
+                    u64::from(reports.any(|report| report == expected));
             }
         }
     }
@@ -250,31 +277,31 @@ impl Viewer {
         let view = RtpView::parse(packet).unwrap();
         if view.ssrc == self.ssrcs.audio {
             assert_eq!(view.payload_type, OPUS);
-            let seq = self.audio_seqs.unwrap(view.seq).get();
-            self.report.audio += 1;
-            let jumped = self.newest_audio.is_some_and(|newest| seq != newest + 1);
-            self.report.audio_jumps += u64::from(jumped);
-            self.newest_audio = self.newest_audio.max(Some(seq));
+            let seq = self.audio.unwrap(view.seq);
+            self.report.audio.packets += 1;
+            let jumped = self.audio.newest.is_some_and(|newest| seq != newest + 1);
+            self.report.audio.jumps += u64::from(jumped);
+            self.audio.newest = self.audio.newest.max(Some(seq));
             return;
         }
         if view.ssrc == self.ssrcs.rtx {
             let (original, payload) = hearth_rtp::original_seq(view.payload).unwrap();
-            let seq = self.seqs.unwrap(original).get();
+            let seq = self.video.unwrap(original);
             self.report.repaired += u64::from(self.missing.remove(&seq).is_some());
             self.take(now, seq, &view, payload);
             return;
         }
         assert_eq!(view.ssrc, self.ssrcs.video, "an SSRC that was not declared");
-        let seq = self.seqs.unwrap(view.seq).get();
+        let seq = self.video.unwrap(view.seq);
         self.report.packets += 1;
         self.missing.remove(&seq);
-        if let Some(newest) = self.newest {
+        if let Some(newest) = self.video.newest {
             self.report.jumps += u64::from(seq != newest + 1);
             for lost in (newest + 1..seq).rev().take(200) {
                 self.missing.insert(lost, (0, now));
             }
         }
-        self.newest = self.newest.max(Some(seq));
+        self.video.newest = self.video.newest.max(Some(seq));
         self.take(now, seq, &view, view.payload);
     }
 
@@ -402,30 +429,31 @@ impl Viewer {
             *tries < MAX_TRIES
         });
         if !asked.is_empty() {
-            self.report.nacks += asked.len() as u64;
+            self.report.feedback.nacks += asked.len() as u64;
             let video = self.ssrcs.video;
             self.send_rtcp(|writer| writer.nack(1, video, &asked));
         }
     }
 
     fn send_report(&mut self, now: Instant) {
-        let (last_sr, since) = self.last_sr.map_or((0, Duration::ZERO), |(sr, at)| (sr, now - at));
-        let (newest, packets) = (self.newest.unwrap_or_default(), self.report.packets);
-        let expected = newest - self.reported.0;
-        let lost = expected.saturating_sub(packets - self.reported.1);
-        let is_first = self.reported.0 == 0;
-        self.reported = (newest, packets);
+        let (last_sr, since) =
+            self.reporting.last_sr.map_or((0, Duration::ZERO), |(sr, at)| (sr, now - at));
+        let (newest, packets) = (self.video.newest.unwrap_or_default(), self.report.packets);
+        let expected = newest - self.reporting.reported.0;
+        let lost = expected.saturating_sub(packets - self.reporting.reported.1);
+        let is_first = self.reporting.reported.0 == 0;
+        self.reporting.reported = (newest, packets);
         let block = ReportBlock {
             ssrc: self.ssrcs.video,
             fraction_lost: if is_first { 0 } else { (lost * 255 / expected.max(1)) as u8 },
             cumulative_lost: 0,
-            highest_seq: self.newest.unwrap_or_default() as u32,
+            highest_seq: self.video.newest.unwrap_or_default() as u32,
             jitter: 0,
             last_sr,
             delay_since_last_sr: (since.as_secs_f64() * 65_536.0) as u32,
         };
-        let time = self.reference_time;
-        self.reference_time += 1 << 32;
+        let time = self.reporting.reference_time;
+        self.reporting.reference_time += 1 << 32;
         self.send_rtcp(|writer| {
             writer.receiver_report(1, &[block])?;
             writer.xr_reference_time(1, time)

@@ -220,7 +220,7 @@ impl Call {
             let context = format!("viewer {}: {report:?} after {before:?}", viewer.at);
             let frames = |frames: [u64; 3]| frames.iter().sum::<u64>();
             let shown = frames(report.frames) - frames(before.frames);
-            assert!(report.audio > before.audio + 45, "{context}");
+            assert!(report.audio.packets > before.audio.packets + 45, "{context}");
             if viewer.subscribed && viewer.enabled && sent != [false; 3] {
                 let best = (0..=viewer.max_encoding).rev().find(|i| sent[usize::from(*i)]);
                 let lowest = (0..3).find(|i| sent[usize::from(*i)]);
@@ -232,7 +232,7 @@ impl Call {
             let faults = (report.contradictions, report.time_backwards, report.undecodable);
             assert_eq!(faults, (0, 0, 0), "{context}");
             if self.mood != Mood::Bad {
-                let jumps = (report.jumps, report.picture_jumps, report.nacks);
+                let jumps = (report.jumps, report.picture_jumps, report.feedback.nacks);
                 assert_eq!(jumps, (0, 0, 0), "{context}");
             }
             if self.mood == Mood::Steady && viewer.subscribed && viewer.enabled {

@@ -62,8 +62,10 @@ fn padding_in_the_stream_of_the_media_leaves_no_hole() {
     world.run_for(5 * SECOND);
     for (at, before) in [1, 2].into_iter().zip(before) {
         let report = world.report(at);
-        let faults = (report.jumps, report.nacks, report.picture_jumps, report.undecodable);
-        let expect = (before.jumps, before.nacks, before.picture_jumps, before.undecodable);
+        let faults =
+            (report.jumps, report.feedback.nacks, report.picture_jumps, report.undecodable);
+        let expect =
+            (before.jumps, before.feedback.nacks, before.picture_jumps, before.undecodable);
         assert_eq!(faults, expect, "{report:?}");
         assert!(report.frames[2] - before.frames[2] > 145, "{report:?}");
     }
@@ -91,8 +93,11 @@ fn a_publisher_that_goes_on_under_other_ssrcs_is_seen_and_heard_within_a_second(
             let report = world.report(at);
             assert!(report.longest_freeze < SECOND / 4, "change {change}: {report:?}");
             assert!(report.frames[2] - before.frames[2] > 75, "change {change}: {report:?}");
-            assert!(report.audio - before.audio > 140, "change {change}: {report:?}");
-            let faults = (report.jumps, report.audio_jumps, report.time_backwards);
+            assert!(
+                report.audio.packets - before.audio.packets > 140,
+                "change {change}: {report:?}"
+            );
+            let faults = (report.jumps, report.audio.jumps, report.time_backwards);
             assert_eq!(faults, (0, 0, 0), "change {change}: {report:?}");
         }
     }
@@ -118,8 +123,8 @@ fn who_asks_for_everything_all_the_time_costs_a_bystander_nothing() {
         world.run_for(Duration::from_millis(10));
     }
     let report = world.report(2);
-    let faults = (report.jumps, report.audio_jumps, report.nacks, report.undecodable);
-    let expect = (before.jumps, before.audio_jumps, before.nacks, before.undecodable);
+    let faults = (report.jumps, report.audio.jumps, report.feedback.nacks, report.undecodable);
+    let expect = (before.jumps, before.audio.jumps, before.feedback.nacks, before.undecodable);
     assert_eq!(faults, expect, "{report:?}");
     assert!(report.longest_freeze < SECOND / 10, "{report:?}");
     let retransmitted = world.shards[0].counts()[Metric::Retransmissions];
@@ -151,10 +156,10 @@ fn where_many_are_lost_on_the_way_out_retransmissions_are_sent_twice() {
         world.nodes[1].down.set_config(LinkConfig { loss, ..link });
         world.run_for(5 * SECOND);
         let (before, nacks) =
-            (world.shards[0].counts()[Metric::Retransmissions], world.report(1).nacks);
+            (world.shards[0].counts()[Metric::Retransmissions], world.report(1).feedback.nacks);
         world.run_for(30 * SECOND);
         let sent = world.shards[0].counts()[Metric::Retransmissions] - before;
-        let asked = world.report(1).nacks - nacks;
+        let asked = world.report(1).feedback.nacks - nacks;
         assert!(asked > 3, "{loss}: nothing was lost");
         let is_twice = sent > asked + asked / 2;
         assert_eq!(is_twice, twice, "{loss}: {sent} sent, {asked} asked");
@@ -183,8 +188,8 @@ fn after_a_switch_the_clocks_are_told_at_once() {
         world.run_for(SECOND / 2);
         world.limit(1, true, wanted);
         assert!(world.run_until(SECOND, |w| w.report(1).current == Some(wanted)), "{wanted}");
-        let before = world.report(1).sender_reports;
+        let before = world.report(1).feedback.sender_reports;
         world.run_for(Duration::from_millis(30));
-        assert!(world.report(1).sender_reports > before, "{wanted}");
+        assert!(world.report(1).feedback.sender_reports > before, "{wanted}");
     }
 }

@@ -117,7 +117,7 @@ fn a_flood_of_garbage_leaves_a_call_alone() {
     world.run_for(2 * SECOND);
     let report = world.report(1);
     assert!(report.longest_freeze < SECOND / 10, "{report:?}");
-    assert_eq!((report.jumps, report.audio_jumps, report.undecodable), (0, 0, 0), "{report:?}");
+    assert_eq!((report.jumps, report.audio.jumps, report.undecodable), (0, 0, 0), "{report:?}");
     assert!(world.events.iter().all(|(.., e)| !matches!(e, Event::PeerClosed { .. })));
 }
 
@@ -170,7 +170,8 @@ fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet(
     let after = viewers.map(|at| world.report(at));
     for (before, after) in before.iter().zip(&after) {
         assert!(after.packets > before.packets + 200, "{before:?}, {after:?}");
-        let lost = |report: &ViewerReport| (report.jumps, report.audio_jumps, report.nacks);
+        let lost =
+            |report: &ViewerReport| (report.jumps, report.audio.jumps, report.feedback.nacks);
         assert_eq!(lost(after), lost(before));
         assert!(after.longest_freeze < SECOND / 10, "{after:?}");
     }
