@@ -60,7 +60,7 @@ impl Codec {
         Self::Pcma,
     ];
 
-    /// Whether it carries sound or pictures.
+    /// Whether it is an audio or a video codec.
     pub const fn kind(self) -> MediaKind {
         match self {
             Self::Vp8 | Self::Vp9 | Self::Av1 | Self::H264 | Self::H265 => MediaKind::Video,

@@ -1,4 +1,4 @@
-//! Opus: packets without sound.
+//! Opus: discontinuous transmission and silence.
 //!
 //! * **Owns:** nothing; pure functions of one payload.
 //! * **In:** an Opus packet; from RED, its primary.
@@ -6,7 +6,7 @@
 //! * **Invariant:** an empty packet is silence.
 //! * **Spec:** RFC 6716 §3.1 (TOC byte), §2.1.9 (DTX).
 
-/// The encoder has nothing to say: packets of at most two bytes need not be sent (RFC 6716,
+/// Discontinuous transmission: the encoder says by packets of at most two bytes that they need not be sent (RFC 6716,
 /// `opus_encode`).
 pub const fn is_dtx(payload: &[u8]) -> bool {
     payload.len() <= 2

@@ -1,4 +1,4 @@
-//! How loud a publisher is, as clients are told.
+//! The audio level of a track, as clients are told it: the basis of active speaker detection.
 //!
 //! * **Owns:** the current 400 ms window of one microphone track.
 //! * **In:** [`AudioLevelMeter::handle_packet`] (RFC 6464 level), [`AudioLevelMeter::poll_level`] on the 400 ms tick.

@@ -98,7 +98,7 @@ impl DownTrack {
 
     /// Takes over what a renegotiation changed; numbers go on.
     ///
-    /// What was sent under other payload types or extensions is not sent again: one SRTP index
+    /// What was sent under other payload types or extensions is not retransmitted: one SRTP index
     /// must not seal two different packets.
     pub fn update(&mut self, spec: DownTrackSpec) {
         let same = (self.spec.ssrc, self.spec.extensions) == (spec.ssrc, spec.extensions)
@@ -237,7 +237,7 @@ impl DownTrack {
         Verdict::Forward(written)
     }
 
-    /// Which packet of the track answers a NACK for `wire`; counts as an answer. `rtt` is the round trip to
+    /// Which packet of the track answers a NACK for `wire`; counts as its retransmission. `rtt` is the round trip to
     /// the subscriber, if it is known.
     pub fn lookup(
         &mut self,
@@ -266,7 +266,7 @@ impl DownTrack {
         self.answer_lost(resend.index)
     }
 
-    /// Packet `index` cannot be sent again. What precedes the last key frame is not needed.
+    /// Packet `index` cannot be retransmitted. What precedes the last key frame is not needed.
     fn answer_lost(&self, index: u64) -> Answer {
         match self.selector.current() {
             Some(encoding) if self.keyframe > 0 && index >= self.keyframe => {
@@ -292,7 +292,7 @@ impl DownTrack {
         self.retransmit(resend, pkt, buf)
     }
 
-    /// Writes `pkt` again, over RTX if negotiated. Returns its SSRC's [`Written`].
+    /// Writes the retransmission of `pkt`, over RTX if negotiated, else as it was.
     pub fn retransmit(
         &mut self,
         resend: &Resend,
@@ -407,18 +407,18 @@ pub enum Answer {
         /// The encoding being sent.
         encoding: u8,
     },
-    /// It was never sent, is under way, is not needed, or was sent often enough.
+    /// It was never sent, is in flight, is not needed, or was retransmitted often enough.
     Nothing,
 }
 
-/// A packet to be sent again.
+/// A packet to be retransmitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Resend {
     /// Where it is stored.
     pub encoding: u8,
     /// Where it is stored.
     pub seq: ExtSeq,
-    /// It was not sent again before.
+    /// It was not retransmitted before.
     pub first: bool,
     index: u64,
     record: Record,

@@ -1,9 +1,9 @@
-//! What was sent to one subscriber lately, in 16 bytes a packet, to answer its NACKs.
+//! The retransmission history of one subscription: what was sent lately, in 16 bytes a packet, to answer NACKs.
 //!
 //! * **Owns:** for each of the last packets: which packet of the source it was, and how it was
 //!   renumbered. The payload stays in the track's ring.
 //! * **In:** [`History::record`] each packet sent; [`History::retransmit`] each number asked for.
-//! * **Invariant:** a packet is sent again at most [`MAX_TRIES`] times, most of a round trip apart, not before a
+//! * **Invariant:** a packet is retransmitted at most [`MAX_TRIES`] times, most of a round trip apart, not before a
 //!   subscriber can have missed it, and under no other number than its own: one SRTP index must not seal two
 //!   different packets. A number that was used, or is too old to tell, is not [free](History::is_free).
 
@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use hearth_units::{ExtSeq, MediaKind};
 
-/// As often as libwebrtc asks, which is every 20 ms on a short way, and for a key frame only after 3 s. Fewer
-/// are used up in a disturbance that ends before; [`RetransmissionBudget`](crate::retransmission_budget::RetransmissionBudget) is what bounds them.
+/// Retransmissions of one packet: as many NACKs as libwebrtc sends, which is one every 20 ms where the round trip is
+/// short, before it asks for a key frame after 3 s. Fewer are used up in an outage that ends before; what bounds them
+/// in bandwidth is [`RetransmissionBudget`](crate::retransmission_budget::RetransmissionBudget).
 const MAX_TRIES: u8 = 100;
-/// Between two answers: three quarters of the round trip, but not less and not more than this. Less sends
-/// again what is still under way, more refuses who asks because the answer was lost.
+/// Between two retransmissions of a packet: three quarters of the round trip, but not less and not more than this. Less
+/// duplicates what is still in flight, more refuses a subscriber whose retransmission was lost.
 const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// Set in [`Record::tries_left`] once a packet has left under a number, however often it may be sent again.
+/// Set in [`Record::tries_left`] once a packet has left under a number, however often it may be retransmitted.
 const SENT: u8 = 0x80;
 /// Before the round trip is measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(70);
@@ -26,11 +27,11 @@ const ASSUMED_RTT: Duration = Duration::from_millis(70);
 /// What there is to say to a NACK.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Recall {
-    /// How the packet was numbered; `first` if it was not sent again before.
+    /// How the packet was numbered; `first` if it was not retransmitted before.
     Found { index: u64, record: Record, first: bool },
     /// It was sent so long ago that nothing is known of it.
     Forgotten { index: u64 },
-    /// It was never sent, is under way, or was sent often enough.
+    /// It was never sent, is in flight, or was retransmitted often enough.
     Nothing,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Record {
     pub(crate) keyidx_encoding: u8,
     /// Bytes of padding as sent.
     pub(crate) padding: u8,
-    /// Kept by [`History`]: how often it may be sent again, [`MAX_TRIES`] for what never was, and [`SENT`];
+    /// Kept by [`History`]: how often it may be retransmitted, [`MAX_TRIES`] for what never was, and [`SENT`];
     /// 0 if there is no such packet.
     pub(crate) tries_left: u8,
     /// Kept by [`History`]: ms since its origin, wraps.
@@ -121,7 +122,7 @@ impl History {
         }
     }
 
-    /// How packet `wire` was numbered, if it may be sent again at `now`; that counts as a try. `rtt` is the round
+    /// How packet `wire` was numbered, if it may be retransmitted at `now`; that counts as a try. `rtt` is the round
     /// trip to the subscriber, if it is known.
     pub(crate) fn retransmit(&mut self, now: Instant, wire: u16, rtt: Option<Duration>) -> Recall {
         let behind = (self.newest as u16).wrapping_sub(wire);
@@ -140,7 +141,7 @@ impl History {
         let tries_left = slot.tries_left & !SENT;
         let first = tries_left == MAX_TRIES;
         let least = if first {
-            // Who asks sooner has not missed it: it was overtaken.
+            // Who asks sooner has not lost it: the network reordered it.
             rtt.unwrap_or_default() / 2
         } else {
             (rtt.unwrap_or(ASSUMED_RTT) / 4 * 3).clamp(SPACING.0, SPACING.1)

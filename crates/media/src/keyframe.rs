@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const MIN_RETRY: Duration = Duration::from_millis(200);
 const FRAMES: Duration = Duration::from_millis(66);
 
-/// After how long without a key frame its request, or the key frame, is taken for lost. Longer shows a still
-/// picture for longer, shorter makes an encoder answer twice.
+/// After how long without a key frame its request, or the key frame, is taken for lost. Longer freezes viewers for
+/// longer, shorter makes an encoder answer twice.
 ///
 /// * `rtt` – the round trip to the publisher.
 pub fn retry_after(rtt: Duration) -> Duration {

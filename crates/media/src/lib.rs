@@ -1,4 +1,12 @@
 //! The SFU core: what is forwarded to whom, in which layer, under which numbers.
+//!
+//! * **Owns:** a publisher's packets for as long as they may be retransmitted ([`UpTrack`]), and for each subscription how
+//!   sequence numbers, timestamps and picture ids are rewritten ([`DownTrack`]).
+//! * **In:** RTP packets, NACKs, key frame requests, [`Target`]s, time.
+//! * **Out:** RTP packets that are yet to be sealed, a [`Verdict`] for each; when to send a PLI; bitrates of layers; the
+//!   audio level.
+//! * **Invariant:** nothing here allocates, locks or reads a clock for a packet.
+//! * **Not here:** transports and RTCP (`peer`), which subscriptions there are (`shard`), bandwidth estimation.
 
 mod audio_level_meter;
 mod down_track;

@@ -1,10 +1,10 @@
-//! How much one subscription may be sent again.
+//! The bandwidth of retransmissions: how many one subscription may get.
 //!
-//! * **Owns:** how much was, in this window.
+//! * **Owns:** how many it got in this window.
 //! * **In:** time, and how many packets were sent in all.
 //! * **Out:** [`RetransmissionBudget::allows`]; [`RetransmissionBudget::spend`] takes one packet out of it.
-//! * **Invariant:** in a window of a second at most as many packets are sent again as were sent in it and
-//!   the one before, but [`LEAST`] at least and [`MOST`] at most: a way that is too narrow is not flooded
+//! * **Invariant:** in a window of a second at most as many packets are retransmitted as were sent in it and
+//!   the one before, but [`LEAST`] at least and [`MOST`] at most: a congested link is not flooded
 //!   by what it lost, and few bytes of NACK do not make many of media.
 
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl RetransmissionBudget {
         Self { began: now, spent: 0, sent: 0, sent_before: 0 }
     }
 
-    /// Whether a packet may be sent again; `sent` is how many were sent up to now.
+    /// Whether a packet may be retransmitted; `sent` is how many were sent up to now.
     pub(crate) fn allows(&mut self, now: Instant, sent: u32) -> bool {
         if now.saturating_duration_since(self.began) >= WINDOW {
             *self = Self { began: now, spent: 0, sent, sent_before: self.sent };
@@ -39,7 +39,7 @@ impl RetransmissionBudget {
         self.spent < sent.wrapping_sub(self.sent_before).clamp(LEAST, MOST)
     }
 
-    /// One packet was sent again.
+    /// One packet was retransmitted.
     pub(crate) const fn spend(&mut self) {
         self.spent = self.spent.saturating_add(1);
     }

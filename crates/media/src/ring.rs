@@ -1,4 +1,4 @@
-//! The last second or so of one encoding's packets, for subscribers that ask again.
+//! The last second or so of one encoding's packets: what is forwarded and retransmitted from.
 //!
 //! * **Owns:** the plaintext payloads, once, however many subscribers there are.
 //! * **In:** [`PacketRing::insert`], in any order.
@@ -19,7 +19,7 @@ use crate::pages::Pages;
 /// Longest dependency descriptor that is kept, in bytes.
 const MAX_DESCRIPTOR: usize = 120;
 
-/// More answers the last requests of a subscriber on a long way, which come after seconds, and costs memory
+/// More answers the last NACKs of a subscriber with a long round trip, which come after seconds, and costs memory
 /// for every track.
 const KEPT_SECONDS: u32 = 1;
 /// The age of what is written over is looked up by blocks of so many bytes. Smaller keeps less beyond

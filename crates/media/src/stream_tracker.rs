@@ -1,12 +1,12 @@
 //! Which encodings of a track its publisher sends.
 //!
-//! * **Owns:** for each encoding, when it was last heard of, at what pace its frames come, and whether it
+//! * **Owns:** for each encoding, when its last packet came, its frame interval, and whether it
 //!   has to prove itself.
 //! * **In:** [`StreamTracker::handle_packet`], in order of arrival.
 //! * **Out:** [`StreamTracker::available`], [`StreamTracker::is_receiving`].
-//! * **Invariant:** an encoding is off as soon as a lower one goes on without it, so that its viewers do
-//!   not wait for it: a browser short of bandwidth leaves out the highest. While nothing at all comes,
-//!   none is, for a while: then the way is disturbed. One that pauses again and again is let back
+//! * **Invariant:** an encoding is unavailable as soon as a lower one goes on without it, so that its subscribers do
+//!   not wait for it: a browser short of bandwidth stops sending the highest. While nothing at all comes,
+//!   none is, for a while: then the network has an outage. One that pauses again and again becomes available
 //!   later each time.
 //! * **livekit-server:** `StreamTracker`: off after 500 ms, on again after 2 s to 10 s.
 
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 /// Simulcast has three encodings at most.
 pub(crate) const MAX_ENCODINGS: usize = 3;
-/// Without a packet for this long, an encoding is off whatever the others do. Shorter takes a disturbed way
-/// for a decision of the publisher's, longer asks for key frames that nobody will send.
+/// Without a packet for this long, an encoding is unavailable whatever the others do. Shorter takes an outage of the
+/// network for a decision of the publisher's, longer asks for key frames that nobody will send.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 /// An encoding is left out after three frames of a lower one, and the time of three of its own. Fewer takes
-/// a burst after a disturbance for it, more shows viewers a still picture for longer.
+/// a burst after an outage for it, more freezes its viewers for longer.
 const FRAMES_SKIPPED: u32 = 3;
 /// Nor is it before this time: an encoder that has spent too much on a key frame leaves out some frames.
 const SKIPPED_FOR: Duration = Duration::from_millis(300);
@@ -51,7 +51,7 @@ struct Reception {
     last: Instant,
     timestamp: u32,
     frame_began: Instant,
-    /// Mean time from frame to frame; 0 before the second.
+    /// Mean frame interval; 0 before the second frame.
     pace: Duration,
     /// The end of its probation.
     available_from: Instant,

@@ -27,17 +27,17 @@ use crate::timestamp_rewriter::SourceClock;
 /// Two PLIs for one encoding are at least this far apart: half livekit-server's for the upper
 /// ones, because a lost PLI freezes a viewer for as long.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
-/// For so long after the last one stops to watch an encoding, its packets are still sent again.
-/// Shorter repairs less of what was under way, longer holds memory for nobody; a ring keeps a second.
+/// For so long after the last subscription leaves an encoding, its packets can still be retransmitted.
+/// Shorter repairs less of what was in flight, longer holds memory for nobody; a ring keeps a second.
 const KEPT_UNWATCHED: Duration = Duration::from_secs(2);
-/// For so long packets go on being stored: some round trips, so that whoever watches again at once finds
-/// a key frame whole though its start was repeated. Longer holds memory for few.
+/// For so long packets go on being stored: some round trips, so that a subscription that comes back at once finds
+/// a key frame whole though its start was retransmitted. Longer holds memory for few.
 const STORED_UNWATCHED: Duration = Duration::from_millis(300);
 
 /// A jump of the numbers that no burst of loss explains: the sender began anew.
 const MAX_GAP: u64 = 1_000;
-/// An SSRC that another has taken the place of is heard again after so long a silence of that one. Longer leaves
-/// more of a stream that went back unheard, shorter lets the last packets of the one before through.
+/// An SSRC that another has replaced is accepted again after that one was silent for so long. Longer drops more of a
+/// stream that went back to its first SSRC, shorter lets the last packets of the one before through.
 const TAKEN_BACK: Duration = Duration::from_millis(500);
 
 /// What became of a received packet.
@@ -206,7 +206,7 @@ impl Encoding {
         if media.is_none() && jump > MAX_GAP {
             return None;
         }
-        // Sound changes between RED and Opus from packet to packet.
+        // Audio changes between RED and Opus from packet to packet.
         let is_other_codec = kind == MediaKind::Video
             && jump > 0
             && self.codec.is_some_and(|before| before != codec);
@@ -456,7 +456,7 @@ impl UpTrack {
     /// ([`retry_after`](crate::retry_after)).
     pub fn poll_keyframe_request(&mut self, now: Instant, retry: Duration) -> Option<u8> {
         (0_u8..).zip(&mut self.encodings).find_map(|(i, enc)| {
-            // Another shard may have aimed at what does not count as live here.
+            // Another shard may have a target that does not count as available here.
             let reachable = self.stream_tracker.is_receiving(now, i) || enc.newest.is_none();
             (reachable && enc.keyframes.poll_output(now, retry).is_some()).then_some(i)
         })
@@ -472,7 +472,7 @@ impl UpTrack {
         self.stream_tracker.available(now)
     }
 
-    /// The loudness to tell, if it changed since the last call.
+    /// The audio level to tell, if it changed since the last call.
     pub fn poll_level(&mut self, now: Instant) -> Option<f32> {
         self.level_meter.as_mut()?.poll_level(now)
     }

@@ -118,7 +118,7 @@ impl Vp8Rewriter {
     }
 
     /// Keeps numbers for the pictures between the newest and the one `ahead` of it: they may have
-    /// been lost as a whole, and be repeated.
+    /// been lost as a whole, and be retransmitted.
     fn reserve(&mut self, ahead: u16, modulus: u16) {
         let Some(newest) = self.newest else {
             return;

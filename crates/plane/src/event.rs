@@ -27,7 +27,7 @@ pub enum CloseReason {
     Panicked,
 }
 
-/// Loudness of a track over the last 400 ms.
+/// Audio level of a track over the last 400 ms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     /// A track with `measure_level`.

@@ -81,7 +81,7 @@ impl<'a> Iterator for Extensions<'a> {
     }
 }
 
-/// Loudness of one audio packet (RFC 6464 §3).
+/// Audio level of one packet (RFC 6464 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AudioLevel {
     /// The sender thinks it is speech.
@@ -113,7 +113,7 @@ pub struct ReadExtensions<'a> {
     pub rid: Option<&'a str>,
     /// Simulcast stream that an RTX packet repairs (RFC 8852 §3.2).
     pub repaired_rid: Option<&'a str>,
-    /// Loudness.
+    /// Audio level.
     pub audio_level: Option<AudioLevel>,
     /// Transport-wide sequence number, wraps.
     pub transport_seq: Option<u16>,

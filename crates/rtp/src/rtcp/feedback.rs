@@ -48,7 +48,7 @@ impl Iterator for NackSeqs<'_> {
 pub struct FirEntry {
     /// The stream that needs a key frame.
     pub ssrc: u32,
-    /// Counts requests up; the same number again is a repetition. Wraps.
+    /// Counts requests up; the same number again is a retransmission of the request. Wraps.
     pub command: u8,
 }
 

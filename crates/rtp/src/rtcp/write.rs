@@ -131,7 +131,7 @@ impl<'a> Writer<'a> {
 
     /// Full intra request for one stream.
     ///
-    /// * `command` – counts requests up; a repetition keeps the number.
+    /// * `command` – counts requests up; a retransmission of a request keeps the number.
     pub fn fir(&mut self, sender: u32, media: u32, command: u8) -> Option<usize> {
         let mut packet = self.begin();
         packet.u32(sender)?;
