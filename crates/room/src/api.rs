@@ -67,6 +67,8 @@ pub enum Output {
         /// What.
         command: Command,
     },
+    /// A reliable message was dropped: too much waits for its receiver, whose data channel is not open yet.
+    DataDropped,
     /// The room is over; nobody is in it, and no input is taken any more.
     Closed,
 }

@@ -3,7 +3,7 @@
 //! * **Owns:** per participant, the sequence it has reached, what waits until its channel opens
 //!   ([`DataState`]).
 //! * **In:** messages on data channels; RoomService's `SendData`.
-//! * **Out:** `SendData` commands; `DataTaken` when what came reliably was dealt with.
+//! * **Out:** `SendData` commands; `DataTaken` when what came reliably was dealt with; [`Output::DataDropped`](crate::Output::DataDropped).
 //! * **Invariant:** a message never returns to its sender, says truly who that is, and keeps its
 //!   place among that sender's messages. What waits is at most [`MAX_WAITING`] bytes a participant.
 //! * **livekit-server:** `pkg/rtc/participant.go` (`onReceivedDataMessage`), `pkg/rtc/room.go`.
@@ -70,11 +70,15 @@ impl DataState {
         Some(Command::DataTaken { peer, bytes })
     }
 
-    fn wait(&mut self, payload: Bytes) {
-        if self.waiting_bytes + payload.len() <= MAX_WAITING {
+    /// Keeps a message until the channel opens; false if too much waits already.
+    #[must_use]
+    fn wait(&mut self, payload: Bytes) -> bool {
+        let has_room = self.waiting_bytes + payload.len() <= MAX_WAITING;
+        if has_room {
             self.waiting_bytes += payload.len();
             self.waiting.push_back(payload);
         }
+        has_room
     }
 }
 
@@ -202,8 +206,8 @@ impl Room {
             let Some(participant) = self.participants.get_mut(*receiver) else { continue };
             if participant.data.is_open {
                 open.push((participant.shard, participant.transports.primary().peer));
-            } else if !lossy {
-                participant.data.wait(payload.clone());
+            } else if !lossy && !participant.data.wait(payload.clone()) {
+                self.count_dropped_data();
             }
         }
         let channel = if lossy { Channel::Lossy } else { Channel::Reliable };
@@ -288,9 +292,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let mut state = DataState::default();
-        for _ in 0..1_000 {
-            state.wait(Bytes::from(vec![0; 1_000]));
-        }
-        assert_eq!(state.waiting.len(), 100);
+        let kept = (0..1_000).filter(|_| state.wait(Bytes::from(vec![0; 1_000]))).count();
+        assert_eq!((kept, state.waiting.len()), (100, 100), "what is not kept is told");
     }
 }

@@ -339,6 +339,10 @@ impl Room {
         self.out.push_back(Output::Signal { session, response });
     }
 
+    pub(crate) fn count_dropped_data(&mut self) {
+        self.out.push_back(Output::DataDropped);
+    }
+
     pub(crate) fn close_session(&mut self, session: SessionId) {
         self.out.push_back(Output::CloseSession { session });
     }

@@ -241,6 +241,7 @@ impl RoomTask {
                 }
             }
             Output::Command { shard, command } => self.command(shard, command).await,
+            Output::DataDropped => self.around.counts.add(Metric::DropDataNotOpen, 1),
             Output::Closed => self.state = State::Over,
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) signals: BTreeMap<SessionId, Vec<Message>>,
     pub(crate) closed: Vec<SessionId>,
     pub(crate) commands: Vec<(ShardId, Command)>,
+    /// Reliable messages that the room could not keep.
+    pub(crate) data_dropped: u64,
     pub(crate) over: bool,
     next_session: u64,
 }
@@ -66,6 +68,7 @@ impl World {
             signals: BTreeMap::new(),
             closed: Vec::new(),
             commands: Vec::new(),
+            data_dropped: 0,
             over: false,
             next_session: 0,
         }
@@ -81,6 +84,7 @@ impl World {
                 }
                 Output::CloseSession { session } => self.closed.push(session),
                 Output::Command { shard, command } => self.commands.push((shard, command)),
+                Output::DataDropped => self.data_dropped += 1,
                 Output::Closed => self.over = true,
             }
         }

@@ -81,6 +81,25 @@ fn data_waits_for_the_channel_and_keeps_its_order() {
 }
 
 #[test]
+fn what_cannot_wait_for_a_channel_to_open_is_counted() {
+    let mut world = World::new();
+    let alice = world.join_dual("alice");
+    alice.connect(&mut world);
+    let bob = world.join_dual("bob");
+    for n in 1..=30 {
+        let user = UserPacket { payload: vec![0; 10_000], ..Default::default() };
+        let value = Some(data_packet::Value::User(user));
+        let packet = DataPacket { sequence: n, value, ..Default::default() };
+        let payload = Bytes::from(packet.encode_to_vec());
+        world.event(Event::Data { peer: alice.primary, channel: Channel::Reliable, payload });
+    }
+    bob.connect(&mut world);
+    let kept = sent(&mut world).len() as u64;
+    assert!(kept > 5, "{kept}");
+    assert_eq!(world.data_dropped, 30 - kept);
+}
+
+#[test]
 fn without_the_permission_data_goes_nowhere() {
     let mut world = World::new();
     let mut mute = claims("mute");
