@@ -29,7 +29,7 @@ export class BrowserClient {
 
   /** Why the server said that somebody left; livekit-client does not hand it on. */
   async whyLeft(identity) {
-    const { messages } = await this.call('tap');
+    const { messages } = await this.call('trace');
     const infos = messages.map(readable).flatMap(({ message }) => message?.update?.participants ?? []);
     const left = infos.findLast((info) => info.identity === identity && info.state === 'DISCONNECTED');
     return left?.disconnectReason ?? 'UNKNOWN_REASON';
