@@ -219,13 +219,14 @@ class Person:
         return said
 
     async def do_visit(self, options):
-        """Another person joins, publishes for a moment and leaves; returns when it said so."""
+        """Another person joins, publishes for a moment and leaves; returns when it said so, and when the SDK had done it."""
         visitor = Person()
         await visitor.do_join(options)
         await visitor.do_tone(440)
         await visitor.do_camera()
         await visitor.audible.wait()
-        return await visitor.do_leave()
+        said = await visitor.do_leave()
+        return {"said": said, "done": now()}
 
 
 async def answer(person, request, answers):
