@@ -1,5 +1,5 @@
-//! Which sections of a description live, whose transport counts, and what old but legal SDP costs.
-#![expect(clippy::panic, reason = "helpers of tests may panic as tests do")]
+//! Rejected sections, the bundle's transport, and old but legal SDP.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 
@@ -108,7 +108,7 @@ fn a_section_that_does_not_live_contributes_nothing() {
             "ufr2",
             Some(("0", 1)),
         ),
-        // Unless nobody else says anything.
+        // Unless no other section has any.
         (
             "BUNDLE v 0",
             vec![unknown("v"), audio(0, "0", 0, &format!("a=bundle-only\r\n{OPUS}"))],

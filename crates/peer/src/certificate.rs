@@ -17,9 +17,9 @@ use crate::error::{CertificateError, PeerError};
 /// The handshake ends in an error after this, as with livekit-server: not before the limit for
 /// connecting at all.
 pub(crate) const DTLS_TIMEOUT: Duration = Duration::from_secs(60);
-/// First retransmission of a flight, as livekit-server sets it; it doubles from there.
+/// First retransmission timeout of a handshake flight, as livekit-server sets it; it doubles from there.
 const FLIGHT_START_RTO: Duration = Duration::from_millis(100);
-/// The last of nine repeats comes after 51.1 s, and still fits in [`DTLS_TIMEOUT`].
+/// The last of nine handshake retransmissions leaves after 51.1 s, and still fits in [`DTLS_TIMEOUT`].
 const FLIGHT_RETRIES: usize = 9;
 
 /// A self-signed ECDSA P-256 certificate with its key.
@@ -41,7 +41,7 @@ impl Certificate {
         Ok(Self { dtls, fingerprint })
     }
 
-    /// What the session description says about it.
+    /// Its `a=fingerprint` in a session description (RFC 8122 §5).
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -78,7 +78,7 @@ pub(crate) fn has_fingerprint(der: &[u8], fingerprints: &RemoteFingerprints) -> 
     fingerprints.digests.iter().any(|known| known == digest.as_ref())
 }
 
-/// What all transports of a node share. Making one tests the crypto library (0.9 ms): make it once.
+/// The DTLS configuration of all transports of a node. Making one tests the crypto library (0.9 ms): make it once.
 #[derive(Clone)]
 pub struct Context {
     config: Arc<dimpl::Config>,

@@ -1,4 +1,4 @@
-//! Data channels: SCTP over DTLS, and which stream is which channel.
+//! Data channels: the SCTP association over DTLS, and the channel of each stream.
 //!
 //! * **Owns:** the SCTP association and the table of streams.
 //! * **In:** SCTP packets, messages to send, time.
@@ -34,8 +34,8 @@ const MAX_SEND_BUFFER: usize = 2 * 1024 * 1024;
 /// Sixteen messages of the largest size.
 const MAX_RECEIVE_BUFFER: usize = 1024 * 1024;
 /// Reliable messages that a client may be ahead of its room, as [`data_cost`] counts. Beyond that nothing
-/// more is read, so that the window we announce closes. Higher lets a client send faster over a long
-/// way to a busy room, lower bounds what a room that is stuck holds.
+/// more is read, so that SCTP's receive window closes (flow control, back-pressure). Higher gives a client with a
+/// long round-trip time to a busy room more bandwidth, lower bounds the memory that a stuck room holds.
 const MAX_UNTAKEN: u32 = 256 * 1024;
 /// Messages that wait to be read while that is so. The library walks all of them for each chunk that
 /// arrives, and it counts no message's own memory: so more than this are left at the sender.
@@ -70,13 +70,13 @@ pub(crate) struct Channels {
     start: Instant,
     opens: Option<DtlsRole>,
     streams: Vec<Stream>,
-    /// Channels that were said to be open.
+    /// Channels that were reported as open.
     announced: Vec<Channel>,
     /// Reliable messages that the room has not taken, in bytes.
     untaken: u32,
     packets: VecDeque<Vec<u8>>,
     events: VecDeque<ChannelEvent>,
-    /// What verification tags and first TSNs are from.
+    /// Source of verification tags and initial TSNs.
     random: LibraryRandom,
 }
 
@@ -126,10 +126,10 @@ impl Channels {
         self.advance(now);
         self.random.refresh();
         if has_chunk(packet, &END_CHUNKS) {
-            // What was acknowledged must not go with the association.
+            // Data that was acknowledged must not be lost with the association.
             self.read_rest();
         }
-        // As if it were lost on the way: what was not acknowledged is sent again.
+        // As if the packet were lost: chunks that were not acknowledged are retransmitted.
         let refused = self.is_held()
             && self.socket.messages_ready_count() >= MAX_UNREAD
             && has_chunk(packet, &DATA_CHUNKS);
@@ -311,7 +311,7 @@ impl Channels {
         }
     }
 
-    /// Says that a channel is open, once: the client may close and open it as often as it likes.
+    /// Reports that a channel is open, once: the client may close and open it as often as it likes.
     fn announce(&mut self, channel: Channel) {
         if !self.announced.contains(&channel) {
             self.announced.push(channel);

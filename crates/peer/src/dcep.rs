@@ -1,4 +1,4 @@
-//! The data channel establishment protocol: who is on which stream.
+//! The data channel establishment protocol (DCEP): it names the channel of a stream.
 //!
 //! * **Owns:** nothing; pure functions.
 //! * **In:** messages with PPID 50.
@@ -13,7 +13,7 @@ use hearth_plane::Channel;
 pub(crate) enum Dcep<'a> {
     /// The other side opens a channel on the stream it is sent on.
     Open {
-        /// What it is for.
+        /// The channel, known by its label.
         label: &'a str,
     },
     /// Our OPEN arrived.

@@ -1,9 +1,9 @@
-//! The DTLS association: who the other side is, and the keys.
+//! The DTLS association: handshake, the remote certificate, SRTP keys, close.
 //!
 //! * **Owns:** the DTLS engine; a media server is its server, so that it chooses the SRTP profile.
 //! * **In:** DTLS datagrams, application data to send, time.
 //! * **Out:** [`poll_output`](DtlsLink::poll_output).
-//! * **Invariant:** what is sent by one call is taken out of the engine before the next, so its
+//! * **Invariant:** output of one call is taken out of the engine before the next, so its
 //!   queue of ten never overflows.
 //! * **Spec:** RFC 6347, RFC 5764 (DTLS-SRTP), RFC 8842.
 
@@ -22,7 +22,7 @@ const OUTPUT_BUFFER: usize = 2_048;
 /// A DTLS record carries at most 2^14 bytes and some overhead.
 const MAX_OUTPUT: usize = 17_000;
 
-/// What the association produced.
+/// An output of the association.
 pub(crate) enum DtlsOutput {
     /// A datagram to send.
     Packet(Vec<u8>),
@@ -34,11 +34,11 @@ pub(crate) enum DtlsOutput {
     Connected,
     /// SCTP.
     Data(Vec<u8>),
-    /// The other side said goodbye.
+    /// The other side sent close_notify.
     Closed,
     /// The handshake cannot succeed.
     Failed {
-        /// It merely took too long.
+        /// The handshake timed out.
         timeout: bool,
     },
 }
@@ -60,7 +60,7 @@ impl DtlsLink {
         link
     }
 
-    /// What the descriptions say; before that it is a server's.
+    /// The role (`a=setup`) of the descriptions; server until they are known.
     pub(crate) fn set_role(&mut self, role: DtlsRole) {
         self.role = role;
     }
@@ -70,7 +70,7 @@ impl DtlsLink {
         self.role
     }
 
-    /// There is a path: a client says hello, once. True if it does so by this call.
+    /// ICE has a path: a DTLS client starts the handshake (ClientHello), once. True if it does so by this call.
     pub(crate) fn begin(&mut self, now: Instant) -> bool {
         let begins = self.role == DtlsRole::Client && !self.dtls.is_active();
         if begins {

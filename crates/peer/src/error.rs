@@ -27,7 +27,7 @@ pub enum DropReason {
     NoKeys,
     /// The authentication tag does not match.
     Forged,
-    /// A packet that has been there before, or is too old to tell.
+    /// A duplicate of a packet (replay), or older than the replay window.
     Replayed,
     /// Too short, or its lengths contradict each other.
     Malformed,

@@ -1,12 +1,13 @@
-//! Which address the other side is at, and which of ours it reaches.
+//! ICE: connectivity checks, candidates and the nominated pair (which address the client is at, and which of
+//! ours it reaches).
 //!
 //! * **Owns:** the ICE agent, during a restart also the one before it; the endpoints that passed a
 //!   check; the nominated one.
 //! * **In:** STUN datagrams, credentials, candidates, time.
 //! * **Out:** [`poll_transmit`](Ice::poll_transmit) – STUN; [`path`](Ice::path).
 //! * **Invariant:** an endpoint is proven only by a message with the right password; at most
-//!   64 endpoints and 128 candidates are remembered. What answers a message leaves from the address that
-//!   the message came to, also where clients know that under another one (NAT).
+//!   64 endpoints and 128 candidates are remembered. A response leaves from the local address that
+//!   its request came to, also where clients know that under another one (NAT).
 //! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::library_random::LibraryRandom;
 const MAX_PROVEN: usize = 64;
 /// A client with many interfaces and TURN servers has about twenty; RFC 8445 §6.1.2.5 wants pairs for 100.
 const MAX_CANDIDATES: usize = 128;
-/// Above what 128 candidates, 64 endpoints and two addresses of ours can make.
+/// Candidate pairs; above what 128 candidates, 64 endpoints and two local addresses can form.
 const MAX_PAIRS: usize = 400;
 /// Browsers check the selected pair every 2.5 s; after this the client has left that path.
 const NOMINATION_TTL: Duration = Duration::from_secs(3);
@@ -42,11 +43,11 @@ pub(crate) struct Ice {
     remote: Option<IceCreds>,
     /// The remote restarted, and we have not yet.
     remote_ahead: bool,
-    /// The one that was heard from last comes last.
+    /// Ordered by the last authenticated message, newest last.
     proven: Vec<Endpoint>,
     candidates: usize,
     path: Option<Path>,
-    /// What transaction ids are from; a lite agent sends no requests.
+    /// Source of STUN transaction ids; a lite agent sends no requests.
     transactions: Option<Box<LibraryRandom>>,
 }
 
@@ -59,7 +60,7 @@ struct Config {
 
 struct Path {
     endpoint: Endpoint,
-    /// When the controlling side last said so.
+    /// The last nomination by the controlling side.
     confirmed: Instant,
 }
 
@@ -101,7 +102,7 @@ impl Ice {
         Ok(ice)
     }
 
-    /// The way to send by.
+    /// The endpoint to send by.
     pub(crate) fn path(&self) -> Option<&Endpoint> {
         self.path.as_ref().map(|path| &path.endpoint)
     }
@@ -111,7 +112,7 @@ impl Ice {
         self.config.lite
     }
 
-    /// Whether a message with the right password came by it.
+    /// Whether a message with the right password was received by this endpoint.
     pub(crate) fn is_proven(&self, endpoint: Endpoint) -> bool {
         self.proven.contains(&endpoint)
     }
@@ -152,7 +153,7 @@ impl Ice {
         self.replace_agent(now, local, remote);
     }
 
-    /// `candidate:…`, or with `a=` before it. What cannot be used is ignored.
+    /// Adds a remote candidate, `candidate:…` or with `a=` before it. One that cannot be used is ignored.
     pub(crate) fn add_remote_candidate(&mut self, now: Instant, candidate: &str) {
         let text = candidate.trim();
         let text = text.strip_prefix("a=").unwrap_or(text);
@@ -162,7 +163,7 @@ impl Ice {
         self.candidates += 1;
         match Candidate::from_sdp_string(text) {
             Ok(candidate) if candidate.proto() == Protocol::Udp => {
-                // A lite agent answers whoever asks; it has no use for candidates.
+                // A lite agent sends no checks, so that it has no use for remote candidates.
                 if !self.config.lite {
                     self.agent.add_remote_candidate(candidate);
                     self.run(now);
@@ -184,6 +185,7 @@ impl Ice {
             if !self.agent.accepts_message(&message) {
                 return false;
             }
+            // The agent cannot forget endpoints: a new one with the same credentials starts with none.
             let local = self.agent.local_credentials().clone();
             self.replace_agent(now, local, self.remote.clone());
             self.proven.clear();
@@ -206,6 +208,8 @@ impl Ice {
             None => self.proven.push(from),
         }
         self.run(now);
+        // USE-CANDIDATE nominates at a lite agent (RFC 8445 §7.3.1.5). During a restart a check with the old
+        // credentials does so only until the new ones have a pair.
         if confirms && self.config.lite && (by_current || !self.nominated) {
             self.confirm(now, from);
         }
@@ -321,8 +325,8 @@ impl Config {
     }
 }
 
-/// The way from a candidate of ours to `remote`: the proven one that was heard from last; else, for a
-/// check of ours that nobody has asked for, what the candidate says.
+/// The endpoint from a local candidate to `remote`: the proven one with the newest authenticated message; else, for
+/// a check that we send unasked, the candidate's own address.
 fn endpoint(
     config: &Config,
     proven: &[Endpoint],

@@ -4,7 +4,7 @@
 //!   of one SSRC: [`NackTracker`], [`ReceiverStats`], [`TwccRecorder`]; also its [`RttEstimator`].
 //! * **In:** datagrams, time, the other side's description.
 //! * **Out:** plaintext RTP and RTCP, data-channel messages, datagrams to send.
-//! * **Invariant:** whatever a stranger sends, memory is bounded and every wait has a deadline.
+//! * **Invariant:** whatever an unauthenticated sender does, memory is bounded and every wait has a deadline.
 //! * **Not here:** which track a packet belongs to (`shard`), what it means (`media`).
 
 mod certificate;

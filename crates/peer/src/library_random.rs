@@ -3,8 +3,8 @@
 //! * **Owns:** the generator that theirs is seeded from.
 //! * **In:** [`refresh`](LibraryRandom::refresh), before each call of a library that may draw.
 //! * **Out:** a new state of `fastrand`'s generator for this thread, which both libraries draw from.
-//! * **Invariant:** what one transport sends tells nothing of what another will send. That generator is wyrand, with
-//!   64 bits of state that one STUN transaction id gives away: nobody may draw from a state that went on the
+//! * **Invariant:** nothing that one transport sends predicts another's values. Theirs is wyrand, with
+//!   64 bits of state that one STUN transaction id gives away: no transport may draw from a state that went on the
 //!   wire elsewhere.
 
 use hearth_random::Rng;

@@ -1,12 +1,13 @@
-//! Which packets of one SSRC are missing, and when to ask for them again.
+//! Loss detection for one SSRC that we receive: the missing packets, and when to request their retransmission by
+//! NACK.
 //!
-//! * **Owns:** the missing sequence numbers, each with its next deadline; how much is lost, and by how much
+//! * **Owns:** the missing sequence numbers, each with its next deadline;  the packet loss rate, and by how much
 //!   packets overtake each other; where the newest frame ends.
 //! * **In:** [`handle_packet`](NackTracker::handle_packet) and
 //!   [`handle_recovered`](NackTracker::handle_recovered) (one arrived),
-//!   [`handle_keyframe`](NackTracker::handle_keyframe) (nothing before it is needed), time, the round trip.
-//! * **Out:** [`poll`](NackTracker::poll) – numbers to ask for now;
-//!   [`take_unrecoverable`](NackTracker::take_unrecoverable) – some will never come, ask for a key frame.
+//!   [`handle_keyframe`](NackTracker::handle_keyframe) (nothing before it is needed), time, the round-trip time.
+//! * **Out:** [`poll`](NackTracker::poll) – numbers for a NACK now;
+//!   [`take_unrecoverable`](NackTracker::take_unrecoverable) – some were given up: request a keyframe (PLI).
 //! * **Invariant:** at most [`MAX_TRACKED`] numbers are missing, each for a second at most. Two requests for one
 //!   are further apart than a sender that obeys libwebrtc's rule ignores, but for the second copy of one.
 //! * **Spec:** generic NACK is RFC 4585 §6.2.1. libwebrtc's `RtpPacketHistory` ignores a request within the
@@ -16,22 +17,22 @@ use std::time::{Duration, Instant};
 
 use hearth_units::ExtSeq;
 
-/// Most of a second of a 3 Mbps stream; what is lost beyond that costs less as a key frame.
+/// Most of a second of a 3 Mbps stream; what is lost beyond that costs less as a keyframe.
 const MAX_TRACKED: usize = 256;
 /// A jump that no burst loss explains: the sender restarted.
 const MAX_GAP: u64 = 1_000;
-/// After a silence this long that took so many packets a key frame comes sooner, and costs less, than all that
-/// was lost: half a second of frames is worth two or three of them.
+/// After an outage this long with so many lost packets a keyframe arrives sooner, and costs less bandwidth, than
+/// retransmission of them all: half a second of frames is worth two or three keyframes.
 const OUTAGE: (Duration, u64) = (Duration::from_millis(500), 16);
-/// When it is given up, counted from the first request: after two and a half round trips, but not before and not
-/// after this. Shorter asks for more key frames, longer is of no use: a second of packets is kept, and what comes
-/// later has no place among them.
+/// When a missing packet is given up, counted from its first NACK: after 2.5 round trips, but not before and not
+/// after these bounds. Shorter requests more keyframes, longer is of no use: a second of packets is kept, and a
+/// retransmission that arrives later has no place among them.
 const GIVE_UP_AFTER: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_millis(1_000));
-/// The first request waits as long as packets have been seen to be overtaken, within these bounds. Longer spares
+/// The first NACK waits as long as reordering was seen to delay packets, within these bounds. Longer spares
 /// requests for reordered packets, shorter repairs sooner.
 const FIRST_DELAY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(40));
-/// The least distance of two requests, on the shortest way.
+/// The least time between two requests for one packet, at the shortest round-trip time.
 const MIN_SPACING: Duration = Duration::from_millis(20);
 /// A sender ignores requests within the round trip as it knows it and 5 ms; 1 ms for the timers.
 const SPACING_MARGIN: Duration = Duration::from_millis(6);
@@ -41,9 +42,9 @@ const COPY_DELAY: Duration = Duration::from_millis(7);
 const COPY_ABOVE: u32 = 100;
 /// Loss is measured over as many packets as half of this to all of it.
 const LOSS_WINDOW: u32 = 1_024;
-/// So many mean frame times after the last packet of a frame that has no end, its next one is asked for.
+/// Tail-loss probe: so many mean frame intervals after a frame's last packet without marker, the next is requested.
 const PROBE_AFTER: u32 = 2;
-/// A retransmission may be that many numbers ahead of what came in its own stream: the tail of a frame.
+/// A retransmission may be so many numbers ahead of the newest original packet: the tail of a frame.
 const MAX_TAIL: u16 = 64;
 
 /// The missing packets of one SSRC.
@@ -57,7 +58,7 @@ pub struct NackTracker {
     /// No deadline in `missing` is earlier; may be early itself.
     next: Option<Instant>,
     surrendered: bool,
-    /// How late packets are that were overtaken.
+    /// The delay of reordered packets.
     reordering: Duration,
     loss: Loss,
 }
@@ -69,14 +70,14 @@ struct Newest {
     at: Instant,
     timestamp: u32,
     marker: bool,
-    /// A marker has been seen: their lack means something.
+    /// A marker has been seen: the stream uses them, and a frame without one is incomplete.
     has_markers: bool,
     frame_began: Instant,
     /// Mean time from frame to frame; 0 before the second.
     pace: Duration,
     /// Newest packet of the frames before.
     before_frame: Option<ExtSeq>,
-    /// The one after it was asked for.
+    /// The one after it was requested (tail-loss probe).
     probed: bool,
 }
 
@@ -96,7 +97,7 @@ struct Asked {
     last: Instant,
 }
 
-/// Packets of late, and how many of them were lost.
+/// Loss rate: recent packets, and how many of them were lost.
 #[derive(Debug, Default)]
 struct Loss {
     expected: u32,
@@ -106,7 +107,7 @@ struct Loss {
 impl NackTracker {
     /// Begins with nothing missing.
     ///
-    /// * `rtt` – assumed until [`poll`](Self::poll) is told a better one.
+    /// * `rtt` – the round-trip time assumed until [`poll`](Self::poll) is given a measured one.
     /// * `repeats_in_stream` – no RTX stream was negotiated (RFC 4588): what arrives late in this one may be a
     ///   retransmission.
     pub fn new(rtt: Duration, repeats_in_stream: bool) -> Self {
@@ -122,7 +123,7 @@ impl NackTracker {
         }
     }
 
-    /// A packet arrived in its own stream, first sent or repeated.
+    /// A packet arrived in its own stream, original or retransmission.
     ///
     /// * `timestamp` – RTP time, wraps; packets of one frame have the same.
     /// * `marker` – it ends its frame.
@@ -161,7 +162,7 @@ impl NackTracker {
         }
     }
 
-    /// A packet was repeated in the stream for retransmissions (RFC 4588).
+    /// A retransmission arrived in the RTX stream (RFC 4588).
     ///
     /// * `seq` – its original number, 16 bits.
     /// * `timestamp`, `marker` – its own, as in [`handle_packet`](Self::handle_packet).
@@ -169,7 +170,7 @@ impl NackTracker {
         if let Some(at) = self.missing.iter().position(|missing| missing.seq.wire() == seq) {
             self.missing.remove(at);
         } else if let Some(newest) = self.newest {
-            // The end of a frame that was lost as a whole, or was asked for on suspicion.
+            // The end of a frame that was lost as a whole, or was requested as a tail-loss probe.
             let ahead = seq.wrapping_sub(newest.seq.wire());
             if (1..=MAX_TAIL).contains(&ahead) {
                 let seq = newest.seq.plus(u64::from(ahead));
@@ -178,10 +179,10 @@ impl NackTracker {
         }
     }
 
-    /// The packet `seq`, which has just been handed in, begins a key frame: what came before it is of no use.
+    /// The packet `seq`, which was just handled, begins a keyframe: packets before it need no retransmission.
     ///
     /// `is_first` is false where others of the same frame may come before it, as parameter sets do (H.264,
-    /// H.265): then what may belong to it is still asked for.
+    /// H.265): then packets that may belong to it are still requested.
     pub fn handle_keyframe(&mut self, seq: ExtSeq, is_first: bool) {
         let bound = match self.newest.and_then(|newest| newest.before_frame) {
             _ if is_first => seq,
@@ -196,7 +197,7 @@ impl NackTracker {
         self.surrendered = false;
     }
 
-    /// Nobody needs what is missing.
+    /// Forgets what is missing: no subscriber needs it.
     pub fn clear(&mut self) {
         self.missing.clear();
         self.next = None;
@@ -205,7 +206,7 @@ impl NackTracker {
 
     /// Writes the numbers to ask for now, oldest first, at most `out.len()`; returns how many.
     ///
-    /// `rtt` is the round trip to the sender, which has had a chance to answer only after that.
+    /// `rtt` is the round-trip time to the sender: only after it can a request have been answered.
     pub fn poll(&mut self, now: Instant, rtt: Duration, out: &mut [u16]) -> usize {
         self.rtt = rtt;
         let mut written = self.poll_missing(now, out);
@@ -224,7 +225,7 @@ impl NackTracker {
         self.next
     }
 
-    /// True once after packets were given up: only a key frame helps then.
+    /// True once after packets were given up: only a keyframe helps then.
     pub const fn take_unrecoverable(&mut self) -> bool {
         std::mem::replace(&mut self.surrendered, false)
     }
@@ -237,7 +238,7 @@ impl NackTracker {
         let lost = self.missing.iter().filter(is_lost).count();
         if lost > 0 {
             self.loss.lost = self.loss.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
-            // What was overtaken long ago says little of now.
+            // Reordering of long ago says little of the present.
             self.reordering = self.reordering * 15 / 16;
         }
         let (copies, rtt) = (self.loss.is_high(), self.rtt);
@@ -271,7 +272,7 @@ impl NackTracker {
         written
     }
 
-    /// A packet came after newer ones.
+    /// A reordered packet: it arrived after newer ones.
     fn handle_late(&mut self, now: Instant, seq: ExtSeq) {
         let Ok(at) = self.missing.binary_search_by_key(&seq, |missing| missing.seq) else {
             return;
@@ -282,7 +283,7 @@ impl NackTracker {
         };
         if missing.asked.is_none_or(|asked| !self.repeats_in_stream || too_soon(asked)) {
             let late = now.saturating_duration_since(missing.noticed);
-            // A little more, that the next that is as late is not asked for.
+            // A little more, so that the next packet as late as this is not requested.
             self.reordering = self.reordering.max(late + late / 4).min(FIRST_DELAY.1);
             self.loss.lost = self.loss.lost.saturating_sub(u32::from(missing.asked.is_some()));
         }
@@ -296,7 +297,7 @@ fn spacing(rtt: Duration, copies: bool) -> Duration {
 }
 
 impl Missing {
-    /// It is asked for now.
+    /// Counts a request that leaves now.
     fn handle_asked(&mut self, now: Instant, spacing: Duration, copies: bool) {
         let copied = std::mem::replace(&mut self.copy, false);
         let asked = self.asked.get_or_insert(Asked { first: now, last: now });
@@ -337,7 +338,7 @@ impl Newest {
         self.probed = false;
     }
 
-    /// The number after the newest, once, if its frame should have ended by now.
+    /// Tail-loss probe: the number after the newest, once, if its frame should have ended by now.
     fn probe(&mut self, now: Instant) -> Option<ExtSeq> {
         let due = self.has_markers
             && !self.marker
@@ -528,7 +529,7 @@ mod tests {
         let last = 9 * 33;
         assert_eq!(scene.asked_until(last + 65), []);
         assert_eq!(scene.asked_until(last + 900), [(last + 66, 129)]);
-        // It comes, and is not asked for again when the stream goes on.
+        // It arrives, and is not requested again when the stream goes on.
         let now = scene.t0 + ms(last + 900);
         scene.tracker.handle_recovered(now, 129, 27_000, true);
         let next = scene.seqs.unwrap(130);
@@ -594,7 +595,7 @@ mod tests {
             }
         }
 
-        /// What is asked for in each millisecond from now on.
+        /// The numbers requested in each millisecond from now on.
         fn asked_until(&mut self, end: u64) -> Vec<(u64, u16)> {
             let mut asked = Vec::new();
             for at in self.now..=end {

@@ -1,10 +1,10 @@
-//! One transport, from the first connectivity check to the end.
+//! One transport from the first connectivity check to its close: composes ICE, the DTLS handshake, SRTP and SCTP.
 //!
 //! * **Owns:** [`Ice`], [`DtlsLink`], the SRTP keys, [`Channels`], and the deadlines.
 //! * **In:** datagrams, the other side's description, messages to send, time.
 //! * **Out:** [`Incoming`] for media, [`PeerEvent`]s, [`Transmit`]s.
 //! * **Invariant:** whatever the other side does or stops doing, within 60 s the peer is connected or
-//!   closed; after that, 15 s of silence are told, and 30 s more close it. Nobody is said goodbye to.
+//!   closed; after that, 15 s of silence are reported as failed, and 30 s more close it. No close_notify is sent.
 //! * **Spec:** RFC 7983 (one port for all), RFC 5764 §5.1.2.
 
 use std::collections::VecDeque;
@@ -34,12 +34,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// disconnected after 10 s, failed 5 s later.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a failed transport can be revived. Control gives up earlier, if its client does not come
-/// back; this ends what nobody asks for any more.
+/// back; this ends transports that no client will resume.
 const REVIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A flight, a burst of SCTP and some STUN; the owner empties it after every input.
 const MAX_TRANSMITS: usize = 256;
 
-/// What became of a datagram.
+/// The result of a received datagram.
 #[derive(Debug)]
 pub enum Incoming<'b> {
     /// It was for the transport itself: drain [`Peer::poll_transmit`] and [`Peer::poll_event`].
@@ -62,7 +62,7 @@ pub enum Incoming<'b> {
 pub enum PeerEvent {
     /// ICE and DTLS are done for the first time.
     Connected,
-    /// Nothing was heard for 15 s. An ICE restart, or the network, may revive the transport.
+    /// No authenticated datagram for 15 s. An ICE restart, or the network, may revive the transport.
     IceFailed,
     /// The transport is of no more use. Nothing follows.
     Closed(CloseReason),
@@ -96,10 +96,14 @@ pub struct Transmit {
 }
 
 /// One ICE, DTLS and SRTP association: one `RTCPeerConnection`.
+///
+/// Order of calls (sans-IO): after every input (`set_…`, `restart_ice`, `handle_…`, `send_data`) drain
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) until `None`, then read
+/// [`poll_timeout`](Self::poll_timeout) for the next deadline.
 pub struct Peer {
     ice: Ice,
     dtls: DtlsLink,
-    /// What the other side's description says.
+    /// ICE credentials and fingerprint of the remote description.
     fingerprints: Option<RemoteFingerprints>,
     /// Where DTLS came from, for the answer if no path is nominated yet.
     dtls_from: Option<Endpoint>,
@@ -116,7 +120,7 @@ pub struct Peer {
     seed: Seed,
 }
 
-/// What the DTLS handshake has shown so far.
+/// The progress of the DTLS handshake.
 #[derive(Clone, Copy, Debug, Default)]
 struct Handshake {
     /// The certificate is the one of the description.
@@ -182,7 +186,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// What the other side's description says; other credentials than before are an ICE restart.
+    /// Applies the remote description; ICE credentials other than before are an ICE restart.
     /// Another fingerprint than before would be a new peer, and is ignored.
     pub fn set_remote(&mut self, now: Instant, remote: &RemoteParams) {
         if self.fingerprints.is_none() {
@@ -210,7 +214,7 @@ impl Peer {
 
     /// Takes a datagram. STUN and DTLS are consumed; RTP and RTCP are opened in place.
     ///
-    /// * `from` – the way it came; its local end is the address it was sent to as this machine sees it,
+    /// * `from` – the endpoint it came by; its local end is the address it was sent to as this machine sees it,
     ///   which need not be an advertised one.
     pub fn handle_datagram<'b>(
         &mut self,
@@ -247,7 +251,7 @@ impl Peer {
         }
     }
 
-    /// Does what is due. Early, late and repeated calls are harmless.
+    /// Handles deadlines that have passed. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired = match self.stage {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
@@ -281,12 +285,13 @@ impl Peer {
         self.next
     }
 
-    /// What happened since the last call.
+    /// The next event. Call until `None`.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
         self.events.pop_front()
     }
 
-    /// STUN and DTLS to send. Media is the caller's, by way of [`seal_rtp`](Self::seal_rtp).
+    /// The next STUN or DTLS datagram to send; call until `None`. Media is the caller's to send, sealed by
+    /// [`seal_rtp`](Self::seal_rtp).
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }
@@ -308,8 +313,8 @@ impl Peer {
         sent
     }
 
-    /// The room has done with reliable messages: as much more is read from the client
-    /// ([`data_cost`](hearth_plane::data_cost)).
+    /// The room has processed reliable messages: as many more bytes, as [`data_cost`](hearth_plane::data_cost)
+    /// counts them, are read from the client (SCTP flow control).
     pub fn handle_data_taken(&mut self, now: Instant, bytes: u32) {
         if let Some(channels) = &mut self.channels {
             channels.handle_taken(now, bytes);
@@ -317,7 +322,7 @@ impl Peer {
         }
     }
 
-    /// ICE and DTLS are done, and the peer is heard from.
+    /// ICE and DTLS are done, and the peer is not silent.
     pub const fn is_connected(&self) -> bool {
         matches!(self.stage, Stage::Connected { .. })
     }
@@ -417,7 +422,7 @@ impl Peer {
         }
     }
 
-    /// Keys that are used up end the transport: the client comes back with others (RFC 3711 §9.2).
+    /// Keys that are used up end the transport: the client reconnects and gets others (RFC 3711 §9.2).
     fn check_sealed(&mut self, sealed: Result<usize, SrtpError>) -> Option<usize> {
         if sealed == Err(SrtpError::UsedUp) {
             self.close(CloseReason::KeysUsedUp);
@@ -434,7 +439,7 @@ impl Peer {
         }
     }
 
-    /// An ICE restart begins: a failed transport has as long as a silent one to be heard from.
+    /// An ICE restart begins: a failed transport gets the silence limit anew to be reached.
     fn revive(&mut self, now: Instant) {
         if let Stage::Failed { .. } = self.stage {
             self.stage = Stage::Connected { heard: now };

@@ -1,11 +1,11 @@
-//! How well one SSRC is received, for reception reports.
+//! Reception statistics of one SSRC for RTCP receiver reports: packet loss, interarrival jitter.
 //!
 //! * **Owns:** packet counts, interarrival jitter and the last sender report of one SSRC.
 //! * **In:** [`handle_packet`](ReceiverStats::handle_packet),
 //!   [`handle_sender_report`](ReceiverStats::handle_sender_report).
 //! * **Out:** [`report_block`](ReceiverStats::report_block); each covers the time since the one before.
-//! * **Invariant:** constant size; nothing a sender puts into its packets overflows. What a restart of the
-//!   numbers skips is not lost.
+//! * **Invariant:** constant size; nothing a sender puts into its packets overflows. Numbers that a restart
+//!   skips do not count as packet loss.
 //! * **Spec:** RFC 3550 §6.4.1, §A.1, §A.3, §A.8.
 
 use std::time::Instant;
@@ -15,7 +15,7 @@ use hearth_units::{ExtSeq, ntp_mid32};
 
 /// A jump by more than this is a restart of the numbers (RFC 3550 §A.1, `MAX_DROPOUT`).
 const MAX_DROPOUT: u64 = 3_000;
-/// A sender report that is older than the last one by less than this was overtaken by it; what is older still
+/// A sender report that is older than the last one by less than this was reordered; one that is older still
 /// is a clock that was set back. Units of NTP time, 2^-32 s.
 const MAX_REPORT_DELAY: u64 = 10 << 32;
 
@@ -117,7 +117,7 @@ impl ReceiverStats {
         self.is_heard
     }
 
-    /// What to report, covering the time since the last call.
+    /// The report block (RFC 3550 §6.4.1), covering the time since the last call.
     pub fn report_block(&mut self, now: Instant, ssrc: u32) -> ReportBlock {
         let totals = Counts { expected: self.expected(), received: self.received };
         let expected = totals.expected.saturating_sub(self.reported.expected);
@@ -143,7 +143,7 @@ impl ReceiverStats {
         }
     }
 
-    /// Packets from the lowest to the highest number seen, without what restarts of the numbers skipped.
+    /// Packets from the lowest to the highest number seen, without numbers that restarts skipped.
     pub fn expected(&self) -> u64 {
         let all = self
             .first

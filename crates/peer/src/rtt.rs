@@ -1,9 +1,9 @@
-//! How long a message to the other side and its answer take.
+//! The round-trip time (RTT) of one transport, from sender and receiver reports and from XR (RRTR, DLRR).
 //!
-//! * **Owns:** the last measurement, their mean, and the clock that we tell the other side.
-//! * **In:** [`handle_dlrr`](RttEstimator::handle_dlrr) from who sends to us, and
-//!   [`handle_report`](RttEstimator::handle_report) from who receives of us;
-//!   [`handle_reference_time`](RttEstimator::handle_reference_time) of the other side's own measurement.
+//! * **Owns:** the last measurement, the smoothed RTT, and the clock of our receiver reference times.
+//! * **In:** [`handle_dlrr`](RttEstimator::handle_dlrr) for media that we receive, and
+//!   [`handle_report`](RttEstimator::handle_report) for media that we send;
+//!   [`handle_reference_time`](RttEstimator::handle_reference_time) for the other side's measurement.
 //! * **Out:** [`get`](RttEstimator::get), [`estimate`](RttEstimator::estimate);
 //!   [`reference_time`](RttEstimator::reference_time), to be sent in an extended report.
 //! * **Invariant:** a measurement is below 10 s, and nonsense does not replace it; the other side gets at
@@ -18,12 +18,13 @@ use hearth_units::{ntp_mid32, ntp_ticks, rtt_from_report};
 
 /// Longer ones are nonsense, or of no use.
 const LONGEST: Duration = Duration::from_secs(10);
-/// More measures more often than a browser asks, for each stream of a second; less is a way to make us send.
+/// More measures more often than a browser asks, for each stream of a second; a lower distance would let a client
+/// make us send (amplification).
 const ANSWER_INTERVAL: Duration = Duration::from_millis(250);
 /// For so long reports do not replace an answer to our clock: some of a browser's reports, of which one may be
 /// lost.
 const CONFIRMED_FOR: Duration = Duration::from_secs(5);
-/// What our clock shows at the beginning: not 0, which stands for "no report yet".
+/// The first reading of our clock: not 0, which stands for "no report yet".
 const START: u64 = 1 << 32;
 
 /// See the module documentation.
@@ -57,7 +58,7 @@ impl RttEstimator {
         self.smoothed
     }
 
-    /// The mean of the last measurements, or what is assumed before the first.
+    /// The smoothed RTT, or the assumed one before the first measurement.
     pub fn estimate(&self) -> Duration {
         self.smoothed.unwrap_or(Self::ASSUMED)
     }
@@ -75,7 +76,7 @@ impl RttEstimator {
         }
     }
 
-    /// What somebody says of a stream of ours; `ntp` is now on the clock of its sender reports, which is the
+    /// A reception report about a stream that we send; `ntp` is now on the clock of its sender reports, which is the
     /// publisher's, as far as we know it: answers to our own clock are better.
     pub fn handle_report(&mut self, now: Instant, ntp: u64, block: &ReportBlock) {
         if self.confirmed.is_none_or(|at| now.saturating_duration_since(at) >= CONFIRMED_FOR) {
@@ -83,7 +84,7 @@ impl RttEstimator {
         }
     }
 
-    /// The other side's reference time: what to answer it, if it is time for another answer. A browser asks
+    /// The other side's reference time (RRTR). Returns the DLRR answer, if it is time for another. A browser asks
     /// with each stream it receives, and takes one answer for all of them.
     pub fn handle_reference_time(
         &mut self,

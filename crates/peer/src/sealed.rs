@@ -1,9 +1,9 @@
-//! In builds with assertions: that no SRTP index seals two different packets.
+//! In builds with assertions: checks that no SRTP index seals two different packets.
 //!
-//! * **Owns:** digests of the packets sealed lately.
+//! * **Owns:** digests of the newest sealed packets.
 //! * **In:** [`note`](Sealed::note), each packet before it is sealed.
 //! * **Out:** a failed assertion.
-//! * **Invariant:** without assertions it is empty and costs nothing. What keeps indices apart is `media`, for each
+//! * **Invariant:** without assertions it is empty and costs nothing. Indices are kept apart by `media`, for each
 //!   SSRC, and [`Ssrcs`](crate::ssrcs::Ssrcs).
 
 #[cfg(debug_assertions)]

@@ -1,4 +1,4 @@
-//! Finding the shard of a STUN binding request.
+//! Finding the shard of a connectivity check (STUN binding request) by its ufrag.
 //!
 //! * **Owns:** nothing; one pure function.
 //! * **In:** any datagram.

@@ -1,4 +1,5 @@
-//! Arrival times of one transport, told to the sender.
+//! Transport-wide congestion control (TWCC) feedback: arrival times of one transport, from which the sender
+//! estimates its bandwidth.
 //!
 //! * **Owns:** the arrival times of the last 512 transport-wide numbers.
 //! * **In:** [`handle_packet`](TwccRecorder::handle_packet), time.

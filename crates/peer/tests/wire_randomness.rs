@@ -1,4 +1,4 @@
-//! What a transport shows of its random numbers, and what that tells of others.
+//! No random value that a transport puts on the wire predicts another transport's.
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ fn a_transport_shows_the_same_numbers_for_the_same_seed_whatever_the_thread_drew
     }
 }
 
-/// What a connectivity check shows.
+/// The random values of a connectivity check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Check {
     transaction: [u8; 12],

@@ -26,7 +26,7 @@ fn with_two_addresses_every_answer_leaves_from_the_one_that_was_asked() {
             network.run(400);
             let state = format!("lite {lite}, dead {dead:?}");
             assert!(network.server.is_connected() && network.client.is_connected(), "{state}");
-            // The client sends by the way it has chosen; so do we.
+            // The client sends by the pair it has nominated; so do we.
             let chosen = network.client.path().unwrap();
             let path = network.server.path().unwrap();
             assert_eq!((path.local, path.remote), (chosen.remote, chosen.local), "{state}");
@@ -40,7 +40,7 @@ fn with_two_addresses_every_answer_leaves_from_the_one_that_was_asked() {
 fn behind_a_nat_answers_leave_from_the_address_that_this_machine_has() {
     for lite in [true, false] {
         let told = [at("203.0.113.1:7882"), at("203.0.113.3:7882")];
-        // Both are told by the NAT to one machine, of which neither candidate knows the address.
+        // The NAT maps both to one machine, whose address is in neither candidate.
         let here = [at("10.0.0.1:7882"), at("10.0.0.1:7882")];
         let mut network = Network::new(lite, told, here);
         network.dead = Some(told[1]);
@@ -69,10 +69,10 @@ struct Network {
     now: Instant,
     server: Peer,
     client: Peer,
-    /// What clients are told, and what this machine has instead.
+    /// The advertised addresses, and those this machine has instead.
     told: [SocketAddr; 2],
     here: [SocketAddr; 2],
-    /// Of those told: nothing gets through.
+    /// Advertised addresses that nothing gets through to.
     dead: Option<SocketAddr>,
     /// Where a question came to that is not answered yet, in the order of the questions.
     asked: Vec<(SocketAddr, [u8; 12])>,
@@ -156,7 +156,7 @@ impl Network {
             // DTLS, to where the client has sent DTLS.
             assert!(self.here.contains(&path.local));
         }
-        // A check that nobody has asked for comes from a candidate, which a NAT knows as well.
+        // A check that we send unasked comes from a candidate, which a NAT knows as well.
         let by_nat = self.here.iter().position(|addr| *addr == path.local);
         let from = by_nat.and_then(|at| self.told.get(at)).copied().unwrap_or(path.local);
         if self.dead != Some(from) {

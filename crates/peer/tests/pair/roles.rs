@@ -82,7 +82,7 @@ fn a_handshake_that_fails_as_it_begins_leaves_nothing_to_wait_for() {
     client.handle_timeout(now);
     let mut check = client.poll_transmit().unwrap().payload;
     server.handle_datagram(now, up(), &mut check);
-    // A ServerHello before our ClientHello, with a cipher suite that nobody offers.
+    // A ServerHello before our ClientHello, with a cipher suite that was not offered.
     let mut hello = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 70];
     hello.extend([2, 0, 0, 58, 0, 0, 0, 0, 0, 0, 0, 58, 0xfe, 0xfd]);
     hello.extend([7; 32]);
@@ -128,7 +128,7 @@ fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
     (server, client)
 }
 
-/// The way to the server, as that sees it.
+/// The endpoint to the server, as the server sees it.
 fn up() -> Endpoint {
     Endpoint::udp(server_addr(), client_addr())
 }
@@ -142,7 +142,7 @@ pub(crate) fn certificate() -> Arc<Certificate> {
     Arc::clone(CERTIFICATE.get_or_init(|| Arc::new(Certificate::generate().unwrap())))
 }
 
-/// What the client's description says, for a server in this role.
+/// The client's description, for a server in this role.
 pub(crate) fn client_remote(role: DtlsRole) -> RemoteParams {
     let fingerprints = certificate().fingerprint().into();
     RemoteParams { ice: client_credentials(), fingerprints, role }

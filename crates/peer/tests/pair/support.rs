@@ -43,7 +43,7 @@ pub(crate) fn server_credentials(n: u32) -> IceCredentials {
     IceCredentials { ufrag: format!("00server{n}"), pwd: "a-password-of-the-server".into() }
 }
 
-/// What a spec looks like for the usual peer.
+/// The spec of the usual peer.
 pub(crate) fn spec(lite: bool, open_channels: bool, remote: Option<RemoteParams>) -> PeerSpec {
     PeerSpec {
         local: server_credentials(0),
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// What its description says.
+    /// Credentials and fingerprint of its description.
     pub(crate) fn params(&self) -> RemoteParams {
         let creds = self.ice.local_credentials();
         let ice = IceCredentials { ufrag: creds.ufrag.clone(), pwd: creds.pass.clone() };
@@ -223,7 +223,7 @@ pub(crate) struct Pair {
     /// Plaintext RTP at the server.
     pub(crate) media: Vec<(u64, Vec<u8>)>,
     pub(crate) rtcp: Vec<Vec<u8>>,
-    /// Out of 100, both ways.
+    /// Packet loss in percent, in both directions.
     pub(crate) loss: u64,
     /// From the client's side only: it vanished.
     pub(crate) cut: bool,
