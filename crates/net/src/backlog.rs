@@ -1,9 +1,9 @@
-//! What the kernel had no room for, until the next call.
+//! The send backlog: datagrams that the kernel's send buffer had no room for, until the next call.
 //!
 //! * **Owns:** a bounded number of datagrams, in the order they were to leave.
 //! * **In:** [`Backlog::keep`]. **Out:** [`Backlog::take`], to be tried again.
-//! * **Invariant:** no path has more than [`SHARE`] datagrams here: who is sent much does not take the
-//!   room of who is sent little. What there is no room for is dropped and counted.
+//! * **Invariant:** no path has more than [`SHARE`] datagrams here, so that a path with much traffic does not take the
+//!   room of one with little. Datagrams beyond the bounds are dropped and counted.
 
 use hearth_datagram::{Endpoint, Entry, SendSlab};
 
@@ -15,12 +15,12 @@ const SHARE: usize = 64;
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    /// What waits, and room for what has to wait again while that is tried; none if nothing is kept.
+    /// Waiting datagrams, and room for those that have to wait again while they are retried; none if nothing is kept.
     slabs: Option<(SendSlab, SendSlab)>,
 }
 
 impl Backlog {
-    /// Room for so many datagrams; 0 keeps none. The memory is touched only as far as it is used.
+    /// Capacity in datagrams; 0 keeps none. The memory is touched only as far as it is used.
     pub(crate) fn new(datagrams: usize) -> Self {
         let slab = || SendSlab::new(datagrams);
         Self { slabs: (datagrams > 0).then(|| (slab(), slab())) }
@@ -31,7 +31,7 @@ impl Backlog {
         self.entries().is_empty()
     }
 
-    /// What waits, in order; the next ones to wait are kept anew. Give it back when they are tried.
+    /// The waiting datagrams, in order; later ones are kept anew. Give the slab back when they were retried.
     pub(crate) fn take(&mut self) -> SendSlab {
         let Some((waiting, spare)) = &mut self.slabs else { return SendSlab::new(0) };
         std::mem::swap(waiting, spare);
@@ -46,7 +46,7 @@ impl Backlog {
         }
     }
 
-    /// How many of the first of `entries` have to wait, as something that goes by their path waits.
+    /// How many of the first of `entries` have to wait, as earlier datagrams of their path wait.
     pub(crate) fn held(&self, entries: &[Entry]) -> usize {
         match entries.first() {
             Some(first) if self.holds(first.path) => {

@@ -1,6 +1,6 @@
-//! Room for the datagrams of one read.
+//! Receive buffers for the datagrams of one `recvmmsg`.
 //!
-//! * **Owns:** a fixed number of buffers, and what the last read put into them.
+//! * **Owns:** a fixed number of buffers, and the datagrams of the last read.
 //! * **In:** filled by [`UdpSocket::recv_batch`](crate::UdpSocket::recv_batch).
 //! * **Out:** [`RecvBatch::datagrams_mut`].
 //! * **Invariant:** allocates once.
@@ -20,13 +20,13 @@ pub struct Datagram<'a> {
     /// Its sender, and the address it was sent to; of that, where the system does not say, what the
     /// socket is bound to.
     pub path: Endpoint,
-    /// When the kernel got it, since 1970-01-01 UTC, if it was asked to say so.
+    /// Arrival time by the kernel, since 1970-01-01 UTC, if timestamps are enabled.
     pub at: Option<Duration>,
     /// Its bytes, to be changed in place.
     pub bytes: &'a mut [u8],
 }
 
-/// What is known of one filled buffer.
+/// Metadata of one filled buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filled {
     pub(crate) path: Endpoint,
@@ -74,7 +74,7 @@ impl RecvBatch {
         self.filled.is_empty()
     }
 
-    /// The last read used every buffer: there may be more.
+    /// The last read used every buffer: more may be waiting.
     pub fn is_full(&self) -> bool {
         self.taken == BATCH
     }

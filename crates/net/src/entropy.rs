@@ -8,7 +8,7 @@ use hearth_random::Seed;
 #[error("the system gives no random numbers")]
 pub struct NoRandomness;
 
-/// A seed that nobody can guess, another one each time.
+/// An unpredictable seed from the operating system, another one each time.
 ///
 /// # Errors
 ///

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** which paths do not take runs ([`PlainPaths`]).
 //! * **In:** entries of a slab, in order. **Out:** how many of the first ones make one run.
-//! * **Invariant:** a run goes by one path, from one address to one, its bytes lie back to back, all but its last
+//! * **Invariant:** a run has one path (one local, one remote address), its bytes are contiguous, all but its last
 //!   datagram are of one size and the last is not longer.
 //! * **Spec:** Linux `UDP_SEGMENT` (udp(7)): at most 64 segments, at most one IP packet's bytes.
 
@@ -18,8 +18,8 @@ pub(crate) const MAX_BYTES: usize = 65_000;
 /// Paths without GSO that are remembered.
 const MAX_PLAIN: usize = 256;
 
-/// Paths by which a run failed, as the network behind them takes shorter datagrams only. If all fail, the
-/// interface cannot do it, and nobody is sent runs any more.
+/// Paths on which a run failed, as the MTU of the network behind them is smaller. If all fail, the
+/// interface has no GSO, and no runs are sent any more.
 #[derive(Debug, Default)]
 pub(crate) struct PlainPaths {
     paths: BTreeSet<Endpoint>,
@@ -42,7 +42,7 @@ impl PlainPaths {
     /// A run failed.
     pub(crate) fn handle_failed(&mut self, path: Endpoint) {
         if self.paths.len() >= MAX_PLAIN {
-            // Those who come again fail once more.
+            // Paths that are forgotten fail once more and are remembered again.
             self.paths.clear();
             self.is_off = !std::mem::take(&mut self.has_worked);
         }

@@ -32,7 +32,7 @@ pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, r
 #[cfg(not(target_os = "linux"))]
 pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
 
-/// What became of datagrams to send.
+/// The results of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Sent {
     /// Datagrams the kernel took.
@@ -41,7 +41,7 @@ pub struct Sent {
     pub bytes: u64,
     /// Kept for the next call, as the send buffer is full.
     pub delayed: u64,
-    /// Dropped: the send buffer is full, and so is what may be kept.
+    /// Dropped: the send buffer and the backlog are full.
     pub full: u64,
     /// Dropped: the kernel refused them.
     pub refused: Refused,

@@ -1,6 +1,6 @@
 //! Other systems than Linux: sockets of the standard library, for development.
 //!
-//! * **Owns:** what the Linux modules own.
+//! * **Owns:** the same as the Linux modules.
 //! * **In, Out:** the same names.
 //! * **Invariant:** a wake-up takes effect within [`NAP`]; one datagram per system call.
 
@@ -68,7 +68,7 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// Reads what is there, up to a full batch. Returns how many datagrams.
+    /// Reads waiting datagrams, up to a full batch. Returns how many datagrams.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl UdpSocket {
                     batch.taken += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Windows says so when an earlier datagram found nobody.
+                // Windows reports so when an earlier datagram was answered by ICMP port unreachable.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => return Err(error),
             }
@@ -183,12 +183,12 @@ impl Poller {
         &self.ready
     }
 
-    /// Never: a wait tells of all.
+    /// Never: a wait reports all that are ready.
     pub fn is_full(&self) -> bool {
         false
     }
 
-    /// What ends its waits.
+    /// The handle that ends its waits.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }

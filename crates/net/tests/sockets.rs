@@ -197,12 +197,12 @@ fn this_machine_has_a_loopback_address() {
     assert!(!hearth_net::host_addresses(false).iter().any(IpAddr::is_loopback));
 }
 
-/// The way to `socket` from wherever the kernel likes.
+/// The path to `socket` from an address of the kernel's choice.
 fn to(socket: &UdpSocket) -> Endpoint {
     Endpoint::udp("0.0.0.0:0".parse().unwrap(), socket.local_addr())
 }
 
-/// Who sent the next `count` datagrams.
+/// The senders of the next `count` datagrams.
 #[cfg(target_os = "linux")]
 fn senders(socket: &mut UdpSocket, count: usize) -> Vec<SocketAddr> {
     let mut batch = RecvBatch::new();

@@ -75,7 +75,7 @@ pub(super) fn no_message() -> libc::msghdr {
     unsafe { std::mem::zeroed() }
 }
 
-/// What the kernel says along with a received message.
+/// Control messages of a received message: local address, segment size, arrival time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrival {
     /// The address of ours to answer from: the one it was sent to, and for a broadcast that of the
@@ -83,7 +83,7 @@ pub(super) struct Arrival {
     pub(super) to: Option<IpAddr>,
     /// It holds several datagrams of so many bytes, the last one maybe fewer (`UDP_GRO`).
     pub(super) segment: Option<usize>,
-    /// When it came, since 1970-01-01 UTC (`SO_TIMESTAMPNS`).
+    /// Arrival time, since 1970-01-01 UTC (`SO_TIMESTAMPNS`).
     pub(super) at: Option<Duration>,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn arrival(message: &libc::msghdr) -> Arrival {
     arrival
 }
 
-/// What goes along with one message to send.
+/// Control messages of one message to send: local address, segment size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     /// Cut it into datagrams of so many bytes.
@@ -180,7 +180,7 @@ pub(super) fn set_options(message: &mut libc::msghdr, control: &mut Control, opt
     }
 }
 
-/// Writes one control message at `header`; returns where the next one goes, and the bytes used.
+/// Writes one control message at `header`; returns the place of the next, and the bytes used.
 fn put<T: Copy>(
     message: &libc::msghdr,
     header: *mut libc::cmsghdr,

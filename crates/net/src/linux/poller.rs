@@ -3,7 +3,7 @@
 //! * **Owns:** an epoll instance and an eventfd.
 //! * **In:** [`Poller::add`] sockets, [`Waker::wake`] from any thread.
 //! * **Out:** the end of [`Poller::wait`], and which sockets can be read.
-//! * **Invariant:** a wake-up between two waits ends the next one at once. Who has few sockets may
+//! * **Invariant:** a wake-up between two waits ends the next one at once. An owner of few sockets may
 //!   ignore which are ready and read all of them.
 #![expect(unsafe_code, reason = "epoll and eventfd")]
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::socket::{UdpSocket, check};
 
-/// Tells the eventfd from the sockets among what is ready.
+/// The token of the eventfd among ready descriptors; sockets have their index.
 const WAKER: u64 = u64::MAX;
 /// Sockets that one wait can report; the others are reported by the next one.
 const MAX_READY: usize = 256;
@@ -77,12 +77,12 @@ impl Poller {
         &self.ready
     }
 
-    /// The last wait found as many as it can tell of: there may be more.
+    /// The last wait filled its list of events: more may be ready.
     pub fn is_full(&self) -> bool {
         self.ready.len() >= MAX_READY
     }
 
-    /// What ends its waits.
+    /// The handle that ends its waits.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
@@ -149,7 +149,7 @@ impl Waker {
 }
 
 impl WakerFd {
-    /// Takes back a wake-up; what it was for is looked at after this.
+    /// Clears a wake-up; the queues it was for are read after this.
     fn rest(&self) {
         let mut count: u64 = 0;
         // SAFETY: reads 8 bytes, for which there is room. It does not block.

@@ -1,7 +1,7 @@
-//! What the kernel grants this process as a whole.
+//! Limits of the process: open files, memory returned to the system.
 //!
 //! * **Owns:** nothing; limits and settings are the kernel's.
-//! * **Invariant:** what the kernel refuses is left as it was, and the server goes on.
+//! * **Invariant:** a limit that the kernel refuses to change stays as it was, and the server goes on.
 #![expect(unsafe_code, reason = "limits and memory settings that std does not offer")]
 
 /// Lets the process open as many files as the system allows it: a session takes one, the usual

@@ -13,7 +13,7 @@ use super::socket::check;
 use crate::RecvBatch;
 use crate::batch::{BATCH, Filled, ROOM};
 
-/// Reads what is there, up to a full batch, from a socket that is bound to `bound`.
+/// Reads waiting datagrams, up to a full batch, from a socket that is bound to `bound`.
 pub(super) fn recv_batch(fd: RawFd, bound: SocketAddr, batch: &mut RecvBatch) -> io::Result<usize> {
     batch.clear();
     let mut addrs: [RawAddr; BATCH] = [NO_ADDR; BATCH];

@@ -1,11 +1,11 @@
 //! Writing datagrams, up to 64 runs in one call.
 //!
-//! * **Owns:** which paths cannot be sent by with GSO; what the kernel had no room for.
+//! * **Owns:** the paths without GSO; the backlog of datagrams that found the send buffer full.
 //! * **In:** entries of a slab. **Out:** [`Sent`].
-//! * **Invariant:** it never waits. Order is kept for each path. What there is no room for is kept for the
-//!   next call, as far as the [`Backlog`] goes, and holds up what goes by the same path only: with the
-//!   others the kernel is asked again, [`MAX_FULL`] times a call. A path that failed by GSO is not tried
-//!   that way again.
+//! * **Invariant:** it never waits. Order is kept for each path. Datagrams that find the send buffer full wait for the
+//!   next call, within the bounds of [`Backlog`], and hold up only later ones of the same path: with the
+//!   others the kernel is tried again, [`MAX_FULL`] times a call. A path whose GSO send failed is not sent
+//!   runs again.
 #![expect(unsafe_code, reason = "sendmmsg with UDP_SEGMENT")]
 
 use std::io;
@@ -34,7 +34,7 @@ pub(super) struct Sender {
     backlog: Backlog,
 }
 
-/// What happened to the first messages of a call.
+/// The result of the first messages of a call.
 enum Outcome {
     /// So many left.
     Taken(usize),
@@ -53,7 +53,7 @@ impl Sender {
         !self.backlog.is_empty()
     }
 
-    /// Sends `entries`, which count in `bytes`, in order, after what waits for room.
+    /// Sends `entries`, which count in `bytes`, in order, after the backlog.
     pub(super) fn send(
         &mut self,
         fd: RawFd,
@@ -80,7 +80,7 @@ impl Sender {
         if !self.backlog.is_empty() {
             let waited = self.backlog.take();
             self.send_all(write, waited.bytes(), waited.entries(), &mut sent);
-            // What waits again is not delayed once more.
+            // Datagrams that wait again are not counted as delayed once more.
             sent.delayed = 0;
             self.backlog.give_back(waited);
         }
@@ -98,7 +98,8 @@ impl Sender {
         let mut rest = entries;
         let mut full = 0;
         while !rest.is_empty() {
-            // Nothing overtakes what waits by the same path.
+            // No datagram overtakes earlier ones of its path: order is kept.
+            // After MAX_FULL full runs the rest is held without trying: each try costs a system call.
             let held = if full < MAX_FULL { self.backlog.held(rest) } else { rest.len() };
             if held > 0 {
                 let (waits, later) = rest.split_at(held.min(rest.len()));
@@ -141,7 +142,7 @@ impl Sender {
         }
     }
 
-    /// What to do about a call of which not even the first run left.
+    /// Decides by errno about a call of which not even the first run left.
     fn classify(&mut self, error: &io::Error, first: &[Entry]) -> Failure {
         let code = error.raw_os_error().unwrap_or(0);
         let by_gso = [libc::EIO, libc::EINVAL, libc::EMSGSIZE, libc::EOPNOTSUPP];
@@ -177,11 +178,11 @@ impl Sender {
     }
 }
 
-/// What to do about a failed run.
+/// The reaction to a failed run.
 enum Failure {
-    /// The same again; some other way, if that was it.
+    /// Retries the same run; without GSO, if that was the cause.
     Retry,
-    /// There is no room.
+    /// The send buffer is full.
     Full,
     /// Counted under this reason, and gone.
     Refused(fn(&mut Refused) -> &mut u64),
@@ -314,7 +315,7 @@ mod tests {
         let sent = send(&mut sender, &mut kernel, &[]);
         assert_eq!((sent.datagrams, kernel.left.last()), (65, Some(&(2, 0))));
 
-        // Whoever keeps nothing loses what there is no room for, and nothing else.
+        // Without a backlog, datagrams for which there is no room are lost, and no others.
         let mut sender = Sender::default();
         let mut kernel = Kernel::failing([2], libc::ENOBUFS, 1);
         let sent = send(&mut sender, &mut kernel, &[(1, 0), (2, 1), (3, 2)]);

@@ -54,7 +54,7 @@ impl UdpSocket {
         if count <= 1 {
             return Ok(vec![first]);
         }
-        // The first bind shows that nobody else has the address; sharing it needs a new one.
+        // The first bind shows that no other process has the address; sharing it needs a new socket.
         let exact = first.local;
         drop(first);
         (0..count).map(|_| Self::bind(exact, true)).collect()
@@ -65,7 +65,7 @@ impl UdpSocket {
         self.local
     }
 
-    /// What the operator should know, if the kernel gives smaller buffers than asked for.
+    /// A warning for the operator, if the kernel gives smaller buffers than asked for.
     pub fn buffer_advice(&self) -> Option<String> {
         let read = self.option(libc::SOL_SOCKET, libc::SO_RCVBUF).unwrap_or(0);
         let write = self.option(libc::SOL_SOCKET, libc::SO_SNDBUF).unwrap_or(0);
@@ -79,8 +79,8 @@ impl UdpSocket {
         })
     }
 
-    /// Has the kernel note when each datagram comes ([`Datagram::at`](crate::Datagram::at)), for who
-    /// reads later.
+    /// Has the kernel timestamp each datagram's arrival ([`Datagram::at`](crate::Datagram::at)), for callers
+    /// that read later.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl UdpSocket {
         self.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
     }
 
-    /// Reads what is there, up to a full batch. Returns how many datagrams.
+    /// Reads waiting datagrams, up to a full batch. Returns how many datagrams.
     ///
     /// # Errors
     ///
@@ -106,8 +106,8 @@ impl UdpSocket {
         Ok(read)
     }
 
-    /// Addresses that clients are told and this machine does not have, as a NAT has them: datagrams
-    /// whose local end is one of them leave from where the routing table says.
+    /// Addresses advertised to clients that this machine does not have, as they are a NAT's: datagrams
+    /// whose local end is one of them leave from the address that the routing table chooses.
     pub fn set_translated(&mut self, addresses: Vec<IpAddr>) {
         self.sources.translated = addresses;
     }
@@ -129,7 +129,7 @@ impl UdpSocket {
         self.sender.has_backlog()
     }
 
-    /// Tries again to send what waits for room.
+    /// Tries again to send the backlog.
     pub fn flush(&mut self) -> Sent {
         self.send(&[], &[])
     }
