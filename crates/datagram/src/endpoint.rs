@@ -1,25 +1,25 @@
-//! The two ends of a datagram's way.
+//! The network path of a datagram: transport protocol, local and remote address.
 //!
 //! * **Owns:** nothing; a value.
-//! * **In:** what the socket says of a datagram that arrived. **Out:** what it needs to send the answer.
+//! * **In:** the addresses of a received datagram. **Out:** the addresses to send its answer by.
 //! * **Invariant:** the answer to a datagram takes the same endpoint; nothing else is needed to find the
-//!   way back.
+//!   return path.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What carries the datagrams.
+/// The transport protocol below ICE.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Protocol {
     /// UDP, from one of our sockets.
     Udp,
 }
 
-/// One way between us and a client: a key for tables, and all that a socket needs to send by it.
+/// One network path between us and a client: a key for tables, and all that a socket needs to send by it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Endpoint {
-    /// What carries it.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// Our end: what a datagram was sent to, as this machine sees it; behind a NAT another address than
+    /// The local address, as this machine sees it; behind a NAT another address than
     /// the advertised one. An unspecified IP stands for the one that the routing table chooses.
     pub local: SocketAddr,
     /// The client's end, as we see it.

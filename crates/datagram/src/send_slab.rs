@@ -1,4 +1,4 @@
-//! One batch of datagrams on their way out.
+//! One batch of datagrams to send, contiguous in memory.
 //!
 //! * **Owns:** a fixed buffer, and for each datagram in it its path.
 //! * **In:** [`SendSlab::reserve`] room, write into it, [`SendSlab::commit`].
@@ -7,7 +7,7 @@
 
 use crate::{Endpoint, MAX_DATAGRAM};
 
-/// Where a datagram lies in the slab, and which way it goes.
+/// The place of a datagram in the slab, and its network path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// Where from and where to.
