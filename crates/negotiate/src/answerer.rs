@@ -29,7 +29,7 @@ use crate::{
     section::{self, OriginCounter},
 };
 
-/// An answer, and what it means.
+/// An answer, and the specs it stands for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// To be sent to the client.
@@ -58,7 +58,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct ClientOffer {
     description: RemoteDescription,
-    /// By position, what the sections for sound and pictures offer that we can use.
+    /// By position, the codecs that audio and video sections offer and we support.
     formats: BTreeMap<usize, Vec<Format>>,
     remote: Option<RemoteParams>,
 }
@@ -82,7 +82,7 @@ pub struct Answerer {
     down: Downlinks,
 }
 
-/// A live section for sound or pictures that has a format we know.
+/// A live audio or video section that has a format we know.
 struct Usable<'a> {
     mid: &'a str,
     kind: MediaKind,
@@ -94,7 +94,7 @@ struct Usable<'a> {
     formats: Vec<Format>,
 }
 
-/// What the sections of one answer add up to.
+/// The sums over the sections of one answer.
 #[derive(Default)]
 struct Outcome {
     published: Vec<Published>,
@@ -130,14 +130,14 @@ impl Answerer {
         self.down.remove(id);
     }
 
-    /// What to ask the client for: `(audio, video)` sections to add before it offers again;
-    /// `(0, 0)` if it only has to offer again. What is returned counts as asked, until its next
+    /// The sections to request (`MediaSectionsRequirement`): `(audio, video)` to add before the client offers again;
+    /// `(0, 0)` if it only has to offer again. The result counts as requested, until its next
     /// offer. `None` before the first offer.
     pub fn sections_needed(&mut self) -> Option<(u32, u32)> {
         self.origin.begun().then(|| self.down.sections_needed(&self.quirks))?
     }
 
-    /// Reads an offer. What can be said against it is said here, and nothing changes.
+    /// Reads an offer. An offer with an error is refused as a whole, and nothing changes.
     pub fn read_offer(&self, sdp: &str) -> Result<ClientOffer, NegotiateError> {
         let mut description = RemoteDescription::parse_offer(sdp)?;
         let (mut accepted, mut formats) = (BTreeSet::new(), BTreeMap::new());
@@ -228,7 +228,7 @@ impl Answerer {
         }
     }
 
-    /// What we say about the DTLS handshake.
+    /// Our role in the DTLS handshake (`a=setup`).
     fn setup(&self) -> &'static str {
         match self.role {
             Some(DtlsRole::Client) => "active",
@@ -236,7 +236,7 @@ impl Answerer {
         }
     }
 
-    /// The formats of a section for sound or pictures, if it can be accepted. One that the client only
+    /// The formats of an audio or video section, if it can be accepted. One that the client only
     /// sends in needs a codec that it may publish.
     fn formats(&self, offer: &RemoteDescription, media: &Media) -> Option<Vec<Format>> {
         if !section::is_rtp(&offer.session.attributes, media) {
@@ -252,7 +252,7 @@ impl Answerer {
         formats.iter().any(|format| !self.quirks.disabled_publish.contains(&format.codec))
     }
 
-    /// The live sections for sound and pictures, by position.
+    /// The live audio and video sections, by position.
     fn usable<'a>(
         &self,
         offer: &'a RemoteDescription,
@@ -361,17 +361,19 @@ impl Answerer {
         answer
     }
 
-    /// The section's formats as we answer them (protocol.md §3.6, §4.5).
+    /// The section's formats as we answer them.
     fn choose(&self, usable: &Usable<'_>, sender: Option<&Sender>) -> Vec<Format> {
         let mut formats = usable.formats.clone();
         let matched = self.up.plan(usable.mid).filter(|_| usable.publishes);
         let plan = matched.unwrap_or_default();
         if usable.publishes {
+            // A codec that must not be published stays where the same section carries a subscription in it.
             formats.retain(|format| {
                 let for_sender = sender.is_some_and(|sender| sender.codec == format.codec);
                 for_sender || !self.quirks.disabled_publish.contains(&format.codec)
             });
             let no_red = plan.disable_red || self.quirks.firefox;
+            // The client sends the first codec that it supports: RED in front means redundant audio.
             let first = match (plan.preferred, usable.kind) {
                 (Some(codec), _) => Some(codec),
                 (None, MediaKind::Audio) if no_red => Some(Codec::Opus),
@@ -387,6 +389,8 @@ impl Answerer {
             }
         } else {
             let disabled = &self.quirks.disabled_subscribe;
+            // An unused section keeps its formats if all are disabled: one without formats would be rejected, and
+            // could carry no subscription later.
             if sender.is_some() || formats.iter().any(|f| !disabled.contains(&f.codec)) {
                 formats.retain(|format| !disabled.contains(&format.codec));
             }
@@ -394,6 +398,7 @@ impl Answerer {
                 if sender.kind == MediaKind::Video {
                     prefer(&mut formats, sender.codec);
                 }
+                // We estimate no bandwidth for what we send: the client's TWCC feedback would serve nothing.
                 formats.iter_mut().for_each(|format| format.feedback.transport_cc = false);
             }
         }

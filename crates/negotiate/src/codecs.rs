@@ -1,4 +1,4 @@
-//! Payload types: what a section offers, what we offer, and what of it is kept.
+//! Codecs and payload types: those a section offers, those we offer, and those kept in an answer.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(crate) struct Feedback {
 }
 
 impl Feedback {
-    /// What we offer for pictures that we send.
+    /// The video formats that we offer to send.
     pub(crate) const SENDING: Self = Self { transport_cc: false, fir: true, nack: true, pli: true };
 
     fn add(&mut self, value: &str) {
@@ -65,7 +65,7 @@ impl Format {
         Fmtp { pt: self.pt, params }.param(key)
     }
 
-    /// How willingly the profile is taken, 0 first; `None` only where there is no better one.
+    /// Preference of the profile, 0 first; `None` only where there is no better one.
     fn rank(&self) -> Option<u8> {
         let plain = |key, value| match self.param(key) {
             None => Some(0),
@@ -132,6 +132,7 @@ fn is_red_of(format: &Format, opus: &[u8]) -> bool {
 
 fn all_formats(media: &Media) -> Vec<Format> {
     let attributes = &media.attributes;
+    // Of several lines about one payload type the first counts.
     let mut maps = BTreeMap::new();
     for map in attributes.rtpmaps() {
         maps.entry(map.pt).or_insert(map);
@@ -167,6 +168,7 @@ fn all_formats(media: &Media) -> Vec<Format> {
     for pt in usable {
         let (name, clock_rate) = match (maps.get(&pt), pt) {
             (Some(map), _) => (map.name, map.clock_rate),
+            // Static payload types need no rtpmap (RFC 3551 §6).
             (None, 0) => ("PCMU", 8_000),
             (None, 8) => ("PCMA", 8_000),
             (None, _) => continue,
@@ -225,7 +227,7 @@ pub(crate) fn send_codecs(formats: &[Format], sender: &Sender) -> Vec<SendCodec>
     codecs
 }
 
-/// What we offer a sender: its codec for pictures, every codec for sound (protocol.md §3.2).
+/// The formats offered for a track that we send: its own codec for video, every codec for audio.
 pub(crate) fn offered(sender: &Sender, quirks: &ClientQuirks) -> Vec<Format> {
     let codecs = match sender.kind {
         hearth_units::MediaKind::Video => vec![sender.codec],
@@ -277,7 +279,7 @@ pub(crate) struct OpusWish {
     pub(crate) sends_stereo: bool,
 }
 
-/// The client's Opus parameters as our answer states them (protocol.md §3.6).
+/// The client's Opus parameters as our answer states them.
 ///
 /// Without stereo and with DTX the result is the same for every section of an answer: one payload
 /// type must not mean two things in a bundle.

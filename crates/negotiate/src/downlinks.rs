@@ -1,6 +1,6 @@
-//! Which section of a single connection carries which of our tracks.
+//! Assigns the subscriptions (tracks that we send) to sections of a client's offers, for clients with one connection.
 //!
-//! * **Owns:** the senders, their sections, and what the client was asked for.
+//! * **Owns:** the senders, their sections, and how many sections the client was asked to add.
 //! * **In:** [`add`](Downlinks::add), [`remove`](Downlinks::remove), [`assign`](Downlinks::assign)
 //!   (an offer).
 //! * **Out:** [`sections_needed`](Downlinks::sections_needed).
@@ -18,8 +18,8 @@ use crate::{
     codecs::{Format, send_codecs},
 };
 
-/// How often a client is asked in vain before we wait for a change. One that adds no section when
-/// asked would otherwise be asked again by every answer, at the speed of the network.
+/// How many requests for sections may have no effect before we wait for a change. A client that adds no section when
+/// asked would otherwise be asked again after every answer, in a loop at network speed.
 const MAX_FRUITLESS: u8 = 5;
 
 /// A section of the offer that could carry a sender.
@@ -50,7 +50,7 @@ pub(crate) struct Downlinks {
     draining: BTreeMap<String, MediaKind>,
     /// Sections that ever carried a sender.
     used: BTreeSet<String>,
-    /// What was asked for since the last offer.
+    /// `(audio, video)` sections requested since the last offer.
     asked: Option<(u32, u32)>,
     fruitless: u8,
 }
@@ -91,6 +91,9 @@ impl Downlinks {
 
     /// Gives waiting senders a section; returns those that the client cannot receive, and forgets
     /// them.
+    ///
+    /// Senders that have a section keep it (an m-line that changes its track in mid-call confuses clients); the rest
+    /// get sections that are free in this offer.
     pub(crate) fn assign(&mut self, offered: &[Offered<'_>], quirks: &ClientQuirks) -> Vec<DownId> {
         let draining = std::mem::take(&mut self.draining);
         let mut occupied: BTreeSet<&str> = BTreeSet::new();
@@ -99,6 +102,7 @@ impl Downlinks {
         let by_mid: BTreeMap<&str, &Offered<'_>> = taking().map(|s| (s.mid, s)).collect();
         for slot in &mut self.slots {
             let Some(mid) = slot.mid.take() else { continue };
+            // The client stopped receiving in it: the sender waits for another, below or in a later offer.
             let Some(section) = by_mid.get(mid.as_str()) else { continue };
             if send_codecs(section.formats, &slot.sender).is_empty() {
                 refused.insert(slot.sender.id);
@@ -107,6 +111,7 @@ impl Downlinks {
                 slot.mid = Some(mid);
             }
         }
+        // A section that is emptied by this answer is free in the next offer: the requests had an effect.
         let mut progress = !draining.is_empty();
         let reusable = |used: &BTreeSet<String>, mid: &str| {
             !(quirks.single_use_sections && used.contains(mid))
@@ -117,7 +122,8 @@ impl Downlinks {
                 .filter(|s| !occupied.contains(s.mid) && !draining.contains_key(s.mid))
                 .filter(|section| reusable(&self.used, section.mid))
                 .collect();
-            // Offer order, sections of the client's own tracks last.
+            // Offer order, but sections of the client's own tracks last: a request for sections adds ones that only
+            // receive, and a section that publishes may end with its track.
             candidates.sort_by_key(|candidate| candidate.publishes);
             let fits = |s: &&&Offered<'_>| !send_codecs(s.formats, &slot.sender).is_empty();
             if let Some(section) = candidates.iter().find(fits) {
@@ -126,10 +132,12 @@ impl Downlinks {
                 slot.mid = Some(section.mid.to_owned());
                 progress = true;
             } else if !candidates.is_empty() {
+                // Sections are free, but none has a codec of the track: more sections would not help.
                 refused.insert(slot.sender.id);
             }
         }
         self.slots.retain(|slot| !refused.contains(&slot.sender.id));
+        // A mid that the client no longer offers may be made again for a new section.
         self.used.retain(|mid| by_mid.contains_key(mid.as_str()));
         self.free = by_mid
             .values()

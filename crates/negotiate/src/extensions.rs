@@ -1,4 +1,4 @@
-//! Header extensions: which are agreed on for a section, under which ids.
+//! RTP header extensions: which are negotiated for a section, under which ids.
 
 use hearth_rtp::ExtensionIds;
 use hearth_sdp::{Attributes, Direction, ExtMap, Media};
@@ -15,7 +15,7 @@ const DEPENDENCY_DESCRIPTOR: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 
-/// What we read of packets that we receive.
+/// The extensions that we read of received packets.
 const RECEIVED: &[&str] = &[
     MID,
     RID,
@@ -27,11 +27,11 @@ const RECEIVED: &[&str] = &[
     VIDEO_ORIENTATION,
 ];
 
-/// What we may write into packets that we send.
+/// The extensions that we may write into packets that we send.
 const SENT: &[&str] =
     &[MID, AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR, ABS_CAPTURE_TIME, VIDEO_ORIENTATION];
 
-/// Our offers' numbers for pictures; livekit-server's 1 to 3, then ours.
+/// Ids in our offers for video; livekit-server's 1 to 3, then ours.
 pub(crate) const OFFERED_VIDEO: &[(u8, &str)] = &[
     (1, DEPENDENCY_DESCRIPTOR),
     (2, ABS_CAPTURE_TIME),
@@ -39,7 +39,7 @@ pub(crate) const OFFERED_VIDEO: &[(u8, &str)] = &[
     (4, VIDEO_ORIENTATION),
 ];
 
-/// Our offers' numbers for sound.
+/// Ids in our offers for audio.
 pub(crate) const OFFERED_AUDIO: &[(u8, &str)] = &[(2, ABS_CAPTURE_TIME)];
 
 /// One line of the answer.
@@ -50,7 +50,7 @@ pub(crate) struct Agreed {
     pub(crate) uri: &'static str,
 }
 
-/// What of a section's offer we answer, in its order, whichever way the section is used: Chromium
+/// The extensions of a section's offer that we accept, in its order, whatever the section's direction: Chromium
 /// leaves an extension that one section of the bundle refuses out of the sections it adds later,
 /// and then cannot send simulcast in them. `session` are the attributes for all sections.
 pub(crate) fn agree(session: &Attributes, media: &Media) -> Vec<Agreed> {
@@ -67,7 +67,7 @@ pub(crate) fn agree(session: &Attributes, media: &Media) -> Vec<Agreed> {
     agreed
 }
 
-/// What of our offer the client answered, for a section we send in.
+/// The extensions of our offer that the client accepted, for a section we send in.
 pub(crate) fn answered(media: &Media, ours: &[(u8, &str)]) -> ExtensionIds {
     let mut ids = ExtensionIds::default();
     for ExtMap { id, direction, uri } in media.attributes.extmaps() {

@@ -1,9 +1,9 @@
 //! SDP to typed specs and back; pure.
 //!
 //! * **Owns:** for one peer connection, which section of its description carries which track.
-//! * **In:** the client's descriptions, the tracks it announced, the [`Sender`]s we want it to get.
-//! * **Out:** our descriptions, and what they mean as values of `plane`.
-//! * **Invariant:** what a description of ours says is what the values returned with it say.
+//! * **In:** the client's descriptions, the tracks it announced, the [`Sender`]s (subscriptions) it is to receive.
+//! * **Out:** our descriptions, and their meaning as specs of `plane`.
+//! * **Invariant:** a description of ours and the specs returned with it agree.
 //! * **Not here:** time, when to negotiate (`room`), candidates of ours (trickled by `room`).
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 

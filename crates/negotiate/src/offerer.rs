@@ -21,7 +21,7 @@ use crate::{
     section::{self, OriginCounter},
 };
 
-/// An offer, and what it means.
+/// An offer, and the specs it stands for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Offer {
     /// To be sent to the client.
@@ -32,7 +32,7 @@ pub struct Offer {
     pub tagged: Option<TaggedSection>,
 }
 
-/// What an answer means.
+/// The result of an answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Accepted {
     /// The client's end of the transport; `None` if it rejects every section.
@@ -128,7 +128,7 @@ impl Offerer {
         self.origin.begun()
     }
 
-    /// Describes what is wanted; while an offer is outstanding, describes that one again.
+    /// Describes the current senders; while an offer is outstanding, describes that one again.
     pub fn create_offer(&mut self, local: &LocalTransport) -> Offer {
         if !self.outstanding {
             self.place_senders();
@@ -189,10 +189,12 @@ impl Offerer {
             let mid = place.saturating_add(data).to_string();
             let agreed = section.agreed(&mid, &answer, media, &self.quirks);
             let sender = section.sender().map(|sender| sender.id);
+            // Accepted without a codec of its sender, the section can carry another one; rejected, none any more.
             if agreed.is_none() {
                 section.state = if media.port != 0 { State::Free } else { State::Rejected };
             }
             let Some(id) = sender else { continue };
+            // Removed while the offer was outstanding: the next offer empties its section, if it still has one.
             if self.leaving.contains(&id) {
                 if agreed.is_none() {
                     self.leaving.remove(&id);
@@ -215,6 +217,8 @@ impl Offerer {
 
     /// Takes leaving senders out of their sections, and gives waiting ones a section each.
     fn place_senders(&mut self) {
+        // Only sections that were free before this offer: one that it empties can be reused by the next, as browsers
+        // announce a new track only where the negotiation before had none.
         let mut usable = BTreeSet::new();
         for (index, section) in self.sections.iter_mut().enumerate() {
             match &section.state {
@@ -283,7 +287,7 @@ impl Section {
         }
     }
 
-    /// What the answer says about the section's sender; `None` if it has none, or is refused.
+    /// The negotiated spec of the section's sender; `None` if it has none, or is refused.
     fn agreed(
         &self,
         mid: &str,

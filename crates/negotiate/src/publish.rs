@@ -1,4 +1,4 @@
-//! Which section of the client's offers carries which announced track.
+//! Matches sections of the client's offers to announced tracks (publications).
 //!
 //! * **Owns:** the match of each section that the client sends in, until the section stops.
 //! * **In:** [`update`](Uplinks::update) (an offer), [`match_late`](Uplinks::match_late) (tracks
@@ -20,7 +20,7 @@ use crate::{AnswererKind, PendingTrack, Published};
 /// Most encodings of a track.
 const MAX_ENCODINGS: usize = 3;
 
-/// How the track of a section wants to be published.
+/// The publication options of a section's track.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) preferred: Option<Codec>,
@@ -37,7 +37,7 @@ pub(crate) struct Sending<'a> {
     pub(crate) cid: &'a str,
 }
 
-/// What an offer changed.
+/// The changes by an offer.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Sections whose match ended.
@@ -53,7 +53,7 @@ struct Up {
     kind: MediaKind,
     cid: String,
     matched: Option<Match>,
-    /// What the last answer said, without the match.
+    /// The spec of the last answer, without the match.
     published: Option<Published>,
 }
 
@@ -119,7 +119,7 @@ impl Uplinks {
         self.by_mid.get(mid)?.matched.as_ref().map(|matched| matched.plan)
     }
 
-    /// Keeps what the answer says about a section.
+    /// Keeps the answered spec of a section.
     pub(crate) fn set_answered(&mut self, answered: Vec<Published>) {
         for up in self.by_mid.values_mut() {
             up.published = None;

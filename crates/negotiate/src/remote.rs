@@ -1,4 +1,4 @@
-//! What both sides read of the client's description before they believe any of it.
+//! Validation of the client's description, shared by answerer and offerer.
 //!
 //! * **Owns:** which sections live, under which mid, and whose transport they share.
 //! * **In:** a description; of an offer also which sections could be answered.
@@ -110,7 +110,7 @@ impl RemoteDescription {
         self.session.media.get(position)?.mid()
     }
 
-    /// What the transport's section says of itself, then what is said for all, then the sections that
+    /// Attributes of the transport's section, then those of the session, then the sections that
     /// share the transport: with a bundle, one speaks for all (RFC 8843 §7.1.3).
     fn places(&self) -> impl Iterator<Item = &Attributes> {
         let attributes = |at: &usize| self.session.media.get(*at).map(|media| &media.attributes);

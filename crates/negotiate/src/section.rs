@@ -1,4 +1,4 @@
-//! Writes the parts that our offers and answers have in common.
+//! Writes the parts of sections that our offers and answers share.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ const MAX_MESSAGE_SIZE: u32 = 65_535;
 pub(crate) struct OriginCounter(Origin);
 
 impl OriginCounter {
-    /// The next description's. The session number comes from the first ufrag, which is random.
+    /// The origin line of the next description. The session id is derived from the first ufrag, which is random.
     pub(crate) fn next(&mut self, local: &LocalTransport) -> Origin {
         if self.0.version == 0 {
             // FNV-1a, 63 bits.
@@ -135,7 +135,7 @@ fn push_data(media: &mut Media) {
     media.attributes.push("max-message-size", MAX_MESSAGE_SIZE);
 }
 
-/// A section for sound or pictures, up to its codecs.
+/// An audio or video section, up to its codecs.
 pub(crate) fn rtp(
     kind: MediaKind,
     mid: Option<&str>,

@@ -1,4 +1,4 @@
-//! What goes in and comes out of both sides of a negotiation.
+//! Input and output types of answerer and offerer.
 
 use hearth_codec::Codec;
 use hearth_plane::{DownId, EncodingSpec, Fingerprint, IceCredentials, ReceiveCodec, SendCodec};
@@ -25,7 +25,7 @@ pub enum AnswererKind {
     Single,
 }
 
-/// What is special about this client (protocol.md §3.10).
+/// Workarounds for this client.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClientQuirks {
     /// RED is not put first.
@@ -42,7 +42,7 @@ pub struct ClientQuirks {
     pub not_enabled: Vec<Codec>,
 }
 
-/// What a client says of itself in `ClientInfo`, as far as its treatment depends on it; names compare
+/// The parts of `ClientInfo` that workarounds depend on; names compare
 /// in any case.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientTraits<'a> {
@@ -94,7 +94,7 @@ fn version_of(text: &str) -> [u32; 2] {
 pub struct PendingTrack {
     /// The client's name for it.
     pub cid: String,
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
     /// The codec named by the request, if any. For audio: `None` means RED or Opus.
     pub preferred: Option<Codec>,
@@ -132,12 +132,12 @@ pub struct SimulcastCid {
     pub codec: Option<Codec>,
 }
 
-/// What the section of a published track became.
+/// The negotiated result of a published track's section.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Published {
     /// The section.
     pub mid: String,
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
     /// Second token of the section's msid; differs from `pending_cid` if matched by kind.
     pub track_cid: String,
@@ -160,7 +160,7 @@ pub struct Published {
 pub struct Sender {
     /// Our name for the subscription.
     pub id: DownId,
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
     /// Codec of the track.
     pub codec: Codec,
@@ -183,7 +183,7 @@ pub struct Bound {
     pub sender: DownId,
     /// Its section.
     pub mid: String,
-    /// What may be sent, one entry a codec; the track's codec (or its stand-in) first.
+    /// The codecs that may be sent, one entry each; the track's codec (or its replacement) first.
     pub codecs: Vec<SendCodec>,
     /// Extensions agreed for the section.
     pub extensions: ExtensionIds,

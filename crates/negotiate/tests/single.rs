@@ -1,4 +1,4 @@
-//! One connection for both directions: senders come, wait for sections, go.
+//! One connection for both directions: senders are added, wait for sections, and are removed.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;

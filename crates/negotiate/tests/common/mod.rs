@@ -1,4 +1,4 @@
-//! A client that says what a test wants it to say.
+//! A client whose descriptions a test writes.
 #![expect(dead_code, reason = "each test file uses its part")]
 
 use hearth_codec::Codec;
