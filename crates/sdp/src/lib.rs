@@ -1,7 +1,7 @@
 //! SDP (RFC 8866, as JSEP uses it): parse, model, write.
 //!
 //! * **Owns:** the text format. A description is a bag of attributes in order, with typed readers
-//!   for the ones a media server looks at; an attribute nobody asks for is kept as it came.
+//!   for the ones a media server looks at; any other attribute is kept as it was received.
 //! * **Input:** any text. Nothing panics, and what is kept is bounded by [`MAX_TEXT`],
 //!   [`MAX_MEDIA`] and [`MAX_ATTRIBUTES`].
 //! * **Not here:** offer and answer, codecs, what an attribute means for media (`negotiate`).

@@ -5,9 +5,9 @@ use std::fmt;
 /// `a=name` or `a=name:value`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attribute {
-    /// What stands before the colon.
+    /// The name, before the colon.
     pub name: String,
-    /// What stands after it; `None` without a colon.
+    /// The value after it; `None` without a colon.
     pub value: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub struct Session {
     pub media: Vec<Media>,
 }
 
-/// What a section carries.
+/// The kind of media of a section (`m=`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MediaType {
     /// `m=audio`
@@ -138,10 +138,10 @@ pub struct Media {
     pub attributes: Attributes,
 }
 
-/// Which way media flows, seen by who wrote the description.
+/// The direction of media, seen by the author of the description.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Direction {
-    /// Both ways; the default (RFC 8866 §6.7).
+    /// Send and receive; the default (RFC 8866 §6.7).
     #[default]
     SendRecv,
     /// The writer sends.

@@ -1,4 +1,4 @@
-//! Text to model.
+//! Parsing: text to model.
 
 use crate::{Attribute, Media, MediaType, Origin, Session};
 
@@ -6,7 +6,7 @@ use crate::{Attribute, Media, MediaType, Origin, Session};
 /// a video section of an offer, so this is enough for some 400 of them.
 pub const MAX_TEXT: usize = 2 * 1024 * 1024;
 
-/// Most sections in a description: sound and pictures of 1,000 others in one connection.
+/// Most sections in a description: audio and video of 1,000 others in one connection.
 pub const MAX_MEDIA: usize = 2_048;
 
 /// Most attributes at session level, and in one section. Chromium's video section has 170, plus

@@ -1,4 +1,4 @@
-//! Typed readers of attributes. What does not parse is skipped, as RFC 8866 §5.13 asks.
+//! Typed readers of attributes. Values that do not parse are skipped, as RFC 8866 §5.13 asks.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ pub struct ExtMap<'a> {
     pub id: u8,
     /// If the line restricts it.
     pub direction: Option<Direction>,
-    /// What the id stands for.
+    /// The URI of the extension.
     pub uri: &'a str,
 }
 
@@ -67,7 +67,7 @@ pub struct SsrcAttribute<'a> {
     pub ssrc: u32,
     /// `cname`, `msid`, …
     pub name: &'a str,
-    /// What follows its colon.
+    /// The value after its colon.
     pub value: Option<&'a str>,
 }
 
@@ -92,11 +92,11 @@ pub struct Rid<'a> {
 /// `a=simulcast:send q;h;f`
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Simulcast<'a> {
-    /// What the writer sends, in its order; the first of alternatives, pause marks removed.
+    /// The RIDs that the author of the description sends, in its order; the first of alternatives, pause marks removed.
     pub send: Vec<&'a str>,
-    /// What of that it does not send at present (`~`).
+    /// Those of them that are paused (`~`).
     pub paused: Vec<&'a str>,
-    /// What it receives.
+    /// The RIDs it receives.
     pub recv: Vec<&'a str>,
 }
 
@@ -109,7 +109,7 @@ pub struct Fingerprint<'a> {
     pub digest: Vec<u8>,
 }
 
-/// `a=setup` (RFC 5763 §5): who opens the DTLS connection.
+/// `a=setup` (RFC 5763 §5): which side starts the DTLS handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Setup {
     /// The writer does.

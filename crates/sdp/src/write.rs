@@ -1,4 +1,4 @@
-//! Model to text, CRLF line ends.
+//! Writing: model to text, CRLF line ends.
 
 use std::fmt;
 
