@@ -1,4 +1,4 @@
-//! How many values a message would become: a field of two bytes can decode to hundreds.
+//! Bounds on the memory of a decoded message: its number of values, as two bytes on the wire can decode to hundreds.
 //!
 //! * **Owns:** nothing.
 //! * **In:** bytes of a client, before they are decoded.

@@ -1,4 +1,4 @@
-//! What a client asks for when it opens a signal connection.
+//! The join parameters of a client that opens a signal connection.
 //!
 //! * **Owns:** nothing.
 //! * **In:** query parameters of `/rtc` and `/rtc/v1`, and the `User-Agent` header.
@@ -40,7 +40,7 @@ pub enum JoinPath {
     V1,
 }
 
-/// What the client wants, from query or join request.
+/// The client's parameters, from query or join request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JoinParams {
     /// One `RTCPeerConnection` for both directions.
@@ -55,13 +55,13 @@ pub struct JoinParams {
     pub auto_subscribe: bool,
     /// Subscribe to every data track.
     pub auto_subscribe_data_track: bool,
-    /// The client sizes its videos by `UpdateTrackSettings`; until then the lowest quality goes.
+    /// Adaptive stream: the client sizes its videos by `UpdateTrackSettings`; until then the lowest quality is sent.
     pub adaptive_stream: bool,
     /// Use full ICE with this client.
     pub disable_ice_lite: bool,
     /// Whether videos may be paused for lack of bandwidth; `None` leaves it to the config.
     pub subscriber_allow_pause: Option<bool>,
-    /// What the client says about itself.
+    /// The client's `ClientInfo`.
     pub client: ClientInfo,
     /// The first offer, already in the join request.
     pub publisher_offer: Option<SessionDescription>,

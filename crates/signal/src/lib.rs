@@ -1,4 +1,4 @@
-//! LiveKit's messages: their types, their framing, and what a client asks for when it joins.
+//! LiveKit's messages: their types, framing and JSON form, and the parameters of a join.
 //!
 //! * **Owns:** nothing that changes over time, except a [`Rng`] of its holder.
 //! * **In:** frames, query parameters and candidate JSON from clients, each with a size limit.

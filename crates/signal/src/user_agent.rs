@@ -1,4 +1,4 @@
-//! What a `User-Agent` says about a client's browser, system and device.
+//! Parses a `User-Agent`: a client's browser, system and device.
 //!
 //! * **Owns:** nothing.
 //! * **In:** the header's text.

@@ -3,7 +3,7 @@
 //! * **Owns:** the schema of LiveKit's messages and services.
 //! * **In:** JSON of a client; or a message of ours.
 //! * **Out:** a message; or JSON.
-//! * **Invariant:** what `protojson` of Go takes is taken, with the same meaning; what it refuses is
+//! * **Invariant:** JSON that Go's `protojson` accepts is accepted, with the same meaning; what it refuses is
 //!   refused. Every message of ours has a JSON form, whatever numbers its enums hold.
 //! * **Spec:** <https://protobuf.dev/programming-guides/json>. livekit-server: `protojson` with
 //!   `DiscardUnknown`; for the server API also `UseProtoNames` and `EmitUnpopulated`.

@@ -1,10 +1,10 @@
-//! From JSON to the wire form, field by field as Go's `protojson` does.
+//! Reading: from JSON to the wire form, field by field as Go's `protojson` does.
 //!
 //! * **Owns:** nothing.
 //! * **In:** a JSON deserializer and a message type.
 //! * **Out:** the message's wire form, appended to a buffer.
 //! * **Invariant:** `null` is absence for a field and an error inside lists and maps; a field or a
-//!   oneof that comes twice is an error; names that nobody knows are read over, for fields and enums.
+//!   oneof that is set twice is an error; unknown names are ignored, for fields and enums.
 //! * **livekit-server:** `google.golang.org/protobuf/encoding/protojson/decode.go`.
 
 use std::borrow::Cow;
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for MapVisitor<'_> {
             if !seen.insert(name) {
                 return Err(Error::custom("duplicate map key"));
             }
-            // The name of an enum's value that nobody knows leaves no entry.
+            // An unknown name of an enum's value leaves no entry.
             if entry.len() > before {
                 put_bytes(field.number, &entry, wire);
             }

@@ -55,7 +55,7 @@ pub(super) enum Shape {
     Map,
 }
 
-/// What a field holds, and how that looks on the wire.
+/// The type of a field, and its wire form.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Bool,

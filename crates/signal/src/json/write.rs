@@ -1,4 +1,4 @@
-//! From the wire form to JSON.
+//! Writing: from the wire form to JSON.
 //!
 //! * **Owns:** nothing.
 //! * **In:** the wire form of a message of ours, and its type.
