@@ -1,11 +1,11 @@
-//! From master key and salt to session keys (RFC 3711 §4.3, RFC 7714 §11).
+//! Key derivation: from master key and salt to session keys (RFC 3711 §4.3, RFC 7714 §11).
 
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 
 use crate::SrtpError;
 
-/// What a derived key is for (RFC 3711 §4.3.2).
+/// The purpose (label) of a derived key (RFC 3711 §4.3.2).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Label {
     RtpKey = 0,

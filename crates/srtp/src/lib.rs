@@ -4,7 +4,7 @@
 //!   receiving one, each SSRC's rollover counter and replay window.
 //! * **In:** keying material of a DTLS handshake; packets, encrypted and decrypted in place.
 //! * **Out:** lengths and extended indices.
-//! * **Invariant:** a packet that is forged or was there before changes nothing. No index is sealed beyond the
+//! * **Invariant:** a packet that is forged or replayed changes nothing. No index is sealed beyond the
 //!   last one of the keys: 2^48 - 1 of an SSRC for RTP, 2^31 - 1 for RTCP (RFC 3711 §9.2).
 //! * **Spec:** RFC 3711 (AES-CM, HMAC-SHA1-80), RFC 7714 (AES-GCM), RFC 5764 §4.2 (key layout).
 //! * **Not here:** choosing the index of a sent packet (`media`); re-keying, which WebRTC never does.
@@ -41,7 +41,7 @@ pub enum SrtpError {
     /// The tag does not match.
     #[error("authentication failed")]
     Forged,
-    /// Seen before, or too old to tell.
+    /// A replay: seen before, or older than the replay window.
     #[error("replayed")]
     Replayed,
     /// The index is not that of the packet's sequence number.

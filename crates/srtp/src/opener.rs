@@ -1,6 +1,6 @@
 //! The receiving direction: rollover counters, replay windows, decryption.
 //!
-//! * **Owns:** for each SSRC heard lately, the index of its newest packet and a replay window.
+//! * **Owns:** for each SSRC received lately, the index of its newest packet and a replay window.
 //! * **In:** sealed packets.
 //! * **Out:** plain packets and their indices.
 //! * **Invariant:** only an authenticated packet changes anything, and at most 128 SSRCs are
@@ -100,7 +100,7 @@ impl Opener {
 #[derive(Debug, Default)]
 struct Sources {
     list: Vec<Source>,
-    /// Counts accepted packets, to know who was silent longest.
+    /// Counts accepted packets, to find the SSRC that was silent longest.
     clock: u64,
     last: usize,
 }

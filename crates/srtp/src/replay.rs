@@ -1,4 +1,4 @@
-//! Which indices have been there before (RFC 3711 §3.3.2).
+//! The replay window: which indices were received before (RFC 3711 §3.3.2).
 //!
 //! * **Owns:** the highest index seen and a bitmap of those just below it.
 //! * **In:** indices of authenticated packets.

@@ -1,4 +1,4 @@
-//! The sending direction.
+//! The sending direction: encryption and authentication tags.
 
 use crate::SrtpError;
 use crate::transform::Transform;
@@ -33,7 +33,7 @@ impl Sealer {
     /// * `header_len` – fixed header, CSRCs and extensions.
     /// * `index` – 48 bits: rollover counter and sequence number. The receiver assumes a counter of
     ///   zero for the first packet of an SSRC. **No index may be used for two different packets of
-    ///   one SSRC**, or GCM gives its key away; keeping to that is the caller's part.
+    ///   one SSRC**, or GCM gives its key away; the caller ensures it.
     ///
     /// # Errors
     ///

@@ -167,7 +167,7 @@ impl Transform {
         Ok(total)
     }
 
-    /// The index word of an SRTCP packet: bit 31 says "encrypted", the rest is the index.
+    /// The index word of an SRTCP packet: bit 31 is the E flag (encrypted), the rest is the index.
     pub(crate) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, SrtpError> {
         let end = match self {
             Self::Gcm { .. } => packet.len(),
@@ -191,7 +191,7 @@ impl Transform {
                 let sealed = packet.get_mut(..sealed).ok_or(SrtpError::TooShort)?;
                 let (header, rest) = sealed.split_at_mut_checked(8).ok_or(SrtpError::TooShort)?;
                 if !encrypted {
-                    // Authentication alone is possible (RFC 7714 §9.3), but nobody does it.
+                    // Authentication without encryption is possible (RFC 7714 §9.3), but no client uses it.
                     return Err(SrtpError::Forged);
                 }
                 let aad = rtcp_aad(header, word);
