@@ -5,7 +5,7 @@ use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::Seed;
 
-/// A generator: what was drawn tells nothing about what will be drawn.
+/// A cryptographic generator (ChaCha12): values already drawn do not predict later ones.
 #[derive(Debug)]
 pub struct Rng(ChaCha12Rng);
 

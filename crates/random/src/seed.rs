@@ -1,4 +1,4 @@
-//! From one secret to many that have nothing to do with each other.
+//! Seeds derived from one secret, independent of each other (key derivation).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use chacha20::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::Rng;
 
-/// What random numbers are for. Each has streams of its own.
+/// The purpose of random numbers. Each has generator streams of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Purpose {
@@ -19,7 +19,7 @@ pub enum Purpose {
     Peer = 3,
     /// The seed of a headless client; its number counts them.
     Client = 4,
-    /// Names that everybody in a room sees.
+    /// Sids, which all participants of a room see.
     Sid = 5,
     /// ICE user fragments and passwords (RFC 8445 §5.3).
     IceCredentials = 6,
@@ -44,17 +44,17 @@ const NUMBERS: u64 = 1 << 56;
 
 /// 256 bits that everything random is derived from.
 ///
-/// What is derived tells nothing of the seed, nor of anything else that is derived from it.
+/// A derived value reveals neither the seed nor any other value derived from it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// A seed of these bytes, which nobody may be able to guess.
+    /// A seed of these bytes, which must be unpredictable.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The seed that everybody knows by this number: for tests and simulations, which replay by it.
+    /// The publicly known seed of this number: for tests and simulations, which replay by it.
     pub fn fixed(number: u64) -> Self {
         let mut bytes = [0; 32];
         for (to, from) in bytes.iter_mut().zip(number.to_le_bytes()) {
@@ -83,7 +83,7 @@ impl Seed {
     }
 }
 
-/// Says nothing: it would be a key in a log.
+/// Shows nothing: it would be a key in a log.
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seed").finish_non_exhaustive()
