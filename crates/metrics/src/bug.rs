@@ -1,4 +1,4 @@
-//! An invariant of ours that does not hold is loud.
+//! `bug!`: a broken invariant of ours fails its test, and in production is counted and logged.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Of the whole process: a bug has no owner.
 static BUGS: AtomicU64 = AtomicU64::new(0);
 
-/// Says that an invariant of ours does not hold: where an id was just looked up and its value is missing,
+/// Reports a broken invariant of ours: an id was just looked up and its value is missing,
 /// or two of our own tables disagree. Never for what a client can bring about.
 ///
 /// A test fails. In production it is counted ([`Metric::Bugs`](crate::Metric::Bugs)) and logged as an
-/// ERROR at the first, second, fourth, eighth … time at that place, and the code goes on.
+/// ERROR at the first, second, fourth, eighth … time at that place (rate limit), and the code goes on.
 #[macro_export]
 macro_rules! bug {
     ($($message:tt)+) => {{
@@ -19,7 +19,7 @@ macro_rules! bug {
     }};
 }
 
-/// What [`bug!`] does; `times` is how often at this place.
+/// The effect of [`bug!`]; `times` is how often at this place.
 #[track_caller]
 pub fn report_bug(times: &AtomicU64, message: fmt::Arguments<'_>) {
     BUGS.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Numbers of one thread, and what other threads see of them.
+//! The metrics of one thread, and the copy of them that other threads read.
 
 use std::ops::{Index, IndexMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ impl Counts {
         }
     }
 
-    /// Forgets what says how much there is, and keeps what only grows.
+    /// Resets gauges, and keeps counters.
     pub fn clear_gauges(&mut self) {
         for metric in Metric::ALL.iter().filter(|metric| metric.kind() == Kind::Gauge) {
             self[*metric] = 0;

@@ -1,11 +1,11 @@
-//! The table of all numbers.
+//! The table of all metrics: counters and gauges, with drops by reason.
 
-/// Whether a number goes up and down, or only up.
+/// Gauge (up and down) or counter (only up).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// What there is now.
+    /// The present amount.
     Gauge,
-    /// What happened since the start.
+    /// Events since the start.
     Counter,
 }
 
@@ -25,12 +25,12 @@ macro_rules! metrics {
             /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// Whether it goes down, too.
+            /// Gauge or counter.
             pub const fn kind(self) -> Kind {
                 match self { $(Self::$metric => Kind::$kind,)+ }
             }
 
-            /// What it belongs to; empty for what stands alone.
+            /// The group in `/debug/state`; empty for a metric without group.
             pub const fn group(self) -> &'static str {
                 match self { $(Self::$metric => $group,)+ }
             }
@@ -78,12 +78,12 @@ metrics! {
     DatagramsDelayed = Counter, "sent", "late_for_a_full_buffer";
     /// RTP packets to subscribers.
     PacketsSent = Counter, "sent", "packets";
-    /// Packets sent again because a subscriber asked.
+    /// Retransmissions: packets sent again for a subscriber's NACK.
     Retransmissions = Counter, "sent", "retransmissions";
 
     /// Datagrams to send that the kernel had no room for, for longer than they could wait.
     DropSendFull = Counter, "dropped", "send_buffer_full";
-    /// Datagrams to send to where there is no route.
+    /// Datagrams to send to an unreachable address.
     DropSendUnreachable = Counter, "dropped", "send_unreachable";
     /// Datagrams to send that a firewall of this machine holds back.
     DropSendDenied = Counter, "dropped", "send_denied";
@@ -93,7 +93,7 @@ metrics! {
     DropSendRefused = Counter, "dropped", "send_refused";
     /// Datagrams received that are longer than any we read.
     DropReceiveTooLong = Counter, "dropped", "received_too_long";
-    /// Datagrams received of nobody we know.
+    /// Datagrams received from an endpoint of no known peer.
     DropReceiveNobody = Counter, "dropped", "received_of_nobody_known";
     /// Datagrams of a client that are neither STUN, DTLS, RTP nor RTCP.
     DropReceiveProtocol = Counter, "dropped", "received_unknown_protocol";
@@ -105,7 +105,7 @@ metrics! {
     DropReceiveNoKeys = Counter, "dropped", "received_without_keys";
     /// Media whose authentication tag does not match.
     DropReceiveForged = Counter, "dropped", "received_forged";
-    /// Media that was there before, or is too old to tell.
+    /// Media that was replayed: a duplicate, or older than the replay window.
     DropReceiveReplayed = Counter, "dropped", "received_replayed";
     /// Media that is too short, or whose lengths contradict each other.
     DropReceiveMalformed = Counter, "dropped", "received_malformed";
@@ -120,7 +120,7 @@ metrics! {
     DropForwardEncoding = Counter, "dropped", "forward_other_encoding";
     /// Packets not forwarded: of a temporal layer above the target.
     DropForwardTemporal = Counter, "dropped", "forward_temporal_layer";
-    /// Packets not forwarded: a key frame is awaited.
+    /// Packets not forwarded: a keyframe is awaited.
     DropForwardKeyframe = Counter, "dropped", "forward_await_keyframe";
     /// Packets not forwarded: older than the last switch.
     DropForwardOld = Counter, "dropped", "forward_too_old";
@@ -135,15 +135,15 @@ metrics! {
     /// Packets of a track for which its batch had no room.
     DropBatchFull = Counter, "dropped", "batch_full";
 
-    /// Datagrams that answer others, and retransmissions, for which there was no room.
+    /// RTCP, STUN and DTLS answers, and retransmissions, for which there was no room.
     DropAnswersFull = Counter, "dropped", "answers_without_room";
-    /// Parcels for which the sending shard had no room.
+    /// Shard messages (relayed media) for which the sending shard had no room.
     DropParcelsOwn = Counter, "dropped", "parcels_unsent";
-    /// Parcels for a shard whose queue was full.
+    /// Shard messages (relayed media) for a shard whose queue was full.
     DropParcelsFull = Counter, "dropped", "parcels_between_shards";
-    /// Connectivity checks for another shard for which the sending one had no room: a flood of strangers.
+    /// Connectivity checks for another shard for which the sending one had no room: a flood from unknown endpoints.
     DropChecksOwn = Counter, "dropped", "checks_unsent";
-    /// Connectivity checks for a shard whose queue of them was full: a flood of strangers.
+    /// Connectivity checks for a shard whose queue of them was full: a flood from unknown endpoints.
     DropChecksFull = Counter, "dropped", "checks_between_shards";
     /// Reliable messages that a slow reader did not take.
     DropDataReliable = Counter, "dropped", "data_reliable_to_slow_readers";
