@@ -1,10 +1,10 @@
-//! Whether a token lets its bearer join, with what it asks for beside the token.
+//! Admission: whether a token's grants let its bearer join, with the options it asks for beside the token.
 //!
 //! * **Owns:** nothing.
 //! * **In:** verified [`Claims`], then the client's [`Wishes`].
 //! * **Out:** an [`AdmittedJoin`], or [`AdmitError`] whose text goes to the client.
-//! * **Invariant:** there is no [`AdmittedJoin`] without a grant to join, a room and an identity. Whoever
-//!   holds one checks nothing again.
+//! * **Invariant:** there is no [`AdmittedJoin`] without a grant to join, a room and an identity. Its
+//!   holder checks nothing again.
 //! * **livekit-server:** `pkg/service/utils.go` (`ValidateConnectRequest`): the order of the checks.
 
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use crate::{Claims, Limits, TooLarge};
 /// Why a token does not let its bearer join.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AdmitError {
-    /// No `video` grant, or a wish without the grant for it.
+    /// No `video` grant, or an option without the grant for it.
     #[error("no permissions to access the room")]
     NoPermissions,
     /// The token does not grant joining.
     #[error("permissions denied")]
     Denied,
-    /// The token names nobody.
+    /// The token has no identity.
     #[error("identity cannot be empty")]
     NoIdentity,
     /// Above [`Limits::identity`].
@@ -46,7 +46,7 @@ pub enum AdmitError {
     Attributes(TooLarge),
 }
 
-/// What a client asks for beside its token.
+/// The options a client asks for beside its token.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Wishes {
     /// Metadata in place of the token's; empty: the token's.
@@ -57,14 +57,14 @@ pub struct Wishes {
     pub publish: Option<String>,
 }
 
-/// A join that was checked: who joins which room, and as what.
+/// A join that was checked: identity, room, grants.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AdmittedJoin {
     claims: Claims,
 }
 
 impl AdmittedJoin {
-    /// Checks what the token says on its own.
+    /// Checks the token's own claims.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl AdmittedJoin {
         Ok(Self { claims })
     }
 
-    /// Grants the wishes too.
+    /// Grants the options too.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl AdmittedJoin {
         Ok(Self { claims })
     }
 
-    /// Measures metadata and attributes, the token's and the wished ones.
+    /// Checks the sizes of metadata and attributes, the token's and the requested ones.
     ///
     /// # Errors
     ///
@@ -129,12 +129,12 @@ impl AdmittedJoin {
         &self.claims.video.room
     }
 
-    /// Who joins; never empty.
+    /// The identity; never empty.
     pub fn identity(&self) -> &str {
         &self.claims.identity
     }
 
-    /// What the token says, with the wishes in it.
+    /// The token's claims, with the options applied.
     pub fn claims(&self) -> &Claims {
         &self.claims
     }

@@ -1,7 +1,7 @@
-//! What a token says, and making one.
+//! Claims of a token: read and signed.
 //!
 //! * **Owns:** nothing.
-//! * **In:** JSON claims; or fields from a caller who has a secret.
+//! * **In:** JSON claims; or fields from a caller that has a secret.
 //! * **Out:** [`Claims`]; a signed token.
 //! * **Invariant:** a claim of the wrong type makes the whole token invalid.
 //! * **livekit-server:** `protocol/auth/grants.go`, `protocol/auth/verifier.go`.
@@ -34,11 +34,11 @@ pub struct Claims {
     pub kind: String,
     /// Finer than `kind`: `cloud_agent`, `forwarded`, …; in lower case.
     pub kind_details: Vec<String>,
-    /// What the bearer may do; all denied if the token has no `video` claim.
+    /// The grants of the bearer; all denied if the token has no `video` claim.
     pub video: VideoGrant,
     /// The token has a `video` claim.
     pub has_video: bool,
-    /// `sha256` of a body this token goes with (webhooks), base64.
+    /// `sha256` of the body that this token is sent with (webhooks), base64.
     pub sha256: String,
     /// `exp`, seconds since 1970.
     pub expires_at: u64,
@@ -50,7 +50,7 @@ pub struct Claims {
     pub room_preset: String,
 }
 
-/// What golang-jwt reads of a token before anything else is believed of it.
+/// The registered claims that golang-jwt reads before it trusts a token.
 pub(crate) struct Registered {
     pub(crate) issuer: String,
     pub(crate) expires_at: Option<u64>,
@@ -73,7 +73,7 @@ impl Registered {
 }
 
 impl Claims {
-    /// Reads what a token says beside its registered claims. The claim `identity` does not count.
+    /// Reads a token's claims beside the registered ones. The claim `identity` does not count.
     pub(crate) fn read(registered: Registered, claims: Object<'_>) -> Result<Self, WrongType> {
         let video = claims.inner("video")?;
         let room_config = match claims.any("roomConfig") {
@@ -100,7 +100,7 @@ impl Claims {
         })
     }
 
-    /// A builder for a refreshed token: who the bearer is and what it may do in its room, and nothing
+    /// A builder for a refreshed token: the bearer's identity and grants in its room, and nothing
     /// that speaks to services beside rooms.
     ///
     /// livekit-server: `pkg/service/roommanager.go` (`refreshToken`).
@@ -159,7 +159,7 @@ impl TokenBuilder {
         Self::default()
     }
 
-    /// Sets who the bearer is.
+    /// Sets the identity.
     #[must_use]
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
         self.claims.identity = identity.into();
@@ -202,7 +202,7 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the digest of a body that the token goes with.
+    /// Sets the digest of the body that the token is sent with.
     #[must_use]
     pub fn sha256(mut self, digest: impl Into<String>) -> Self {
         self.claims.sha256 = digest.into();

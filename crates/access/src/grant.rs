@@ -2,8 +2,8 @@
 //!
 //! * **Owns:** nothing.
 //! * **In:** JSON.
-//! * **Out:** [`VideoGrant`], and the defaults of what it leaves out.
-//! * **Invariant:** what a token does not grant explicitly is denied, except publishing and
+//! * **Out:** [`VideoGrant`], and the defaults of absent fields.
+//! * **Invariant:** any permission that a token does not grant explicitly is denied, except publishing and
 //!   subscribing, which `roomJoin` brings along.
 //! * **livekit-server:** `protocol/auth/grants.go`.
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::json::{Object, WrongType};
 
-/// What the bearer may do. Field names are those of the token, in camelCase.
+/// The video grant: permissions of the bearer. Field names are those of the token, in camelCase.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VideoGrant {

@@ -20,11 +20,11 @@ use serde_json::{Number, Value};
 pub struct WrongType {
     /// Its name, such as `video.canPublish`.
     pub claim: String,
-    /// What it may be, in words.
+    /// The accepted types, in words.
     pub expected: &'static str,
 }
 
-/// A JSON value; members of an object in their order, repeated ones too.
+/// A JSON value; members of an object in their order, duplicates too.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,

@@ -1,4 +1,4 @@
-//! API keys, and judging tokens by them.
+//! API keys, and verification of tokens by them.
 //!
 //! * **Owns:** the keys and their secrets.
 //! * **In:** a token and the time in seconds since 1970.
@@ -57,7 +57,7 @@ pub enum TokenError {
     /// `exp` is past.
     #[error("invalid authorization token: token has invalid claims: token is expired")]
     Expired,
-    /// `nbf` is to come.
+    /// `nbf` is in the future.
     #[error("invalid authorization token: token has invalid claims: token is not valid yet")]
     NotYetValid,
     /// A new token could not be made.

@@ -1,9 +1,9 @@
-//! Access tokens: who may do what, signed by a key that the operator handed out.
+//! Access tokens (JWT): identity and grants, signed by an API key.
 //!
 //! * **Owns:** the API keys; nothing that changes over time.
 //! * **In:** tokens from clients, and the time.
 //! * **Out:** [`Claims`], or [`TokenError`] whose text goes to the client; an [`AdmittedJoin`], which
-//!   nobody checks again; new tokens.
+//!   is not checked again; new tokens.
 //! * **Invariant:** only HS256 under a known key is accepted, and only with an expiry.
 //! * **Not here:** what a grant means for a request (`room`, `http`).
 

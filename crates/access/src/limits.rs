@@ -1,4 +1,4 @@
-//! How large may be what clients and servers say about participants and rooms.
+//! Size limits of names, metadata and attributes of participants and rooms.
 //!
 //! * **Owns:** the limits of a deployment.
 //! * **In:** texts and attributes.
