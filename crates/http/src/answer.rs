@@ -1,4 +1,4 @@
-//! Small HTTP answers.
+//! Small HTTP responses.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};

@@ -1,9 +1,9 @@
-//! Who is calling: the token of a request.
+//! Authentication: the access token of a request.
 //!
 //! * **Owns:** nothing.
 //! * **In:** request headers, the query, a form.
 //! * **Out:** verified claims, `None` without a token, or the refusal's text.
-//! * **Invariant:** a token that does not verify is refused on every path, whatever is there.
+//! * **Invariant:** a token that does not verify is refused on every path.
 //! * **livekit-server:** `pkg/service/auth.go`.
 
 use axum::http::HeaderMap;

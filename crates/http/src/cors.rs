@@ -1,4 +1,4 @@
-//! Which web pages may call the server: all of them, as with the reference server.
+//! CORS: which web pages may call the server (all of them, as with the reference server).
 //!
 //! * **Owns:** nothing.
 //! * **In:** request headers, before anything else looks at the request.
@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 const METHODS: [&str; 6] = ["OPTIONS", "HEAD", "GET", "POST", "PATCH", "DELETE"];
 
-/// What an answer needs to know of its request.
+/// The part of a request that CORS headers of its response depend on.
 pub(crate) struct Cors {
     origin: Option<HeaderValue>,
     any_origin: bool,

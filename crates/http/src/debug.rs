@@ -1,10 +1,10 @@
-//! `GET /debug/state`: what the server holds, in JSON, for whoever runs it.
+//! `GET /debug/state`: metrics, memory and drops by reason in JSON, for the operator.
 //!
 //! * **Owns:** nothing.
 //! * **In:** the node's numbers, as the table of [`Metric`] names them.
-//! * **Out:** what exists, what was dropped by reason, and memory: of the process, and for each participant that
+//! * **Out:** gauges, counters, drops by reason, and memory: of the process, and for each participant that
 //!   is there. Bytes, datagrams and counts since the start.
-//! * **Invariant:** only who may list rooms sees it (the grant `roomList`).
+//! * **Invariant:** only a token with the grant `roomList` gets it.
 
 use axum::body::Body;
 use axum::http::{Method, Response};

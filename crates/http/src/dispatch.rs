@@ -1,7 +1,7 @@
-//! From a request to its answer.
+//! Routing: from a request to its response.
 //!
 //! * **Owns:** nothing; the order of the checks.
-//! * **In:** a request and who sent it.
+//! * **In:** a request and the client's address.
 //! * **Out:** the answer, from one of the modules beside this one.
 //! * **Invariant:** CORS, then the path's slashes, then the body's size, then the token, then the
 //!   path: a token that does not verify is 401 on every path.
@@ -38,11 +38,11 @@ pub(crate) struct ConnectionInfo {
     pub(crate) stopping: watch::Receiver<bool>,
     /// The connection counts as open until all clones are dropped, a WebSocket's too.
     pub(crate) open: Arc<OwnedSemaphorePermit>,
-    /// What the connection's first head is too long with.
+    /// The long parts of the connection's first head.
     pub(crate) long: Arc<LongParts>,
 }
 
-/// A request with what was found out about it.
+/// A request with its token's claims and client address.
 pub(crate) struct RequestContext {
     pub(crate) parts: Parts,
     /// Without the slash too many.
@@ -75,7 +75,7 @@ pub(crate) async fn dispatch(
     response
 }
 
-/// Checks what is checked on every path.
+/// The checks of every path.
 async fn read(
     state: &AppState,
     caller: ConnectionInfo,

@@ -1,4 +1,4 @@
-//! A TCP stream that gives up on a reader that does not read, and takes long parts out of the first
+//! A TCP stream with a write timeout, for clients that do not read; it also takes long tokens out of the first
 //! request's head.
 //!
 //! * **Owns:** one stream, its first head until that is complete, and since when a write has made no
@@ -33,11 +33,11 @@ pub(crate) struct WriteTimeout {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is read next.
+/// The state of reading.
 enum Reading {
     /// The first head, which is not complete.
     Head(Box<FirstHead>),
-    /// What was read of the stream and not yet given to the reader; the position of the next byte.
+    /// Bytes read of the stream and not yet given to the reader; the position of the next byte.
     Held(Vec<u8>, usize),
     /// The stream itself.
     Stream,
@@ -68,7 +68,7 @@ impl WriteTimeout {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes on what a write said, unless it has been pending for too long.
+    /// The result of a write, unless it has been pending for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<Result<T>>) -> Poll<Result<T>> {
         if written.is_ready() {
             self.stalled = None;

@@ -4,12 +4,12 @@
 //! takes 64 KiB of target and [`USUAL`] of head; so the long parts of a connection's first head are
 //! taken out before the parser sees it, and put back behind it.
 //!
-//! * **Owns:** what was read of the first head, until it is complete.
+//! * **Owns:** the bytes of the first head, until it is complete.
 //! * **In:** bytes of a connection.
 //! * **Out:** the same bytes, but [`MARK`] in place of a long query and of a long `Authorization`; these
 //!   by [`LongParts`].
 //! * **Invariant:** a head has at most [`LONGEST`] bytes, and at most [`LONG_HEADS`] heads at once have
-//!   more than [`USUAL`]: whoever is not known yet cannot fill the memory.
+//!   more than [`USUAL`], so that unauthenticated clients cannot fill the memory.
 //! * **livekit-server:** Go's `http.DefaultMaxHeaderBytes`.
 
 use std::sync::{Arc, OnceLock};
@@ -30,7 +30,7 @@ const LONG_PART: usize = 32 * 1_024;
 /// Stands for what was taken out.
 const MARK: &str = "hearth-long-part";
 
-/// What was taken out of a connection's first head.
+/// The parts taken out of a connection's first head.
 #[derive(Debug, Default)]
 pub(crate) struct LongParts {
     query: OnceLock<String>,
@@ -73,7 +73,7 @@ impl FirstHead {
         Self { read: Vec::new(), searched: 0, parts, long_heads, permit: None }
     }
 
-    /// Takes bytes that came. `Some`: the head is complete, and this is what the parser is to read.
+    /// Takes received bytes. `Some`: the head is complete, and the parser is to read this.
     pub(crate) fn handle_bytes(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, TooLong> {
         self.read.extend_from_slice(bytes);
         let unsearched = self.read.get(self.searched..).unwrap_or_default();
@@ -94,7 +94,7 @@ impl FirstHead {
         Ok(None)
     }
 
-    /// The connection ended: what there is, for the parser to complain of.
+    /// The connection ended: the incomplete head, for the parser to refuse.
     pub(crate) fn handle_end(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.read)
     }
@@ -125,7 +125,7 @@ impl FirstHead {
         let (method, rest) = line.split_once(' ')?;
         let (target, version) = rest.rsplit_once(' ')?;
         let (path, query) = target.split_once('?').filter(|(_, query)| query.len() > LONG_PART)?;
-        // What is no query stays, for the parser to complain of.
+        // A target without query stays, for the parser to refuse.
         let graphic = query.bytes().all(|byte| byte.is_ascii_graphic());
         (graphic && self.parts.query.set(query.to_owned()).is_ok())
             .then(|| format!("{method} {path}?{MARK} {version}"))

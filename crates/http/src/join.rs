@@ -3,8 +3,8 @@
 //! * **Owns:** nothing.
 //! * **In:** a request whose token, if any, has been verified.
 //! * **Out:** an upgrade to a WebSocket, or a status and a text that clients show to their users.
-//! * **Invariant:** the upgrade happens only after the room has answered: whatever goes wrong
-//!   before is an HTTP status.
+//! * **Invariant:** the upgrade happens only after the room has answered: any failure
+//!   before it is an HTTP status.
 //! * **livekit-server:** `pkg/service/rtcservice.go`; the order of the checks and their texts.
 
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub(crate) async fn connect(state: &AppState, mut asked: RequestContext) -> Resp
             Connection::new(socket, session).run(first, stopping).await;
             drop(open);
         }),
-        // A client that resumes is told by a message what to do instead.
+        // A client that resumes gets a leave message with the action to take instead.
         Ok(Err(Refusal::Join(JoinError::RoomNotFound))) if resumes => {
             upgrade.on_upgrade(async move |socket| {
                 say_and_close(socket, reconnect()).await;
@@ -129,7 +129,7 @@ async fn join(
 /// The checks that need no room.
 fn admit(asked: &RequestContext, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
     let claims = asked.claims.clone().ok_or(AdmitError::NoPermissions)?;
-    // First what the token says on its own: a client without rights is not told more.
+    // The token's own grants are checked first: a client without rights learns no more.
     let admitted = AdmittedJoin::new(claims, limits)?;
     let path = if asked.path.starts_with("/rtc/v1") { JoinPath::V1 } else { JoinPath::V0 };
     let mut params = JoinParams::from_query(path, &asked.query)?;
@@ -161,7 +161,7 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
     lists(CONNECTION, "upgrade") && lists(UPGRADE, "websocket")
 }
 
-/// What a proxy says about the client, the nearest to it first.
+/// The client's address according to proxies' headers, the nearest to the client first.
 fn client_address(headers: &HeaderMap) -> Option<&str> {
     ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"]
         .iter()
@@ -169,7 +169,7 @@ fn client_address(headers: &HeaderMap) -> Option<&str> {
         .find(|value| !value.is_empty())
 }
 
-/// What a client is told that resumes a session nobody knows: join anew.
+/// The messages to a client that resumes a session that does not exist: reconnect with a full join.
 fn reconnect() -> SignalResponse {
     let leave = LeaveRequest {
         // All that clients of protocol 12 and older look at.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use listen::serve;
 
-/// What the handlers need.
+/// The state shared by all handlers.
 #[derive(Clone)]
 pub struct AppState {
     /// Where rooms are.

@@ -1,4 +1,4 @@
-//! Accepting connections, and ending them.
+//! Accepting connections, their limits, and closing them.
 //!
 //! * **Owns:** the listeners and one task per connection.
 //! * **In:** bound listeners, the state of the handlers, a future that means "stop".
@@ -34,13 +34,13 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long connections may take to end after the stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long what was sent may stay unacknowledged by the client's system. Higher forgives longer
-/// outages, lower notices sooner who has vanished.
+/// How long sent bytes may stay unacknowledged by the client's system (TCP_USER_TIMEOUT). Higher forgives longer
+/// outages, lower notices sooner that a client has vanished.
 #[cfg(target_os = "linux")]
 const SILENCE: Duration = Duration::from_secs(60);
 /// The pause after the system refuses to accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a client is told when there are too many.
+/// The response when there are too many connections.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 20\r\nconnection: close\r\n\r\ntoo many connections";
 
 /// Serves HTTP until `shutdown` completes, then lets connections end.
@@ -75,7 +75,7 @@ pub async fn serve(
     }
 }
 
-/// What all connections share.
+/// The state shared by all connections.
 struct Shared {
     state: Arc<AppState>,
     /// One for each connection.
@@ -92,7 +92,7 @@ async fn accept(listener: TcpListener, shared: Shared, mut stopping: watch::Rece
                 Ok((stream, from)) => {
                     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
                         warn!("Too many connections; one was refused");
-                        // It is told if that needs no waiting.
+                        // The response is sent if that needs no waiting.
                         let _ = stream.try_write(BUSY);
                         continue;
                     };

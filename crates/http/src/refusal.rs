@@ -1,9 +1,9 @@
-//! Why a join is refused: the HTTP status that goes with the text.
+//! The HTTP status of a refused join, by its error.
 //!
 //! * **Owns:** nothing.
-//! * **In:** what the token, the parameters or the room had to say.
+//! * **In:** errors of the token, the parameters or the room.
 //! * **Out:** a plain text answer, which clients show to their users.
-//! * **Invariant:** texts are those of who refused; only the status is decided here.
+//! * **Invariant:** the texts are the errors' own; only the status is decided here.
 //! * **livekit-server:** `pkg/service/rtcservice.go`, `pkg/service/utils.go`.
 
 use axum::body::Body;
@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
     /// Validation only: the `attributes` parameter cannot be read.
     #[error("cannot decode attributes")]
     Attributes,
-    /// The room said no.
+    /// The room refused.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// The room did not answer.

@@ -1,4 +1,4 @@
-//! One signal connection after its upgrade: messages between a client and its room.
+//! One signal connection (WebSocket) after its upgrade: messages between a client and its room.
 //!
 //! * **Owns:** the WebSocket and the [`Session`]; both end together.
 //! * **In:** frames of the client (binary: protobuf, text: JSON), messages of the room.
@@ -21,7 +21,7 @@ use crate::guarded::WRITE_DEADLINE;
 
 /// Between two control pings, whatever else is sent: they keep proxies from closing the connection, and
 /// have its system find out that a client has vanished (`listen`). Whether a client answers them is not
-/// looked at: one that sleeps for minutes and wakes up goes on, as at the reference server.
+/// considered: a client that sleeps for minutes and wakes up goes on, as at the reference server.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a client may take to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_millis(500);
@@ -31,13 +31,13 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 enum End {
     /// The client closed it or it broke.
     Gone,
-    /// Nothing can be written to it any more. What the client sent before may still wait to be read.
+    /// Writing has failed. Messages that the client sent before may still wait to be read.
     Unwritable,
-    /// The room said so, all it had to say has been sent.
+    /// By the room, after its last message was sent.
     Room,
     /// The server stops.
     Stopping,
-    /// The client sent what is not a message, or too much.
+    /// The client sent a malformed message, or too much.
     Client(u16),
     /// The room dropped the session.
     Dropped,
@@ -108,7 +108,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the room has already said; for a server that stops.
+    /// Sends the room's queued messages; for a server that stops.
     async fn flush(&mut self) -> End {
         let until = Instant::now() + CLOSE_WAIT;
         while let Ok(Some(SessionOutput::Signal(response))) =
@@ -121,7 +121,7 @@ impl Connection {
         End::Stopping
     }
 
-    /// Hands on what the client had to say before it closed its end: mostly why it leaves.
+    /// Hands on the client's last messages before it closed its end: mostly a leave with its reason.
     async fn take_rest(&mut self) {
         let until = Instant::now() + CLOSE_WAIT;
         while let Ok(Some(Ok(message))) = timeout_at(until, self.socket.recv()).await {
@@ -172,7 +172,7 @@ impl Connection {
     }
 }
 
-/// What a failed read means: a message above the limit, a broken frame, or a broken connection.
+/// The kind of a failed read: a message above the limit, a broken frame, or a broken connection.
 fn refused(error: &axum::Error) -> End {
     let text = error.to_string();
     if text.contains("too long") || text.contains("too big") {
@@ -186,7 +186,7 @@ fn refused(error: &axum::Error) -> End {
     }
 }
 
-/// Says goodbye and waits a little for the answer, so that what was sent before is not lost.
+/// Sends a close frame and waits a little for the answer, so that messages sent before are not lost.
 async fn close(mut socket: WebSocket, end: End, left: bool) {
     let code = match end {
         End::Gone | End::Unwritable => return drain(socket).await,

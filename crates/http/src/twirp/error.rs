@@ -1,4 +1,4 @@
-//! What went wrong with a call, as Twirp says it.
+//! Twirp errors: codes, statuses, JSON.
 //!
 //! * **Owns:** the mapping from error codes to HTTP statuses.
 //! * **In:** a code and a text.
@@ -60,7 +60,7 @@ impl TwirpError {
         Self::new(code, format!("twirp error unknown: {text}"))
     }
 
-    /// The path or the way it was asked for is wrong.
+    /// No such path, or the wrong HTTP method or content type for it.
     pub(crate) fn bad_route(msg: String, method: &str, path: &str) -> Self {
         let meta = Some(("twirp_invalid_route", format!("{method} {path}")));
         Self { code: Code::BadRoute, msg, meta }
@@ -81,8 +81,8 @@ impl TwirpError {
         }
     }
 
-    /// The same error, with what is wrong in detail as `meta.cause`, where it disturbs nobody who
-    /// compares texts.
+    /// The same error, with details as `meta.cause`, where they do not disturb clients that
+    /// compare texts.
     pub(crate) fn caused_by(mut self, cause: impl std::fmt::Display) -> Self {
         self.meta = Some(("cause", cause.to_string()));
         self

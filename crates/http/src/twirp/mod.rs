@@ -28,10 +28,10 @@ use room_service::RoomService;
 const NAME: &str = "livekit.RoomService";
 /// The service's path, without a method.
 pub(crate) const SERVICE: &str = "/twirp/livekit.RoomService";
-/// Bytes of a body that are read of somebody without a grant, so that small requests are answered in
-/// the reference's order: first what is malformed, then who may not.
+/// Bytes of a body that are read of a caller without a grant, so that small requests are answered in
+/// the reference's order: first malformed, then permission_denied.
 const STRANGER_BYTES: usize = 16 * 1_024;
-/// What every method's path begins with.
+/// The prefix of every method's path.
 pub(crate) const PREFIX: &str = "/twirp/livekit.RoomService/";
 
 /// The path without its last slash leads to the path with it.
@@ -90,7 +90,7 @@ async fn invoke(
     wire: Wire,
     body: Body,
 ) -> Result<Response<Body>, TwirpError> {
-    // Who may call nothing is not read for long.
+    // A caller without grants is not read for long.
     let grant = service.claims.map(|claims| &claims.video);
     let may_call = grant.is_some_and(|g| g.room_create || g.room_list || g.room_admin);
     let limit = if may_call { BODY_BYTES } else { STRANGER_BYTES };

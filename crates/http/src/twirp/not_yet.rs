@@ -1,11 +1,11 @@
-//! Wishes for a room that are not met yet, said to the operator and, where it matters, to the caller.
+//! Options of a room that are not supported yet: a warning for the operator and, where it matters, an error.
 //!
 //! * **Owns:** nothing.
 //! * **In:** a request to make a room; a token's room configuration.
 //! * **Out:** warnings; an error where the caller would lose what it relies on.
-//! * **Invariant:** nothing that was asked for is dropped without a word.
+//! * **Invariant:** no requested option is ignored silently.
 //! * **livekit-server:** `pkg/service/roomservice.go`; without an egress service it refuses `egress`, with
-//!   one that nobody serves it answers after 10 s that the recording did not start.
+//!   one without an egress service it answers after 10 s that the recording did not start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::error::{Code, TwirpError};
 
-/// Refuses what cannot be done at all, and warns of what is left out.
+/// Refuses options that cannot be done at all, and warns of those that are ignored.
 pub(super) fn check(request: &proto::CreateRoomRequest) -> Result<(), TwirpError> {
     if !request.room_preset.is_empty() {
         let text = "unknown room configuration in create room request";
@@ -41,7 +41,7 @@ pub(super) fn check(request: &proto::CreateRoomRequest) -> Result<(), TwirpError
     Ok(())
 }
 
-/// Says what of a token's `roomConfig` and `roomPreset` has no effect, once as a warning.
+/// Reports parts of a token's `roomConfig` and `roomPreset` without effect, once as a warning.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub(crate) fn note_token(claims: &Claims) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// What was asked for and is not there.
+/// The options that were requested and are not supported.
 #[derive(Default)]
 struct Missing {
     agents: bool,

@@ -1,4 +1,4 @@
-//! `livekit.RoomService`: rooms and participants, from a server's point of view.
+//! `livekit.RoomService`: the server API for rooms and participants.
 //!
 //! * **Owns:** nothing.
 //! * **In:** decoded requests and the caller's claims.
@@ -281,7 +281,7 @@ fn unexpected(_: &Reply) -> TwirpError {
     TwirpError::new(Code::Internal, "unexpected reply")
 }
 
-/// What a room or the directory refused, in its own words.
+/// The error of a room or the directory, with its own text.
 fn stored(error: &CallError) -> TwirpError {
     match error {
         CallError::RoomNotFound | CallError::ParticipantNotFound | CallError::TrackNotFound => {
@@ -303,8 +303,8 @@ fn absent(error: &CallError) -> TwirpError {
     }
 }
 
-/// For methods that the reference server passes on to whoever holds the room or participant: if
-/// nobody does, nobody answers.
+/// For methods that the reference server passes on to the node that holds the room or participant: if
+/// no node does, the call gets no answer and times out.
 fn unreachable(error: &CallError) -> TwirpError {
     match error {
         CallError::RoomNotFound | CallError::ParticipantNotFound => {

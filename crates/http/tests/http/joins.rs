@@ -1,4 +1,4 @@
-//! Who is refused, with which status and text; the same with and without a WebSocket.
+//! Refused joins, with status and text; the same with and without a WebSocket.
 
 use hearth_access::{Keys, TokenBuilder, VideoGrant};
 
