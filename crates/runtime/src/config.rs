@@ -1,4 +1,4 @@
-//! What a node is told at its start, and why it may not start.
+//! The configuration of a node, and the errors of its start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
 
-/// What a node is told at its start.
+/// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// Media threads, at least 1.
@@ -17,10 +17,10 @@ pub struct NodeConfig {
     /// Addresses to receive media at. All shards share them. Port 0: the system chooses one, the
     /// same for all addresses; see [`Node::udp_port`](crate::Node::udp_port).
     pub udp_bind: Vec<SocketAddr>,
-    /// Addresses told to clients; port 0 stands for the port that was bound. Empty: the machine's
+    /// Addresses advertised to clients as candidates; port 0 stands for the port that was bound. Empty: the machine's
     /// own addresses, of the families that are bound.
     pub advertised: Vec<SocketAddr>,
-    /// When `advertised` is empty: also tell clients the loopback addresses (development).
+    /// When `advertised` is empty: also advertise the loopback addresses (development).
     pub advertise_loopback: bool,
     /// A join makes the room if it does not exist.
     pub auto_create: bool,
@@ -39,9 +39,9 @@ pub enum StartError {
     /// A UDP port cannot be had.
     #[error("cannot bind UDP {addr}: {source}")]
     Bind {
-        /// The address asked for.
+        /// The configured address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The poller cannot be made.
@@ -50,7 +50,7 @@ pub enum StartError {
     /// No thread can be started.
     #[error("cannot start a shard thread: {0}")]
     Thread(#[source] io::Error),
-    /// No address to tell to clients.
+    /// No address to advertise to clients.
     #[error("no address to advertise: the machine has none, and none is configured")]
     NoAddress,
     /// The DTLS library refused.

@@ -1,4 +1,4 @@
-//! The numbers of a node: those of the control plane, and those of each shard.
+//! The metrics of a node: those of the control plane, and those of each shard.
 //!
 //! * **Owns:** [`GaugeGuard`], which counts one thing for as long as it lives; [`ShardGauges`].
 //! * **In:** [`hearth_metrics::SharedCounts`]; a shard's thread publishes its own once a turn.
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hearth_metrics::{Counts, Metric, SharedCounts};
 use hearth_net::Sent;
 
-/// Counts what became of datagrams to send.
+/// Counts the results of datagrams to send.
 pub(crate) fn count_sent(counts: &mut Counts, sent: Sent) {
     for (metric, number) in [
         (Metric::DatagramsSent, sent.datagrams),

@@ -1,4 +1,4 @@
-//! The task that knows which rooms there are.
+//! The directory: the task that creates, finds and ends rooms.
 //!
 //! * **Owns:** the map from name to room, and the counter of room ids.
 //! * **In:** [`DirectoryRequest`].
@@ -31,7 +31,7 @@ pub(crate) enum DirectoryRequest {
     List { reply: oneshot::Sender<Vec<Mailbox>> },
     /// A room is over.
     Closed { id: RoomId },
-    /// Ends all rooms, then the directory; the reply comes when that is done.
+    /// Ends all rooms, then the directory; the reply is sent when that is done.
     Stop { reply: oneshot::Sender<()> },
 }
 

@@ -1,4 +1,4 @@
-//! Threads, tasks, queues and placement: everything that the sans-IO crates are driven by.
+//! Threads, tasks, bounded queues and placement: the drivers of the sans-IO crates.
 //!
 //! * [`Node`] is the handle that HTTP uses: join, call, list, counters, shutdown.
 //! * Control: one task per room owns its `room::Room`; the directory task knows which rooms there
@@ -8,10 +8,10 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | control → shard | 4,096 commands, of one room 512 | the room waits |
-//! | shard → room, what must arrive | by construction: see `room_events` | – |
-//! | shard → room, what may be lost | 4,096 events, 4 MiB | dropped, counted |
-//! | shard → shard | 1,024 parcels | dropped, counted |
-//! | shard → shard, of strangers | 64 connectivity checks | dropped, counted |
+//! | shard → room, lossless events | by construction: see `room_events` | – |
+//! | shard → room, lossy events | 4,096 events, 4 MiB | dropped, counted |
+//! | shard → shard, media (`ShardMessage`) | 1,024 messages | dropped, counted |
+//! | shard → shard, checks of unknown endpoints | 64 connectivity checks | dropped, counted |
 //! | sessions, API → room | 4,096 inputs | the session is closed, the caller waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |

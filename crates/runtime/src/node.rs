@@ -1,9 +1,9 @@
-//! The handle of one server process: what HTTP may ask of it.
+//! The handle of one server process (node) that HTTP uses: join, call, list, counters, shutdown.
 //!
-//! * **Owns:** the way to the directory and to the shards.
+//! * **Owns:** the sending ends of the queues to the directory and to the shards.
 //! * **In:** joins and calls.
 //! * **Out:** [`Session`]s and replies.
-//! * **Invariant:** a join never ends in a room that is closing: it asks the directory again.
+//! * **Invariant:** a join never lands in a room that is closing: it asks the directory again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ struct Inner {
     next_session: AtomicU64,
     counts: Arc<SharedCounts>,
     udp_port: u16,
-    /// Bytes of memory when nobody was here.
+    /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
 
@@ -63,7 +63,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// A port cannot be had, or the machine has no address to tell to clients.
+    /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
         let Started { directory, shards, room_config, counts, udp_port } = start::start(config)?;
@@ -85,7 +85,7 @@ impl Node {
         self.inner.udp_port
     }
 
-    /// What new rooms are made with; a changed copy may be given to
+    /// The configuration of new rooms; a changed copy may be given to
     /// [`create_room`](Self::create_room).
     pub fn room_config(&self) -> &Arc<RoomConfig> {
         &self.inner.room_config
@@ -187,7 +187,7 @@ impl Node {
         infos
     }
 
-    /// Ends a room; everybody in it is told to leave.
+    /// Ends a room; its participants are sent a leave.
     ///
     /// # Errors
     ///
@@ -200,7 +200,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// There is no such room, or what the room says.
+    /// There is no such room, or the room's error.
     pub async fn call(&self, room: &str, what: Call) -> Result<Reply, CallError> {
         let Some(mailbox) = self.find(room, None).await else {
             return Err(CallError::RoomNotFound);
@@ -208,7 +208,7 @@ impl Node {
         call(&mailbox, what).await.unwrap_or(Err(CallError::RoomNotFound))
     }
 
-    /// What the node holds and what it dropped.
+    /// The state of the node for `/debug/state`: what it holds, and drops by reason.
     pub fn counts(&self) -> Counts {
         let mut sum = self.inner.counts.snapshot();
         for shard in self.inner.shards.iter() {

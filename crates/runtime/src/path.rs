@@ -1,9 +1,9 @@
-//! Which socket a datagram leaves by.
+//! Which socket a datagram is sent by: routing by the local end of its path.
 //!
-//! * **Owns:** what the sockets are bound to.
+//! * **Owns:** the addresses that the sockets are bound to.
 //! * **In:** the local end of a datagram's path. **Out:** [`Paths::socket`].
-//! * **Invariant:** an answer leaves by the socket that the question came in by. Nothing is learnt: the
-//!   path says it all.
+//! * **Invariant:** an answer leaves by the socket that the request came in by. Nothing is learnt: the
+//!   path decides alone.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ impl Paths {
     }
 
     /// The socket whose address `local` is, else the one of no address in particular, else (a check
-    /// that nobody has asked for, from an address that a NAT has) the first of its family.
+    /// of ours, from an address that a NAT has) the first of its family.
     pub(crate) fn socket(&self, local: SocketAddr) -> Option<usize> {
         let of_family = |bound: &SocketAddr| bound.is_ipv4() == local.is_ipv4();
         let any = |bound: &SocketAddr| of_family(bound) && bound.ip().is_unspecified();

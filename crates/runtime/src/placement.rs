@@ -1,4 +1,4 @@
-//! Which shard a new participant of a room goes to.
+//! Placement: which shard a new participant of a room is put on (load balancing).
 //!
 //! * **Owns:** the shard that the room's newcomers go to.
 //! * **In:** [`Placement::choose`], with how many connections the room has on each shard.
@@ -39,12 +39,12 @@ struct Home {
     expected: Option<Expected>,
 }
 
-/// What a shard carries.
+/// The load of a shard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Load {
     /// Connections of the room in question.
     here: u64,
-    /// What it has to do for all rooms, in connections.
+    /// Work for all rooms together, in units of one connection.
     all: u64,
     /// Its thread runs.
     alive: bool,
@@ -85,13 +85,20 @@ impl Placement {
     }
 }
 
-/// The shard for the next connection: of those that have some of the room, but not yet their share, the
-/// one that has most, else the one that has least; then the one that has least to do. Rooms take turns
-/// among equals. What has far more to do than the idlest comes last; `home` may have a third more than
-/// others before that is said of it, so that newcomers do not alternate.
+/// The index of the shard for the next connection, in this order of preference:
+///
+/// 1. shards that have connections of the room (or are its `home`) but not yet `share`, and are not busy: the one
+///    that has most of the room, so that few packets cross between shards;
+/// 2. else, of those that are not busy, then of the busy: the one with the fewest connections of the room, then the
+///    least load. `turn`, the room's number, breaks ties, so that new rooms spread over idle shards.
+///
+/// Busy is a load far above that of the least loaded shard; for `home` the limit is a third higher (hysteresis),
+/// so that newcomers do not alternate between two shards.
 fn best(loads: &[Load], home: Option<usize>, share: u64, turn: usize) -> usize {
     let alive = || loads.iter().enumerate().filter(|(_, load)| load.alive);
+    // A dead thread's shard is never chosen while another one runs.
     let idlest = alive().map(|(_, load)| load.all).min().unwrap_or(0);
+    // Spreading costs a copy of each packet to another shard, so that twice the least load plus a share is tolerated.
     let is_busy = |index: usize, load: &Load| {
         let limit = 2 * idlest + share;
         load.all > if home == Some(index) { limit } else { limit / 4 * 3 }
@@ -194,7 +201,7 @@ mod tests {
             // Far more to do than the other.
             (&[(3, 65), (0, 0)], Some(0), 0, 1),
             (&[(3, 164), (0, 50)], Some(0), 0, 0),
-            // Back there only when the difference is smaller.
+            // Back there only when the difference is smaller (hysteresis).
             (&[(3, 65), (1, 1)], Some(1), 0, 1),
             (&[(3, 65), (9, 9)], Some(1), 0, 1),
             (&[(30, 65), (20, 20)], Some(1), 0, 0),

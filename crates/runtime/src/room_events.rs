@@ -1,10 +1,10 @@
-//! The queues of events from the shards to one room, and where a shard finds them.
+//! The event queues from the shards to one room, lossless and lossy, and the table where a shard finds them.
 //!
-//! * **Owns:** [`channel`]: a queue for what must arrive and one for what may be lost.
+//! * **Owns:** [`channel`]: a queue of lossless events and one of events that may be lost.
 //! * **In:** events of a shard ([`RoomQueues::deliver`]), which never waits.
 //! * **Out:** [`EventReceiver::recv`].
-//! * **Invariant:** the events of one room take nothing from another room. What must arrive is bounded by
-//!   those who cause it: a few events for each transport and track, and of reliable data what
+//! * **Invariant:** a full room takes no queue space from another room. Lossless events are bounded by
+//!   their causes: a few events for each transport and track, and of reliable data what
 //!   [`hearth_peer`] lets a transport be ahead of its room.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const MAX_LOSSY: usize = 4_096;
 /// Bytes of messages among them, for the same reason.
 const MAX_LOSSY_BYTES: usize = 4 * 1024 * 1024;
 
-/// The end of the shards.
+/// The shards' end.
 #[derive(Clone, Debug)]
 pub(crate) struct EventSender {
     lossless: mpsc::UnboundedSender<Event>,
@@ -29,7 +29,7 @@ pub(crate) struct EventSender {
     lossy_bytes: Arc<AtomicUsize>,
 }
 
-/// The end of the room.
+/// The room's end.
 #[derive(Debug)]
 pub(crate) struct EventReceiver {
     lossless: mpsc::UnboundedReceiver<Event>,
@@ -51,10 +51,10 @@ pub(crate) fn channel() -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// An error, which counts it, if the event was lost: it may be, and the room has enough of its kind.
+    /// Queues an event. The error is the counter for one that was dropped, as the lossy queue is full.
     pub(crate) fn send(&self, event: Event) -> Result<(), Metric> {
         if !event.may_be_lost() {
-            // A room that is over needs not to know.
+            // A room that has ended has no receiver: its events are obsolete.
             let _ = self.lossless.send(event);
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl EventSender {
 }
 
 impl EventReceiver {
-    /// The next event. Which queue it is of is left to chance, so that neither starves. Losing the
+    /// The next event. `select!` picks the queue at random, so that neither starves. Dropping the
     /// future loses no event.
     pub(crate) async fn recv(&mut self) -> Event {
         tokio::select! {
@@ -115,7 +115,7 @@ impl RoomQueues {
         Self { shard, rooms: BTreeMap::new() }
     }
 
-    /// The shard has lost all it had: every room is told.
+    /// The shard has lost its state: every room gets [`Event::ShardFailed`].
     pub(crate) fn fail(&self) {
         for events in self.rooms.values() {
             // It must arrive, so it is not lost.

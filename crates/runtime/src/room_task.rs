@@ -1,6 +1,6 @@
 //! The task of one room: it feeds the room's inputs, sleeps until its deadline, carries its outputs.
 //!
-//! * **Owns:** a [`Room`], the sending ends of its sessions, its way to the shards.
+//! * **Owns:** a [`Room`], the sending ends of its sessions, its links to the shards.
 //! * **In:** [`Input`]s by the mailbox, events of the shards by queues of their own, time.
 //! * **Out:** messages to sessions, commands to shards, one [`DirectoryRequest::Closed`] at the end.
 //! * **Invariant:** after every input all outputs are carried out before the next input. When the
@@ -38,7 +38,7 @@ pub(crate) type Mailbox = mpsc::Sender<Input>;
 /// One thing that happens to a room.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Somebody wants in. If the reply is dropped, the room is over: ask the directory again.
+    /// A join. If the reply is dropped, the room has ended: ask the directory again.
     Join { join: Box<JoinInput>, reply: oneshot::Sender<Result<(), JoinError>> },
     /// A client's message.
     Signal { session: SessionId, request: Box<SignalRequest>, permit: RequestPermit },
@@ -50,7 +50,7 @@ pub(crate) enum Input {
     Stop,
 }
 
-/// What a join is made of.
+/// The parts of a join.
 #[derive(Debug)]
 pub(crate) struct JoinInput {
     pub(crate) session: SessionId,
@@ -59,7 +59,7 @@ pub(crate) struct JoinInput {
     pub(crate) responses: mpsc::Sender<SessionOutput>,
 }
 
-/// What every room needs to reach the rest of the node.
+/// Handles of the node that every room task needs.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandles {
     pub(crate) shards: Arc<[ShardLink]>,
@@ -74,7 +74,7 @@ pub(crate) struct RoomTask {
     room: Room,
     inbox: mpsc::Receiver<Input>,
     sessions: BTreeMap<SessionId, mpsc::Sender<SessionOutput>>,
-    /// Sessions that read too slowly; the room is told before the next input.
+    /// Sessions that read too slowly; the room is notified before the next input.
     overflowed: VecDeque<SessionId>,
     events: EventReceiver,
     shards: RoomShards,
@@ -87,7 +87,7 @@ pub(crate) struct RoomTask {
     _held: [GaugeGuard; 2],
 }
 
-/// What the task does next.
+/// The next step of the task.
 enum Next {
     Timeout,
     Event(Event),
@@ -97,7 +97,7 @@ enum Next {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Open,
-    /// The room said that it is over, or it panicked.
+    /// The room has ended, or it panicked.
     Over,
 }
 
@@ -202,7 +202,7 @@ impl RoomTask {
         let _ = reply.send(answer);
     }
 
-    /// Lets the room work, then carries out what it wants. A panic ends the room, and only it.
+    /// Runs the room, then carries out its outputs. A panic ends the room, and only it.
     async fn turn(&mut self, work: impl FnOnce(&mut Room)) {
         let mut outputs = VecDeque::new();
         self.guarded(&mut outputs, work);
@@ -262,7 +262,7 @@ impl RoomTask {
 
     async fn command(&mut self, shard: ShardId, command: Command) {
         if !self.shards.send(shard, command).await {
-            // It was given up, which is logged there, and the room hears of it.
+            // The session was given up, which is logged there; the room is notified.
             debug!(room = self.id.0, shard = shard.0, "A command found no shard");
         }
     }
@@ -285,7 +285,7 @@ impl RoomTask {
     }
 
     /// Leaves nothing behind. The mailbox closes first: from then on the directory makes a new room
-    /// for whoever asks, and joins that wait in the mailbox ask the directory again.
+    /// for new joins, and joins that wait in the mailbox ask the directory again.
     async fn finish(mut self) {
         self.inbox.close();
         self.count_participants(0);

@@ -26,7 +26,7 @@ const MAX_REQUESTS: usize = 64;
 /// memory for each of them.
 pub(crate) const MAX_RESPONSES: usize = 256;
 
-/// What a room says to one session.
+/// A message from a room to one session.
 #[derive(Debug)]
 pub enum SessionOutput {
     /// To be sent to the client.

@@ -78,7 +78,7 @@ impl Site {
         assert!(self.link().send(ShardInput::Fault(fault)).await);
     }
 
-    /// A socket whose datagrams the kernel gives to `shard`. Nobody else may send meanwhile.
+    /// A socket whose datagrams the kernel gives to `shard`. No other datagram may be sent meanwhile.
     fn socket_to(&self, shard: ShardId) -> UdpSocket {
         let received =
             || self.shards.iter().map(|link| link.gauges().counts.get(Metric::DatagramsReceived));
@@ -261,7 +261,7 @@ async fn a_media_thread_that_fails_costs_its_own_and_a_call_of_eight_beside_it_l
         let all = |phones: &[Phone]| phones[1..].iter().all(|phone| phone.heard.len() >= last);
         assert!(call.run_until(all), "after {n} runs and {injected} failures");
         if n % 20 == 10 {
-            // One that waits for a datagram gets the checks of a stranger.
+            // A thread that waits for a datagram gets connectivity checks of an unknown endpoint.
             let end = WallClock::now() + PATIENCE;
             while site.failures() < injected {
                 let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -281,7 +281,7 @@ async fn a_media_thread_that_fails_costs_its_own_and_a_call_of_eight_beside_it_l
     let counts = site.link().gauges().counts.snapshot();
     assert_eq!((counts[Metric::Transports], counts[Metric::ShardFailures]), (0, 5));
 
-    // Who comes back is served.
+    // A participant that reconnects is served.
     let mut back = site.den(3);
     let peer = back.add(HIT, site.server).await;
     back.connect();

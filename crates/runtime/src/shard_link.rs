@@ -1,9 +1,9 @@
-//! How control reaches the media threads.
+//! Control's sending end of a shard's command queue, with a share for each room (back-pressure).
 //!
 //! * **Owns:** the sending end of a shard's queue of commands ([`ShardLink`]); for one room, its share of
 //!   each of these queues ([`RoomShards`]).
 //! * **In:** a room's commands. **Out:** [`ShardInput`]s.
-//! * **Invariant:** a shard hears of a room before anything of it. No room has more than
+//! * **Invariant:** a shard learns of a room before any command of it. No room has more than
 //!   [`ROOM_SHARE`] in a shard's queue, so that none waits long behind another.
 
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ use crate::room_events::EventSender;
 
 /// Commands that control may be ahead of a shard; beyond that control waits.
 pub(crate) const MAX_COMMANDS: usize = 4_096;
-/// What one room may have in a shard's queue, in units of [`cost`]. Higher spares a room that sends much
+/// One room's share of a shard's queue, in units of [`cost`]. Higher spares a room that sends much
 /// some waiting, lower lets the others wait less behind it.
 const ROOM_SHARE: u32 = 512;
 
-/// What a shard thread is told.
+/// An input of a shard thread from control.
 #[derive(Debug)]
 pub(crate) enum ShardInput {
     /// Events of the room go there from now on.
@@ -53,7 +53,7 @@ pub(crate) struct ShardLink {
     gauges: Arc<ShardGauges>,
 }
 
-/// What the thread at the other end has of a [`ShardLink`].
+/// The shard thread's end of a [`ShardLink`].
 pub(crate) struct ShardInputs {
     pub(crate) inputs: mpsc::Receiver<ShardInput>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -113,7 +113,7 @@ pub(crate) struct RoomShards {
     room: RoomId,
     links: Arc<[ShardLink]>,
     events: EventSender,
-    /// The shards that know the room, and what is left of its share of their queues.
+    /// The shards that know the room, and the rest of its share of their queues.
     open: BTreeMap<ShardId, Arc<Semaphore>>,
 }
 
@@ -179,7 +179,7 @@ mod tests {
         timeout(Duration::ZERO, unconstrained(send)).await
     }
 
-    /// What stands in a shard's queue.
+    /// An entry of a shard's queue.
     fn queued(shard: &mut ShardInputs) -> Vec<(RoomId, bool)> {
         let mut queued = Vec::new();
         while let Ok(input) = shard.inputs.try_recv() {

@@ -1,11 +1,11 @@
-//! One media thread: it waits, reads, lets the shard work, and writes.
+//! One media thread (shard thread): it waits, receives datagrams, runs `shard::Shard`, and sends.
 //!
 //! * **Owns:** a [`Shard`] outright, its sockets, its poller, its queues.
-//! * **In:** [`ShardInput`]s of control, datagrams, parcels from other shards, time.
-//! * **Out:** datagrams, parcels, events for the rooms, [`ShardGauges`].
+//! * **In:** [`ShardInput`]s of control, datagrams, shard messages from other shards, time.
+//! * **Out:** datagrams, shard messages, events for the rooms, [`ShardGauges`].
 //! * **Invariant:** it waits nowhere but in the poller, and reads the clock twice a turn: before
-//!   the wait and after it. When it fails, its rooms are told, and it goes on with a new [`Shard`]: the sockets,
-//!   the queues and what they hold stay, so that nobody else loses a packet.
+//!   the wait and after it. When it fails, its rooms get an event, and it goes on with a new [`Shard`]: the sockets,
+//!   the queues and their contents stay, so that other threads lose no packet.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,9 +30,9 @@ use crate::path::Paths;
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
 
-/// Parcels waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
+/// Shard messages waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
 pub(crate) const MAX_MESSAGES: usize = 1_024;
-/// Checks waiting for one shard, and taken in one turn: what strangers may cost it.
+/// Checks waiting for one shard, and taken in one turn: bounds what unknown endpoints may cost it.
 pub(crate) const MAX_CHECKS: usize = 64;
 /// Commands in one turn, in units of [`cost`]: more delays the packets that wait, fewer delays joins under
 /// load.
@@ -44,25 +44,25 @@ const DATAGRAMS_A_TURN: usize = 512;
 const SLAB_DATAGRAMS: usize = 256;
 /// Datagrams that wait while the kernel's buffer is full, for each socket: one slab of them.
 const MAX_UNSENT: usize = SLAB_DATAGRAMS;
-/// How soon the kernel is asked again. At 1 Gbit/s its buffer of 4 MiB drains in 34 ms, and a smaller one
+/// Retry interval of a full send buffer. At 1 Gbit/s its buffer of 4 MiB drains in 34 ms, and a smaller one
 /// that the system gives by default in less than 2.
 const RETRY: Duration = Duration::from_millis(1);
 /// The longest wait, so that a lost wake-up is a delay and not the end.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Failures, each soon after the one before, after which a thread is given up. More tries longer what
-/// will not work, fewer gives up what one client's packets can bring about.
+/// will not work, fewer lets one client's packets end a thread.
 pub(crate) const MAX_FAILURES: u32 = 10;
 /// It works if it did so for as long as this.
 const STABLE: Duration = Duration::from_secs(1);
 /// Between failures that follow each other: once, twice, … as long, to leave the processor to others.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
-/// What goes wrong in a test.
+/// A fault to inject in a test.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
-    /// A panic outside of what the shard guards.
+    /// A panic outside of the shard's panic scopes.
     Panic,
     /// A panic after the first datagram of the next read.
     InBatch,
@@ -70,7 +70,7 @@ pub(crate) enum Fault {
     Poller,
 }
 
-/// What one shard hands to another: who sends, and what.
+/// A message from one shard to another, with its sender.
 pub(crate) type Shipment = (ShardId, ShardMessage);
 
 /// The lanes between shards, as one shard sees them.
@@ -88,11 +88,11 @@ pub(crate) struct ShardChannels {
 pub(crate) struct LaneEnds {
     pub(crate) media: SyncSender<Shipment>,
     pub(crate) checks: SyncSender<Shipment>,
-    /// What wakes it.
+    /// The handle that wakes it.
     pub(crate) waker: Waker,
 }
 
-/// What a shard thread is made of, apart from what it makes itself: a [`Shard`] never leaves its
+/// The parts a shard thread is given; it makes the rest itself, as a [`Shard`] never leaves its
 /// thread.
 pub(crate) struct Parts {
     pub(crate) config: ShardConfig,
@@ -104,7 +104,7 @@ pub(crate) struct Parts {
 }
 
 /// Starts a shard thread and waits until its shard is made. It ends by [`ShardLink::stop`];
-/// nobody needs to wait for it.
+/// no caller needs to wait for it.
 pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
     let (link, inputs) = ShardLink::new(parts.poller.waker());
     let (report, made) = sync_channel(1);
@@ -116,7 +116,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
                 Ok(shard) => shard,
                 Err(error) => return drop(report.send(Err(StartError::Certificate(error)))),
             };
-            // Nobody listens only if the start has already failed.
+            // The receiver is gone only if the start has already failed.
             let _ = report.send(Ok(()));
             let ShardInputs { inputs, stop, gauges } = inputs;
             let Parts { config, sockets, poller, paths, channels, held } = parts;
@@ -199,11 +199,11 @@ impl ShardThread {
         info!(shard = self.id.0, "Shard stopped");
     }
 
-    /// Puts a new shard in the place of one that failed; false if none can be made. Whoever was on it comes
-    /// back when the rooms say so.
+    /// Replaces a shard that failed by a new one; false if none can be made. Its participants reconnect
+    /// when their rooms ask them to.
     fn begin_anew(&mut self) -> bool {
         self.counts.add(Metric::ShardFailures, 1);
-        // What it had for others is finished. What it had for its own may be broken.
+        // Messages for other shards were complete. Its output to its own peers may be broken.
         let _ = catch_unwind(AssertUnwindSafe(|| self.flush_outputs()));
         // Another sequence of everything random than before.
         self.config.seed = self.config.seed.derive(Purpose::Shard, self.id.0.into());
@@ -229,13 +229,13 @@ impl ShardThread {
             more = self.drain_commands(now);
             #[cfg(test)]
             self.inject()?;
-            // Before the datagrams: another shard may have said whose they are.
+            // Before the datagrams: a `Confirmed` of another shard may say where they belong.
             more |= self.drain_messages(now);
             more |= self.receive(now);
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
-            // Before the datagrams: what answers them may reach another shard.
+            // Before sending: the answer may reach another shard, which is to know the endpoint by then.
             self.flush_outputs();
             self.transmit(now, &mut slab);
             self.report();
@@ -318,7 +318,7 @@ impl ShardThread {
         more
     }
 
-    /// Gives the shard what it has not had of the last read.
+    /// Gives the shard the datagrams of the last read that it has not handled (all, but after a panic).
     fn handle_batch(&mut self, now: Instant) {
         for datagram in self.batch.datagrams_mut().skip(self.handled) {
             self.handled += 1;
@@ -390,7 +390,7 @@ impl ShardThread {
         }
     }
 
-    /// Parcels to other shards, events to their rooms.
+    /// Sends shard messages to other shards, and events to their rooms.
     fn flush_outputs(&mut self) {
         let mut woken: u128 = 0;
         while let Some((to, message)) = self.shard.poll_message() {

@@ -1,4 +1,4 @@
-//! Putting a node together: sockets, certificate, shard threads, control tasks.
+//! Starting a node: sockets, certificate, shard threads, control tasks.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ fn bind_once(
     Ok((by_shard, chosen.unwrap_or_default()))
 }
 
-/// What clients are told, with the port that was bound.
+/// The advertised addresses, with the port that was bound.
 fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, StartError> {
     let bound = &config.udp_bind;
     let mut addrs = config.advertised.clone();
@@ -128,7 +128,7 @@ fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
     ip.is_loopback() || ours.contains(&ip)
 }
 
-/// What all shards of a node have in common.
+/// The parts that all shards of a node share.
 pub(crate) struct Shards {
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) seed: Seed,
@@ -150,7 +150,7 @@ impl Shards {
             for socket in sockets {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
-            // All of a lane is written to when it is made, and a single shard has nobody to send to.
+            // All memory of a lane is written to when it is made, and a single shard has no other to send to.
             let [messages, checks] = if count > 1 { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
             let (media, from_media) = sync_channel(messages);
             let (checks, from_checks) = sync_channel(checks);

@@ -92,7 +92,7 @@ impl Visitor {
         self.stun > 0 && self.dtls > 0 && self.srtcp > 0
     }
 
-    /// Sends what it has to send, and takes what comes within a millisecond.
+    /// Sends its outputs, and receives for a millisecond.
     fn run(&mut self) {
         self.publisher.run(WallClock::now());
         while let Some(datagram) = self.publisher.client.poll_transmit() {
