@@ -3,7 +3,7 @@
 //! * **Owns:** a [`Session`], and a [`Link`] once the server has answered.
 //! * **In:** the server's messages and datagrams, time.
 //! * **Out:** requests, datagrams, a [`Summary`].
-//! * **Invariant:** what one of the two learns reaches the other in the same call.
+//! * **Invariant:** events of one of the two reach the other in the same call.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub(crate) struct Milestones {
     pub(crate) first_media: Option<Instant>,
 }
 
-/// What became of a participant.
+/// The result of a participant.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) milestones: Milestones,
@@ -141,7 +141,7 @@ impl Client {
         self.drain_link(now, arrivals);
     }
 
-    /// Does what is due.
+    /// Handles deadlines that have passed.
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -173,7 +173,7 @@ impl Client {
         self.session.poll_request()
     }
 
-    /// Says goodbye.
+    /// Sends a leave.
     pub(crate) fn leave(&mut self) {
         self.session.leave();
     }
@@ -208,7 +208,7 @@ impl Client {
         self.link.as_ref().map_or(0, Link::lost)
     }
 
-    /// What became of it so far.
+    /// The result so far.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
             milestones: self.milestones,

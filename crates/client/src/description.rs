@@ -60,7 +60,7 @@ pub(crate) struct Published {
     pub(crate) ssrcs: Vec<(u32, u32)>,
 }
 
-/// What a section is for.
+/// The use of a section.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Section {
     Data,
@@ -77,7 +77,7 @@ pub(crate) struct Description {
     sections: Vec<Section>,
 }
 
-/// What an answer means.
+/// The result of an answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) remote: RemoteParams,
@@ -105,7 +105,7 @@ pub(crate) struct Receive {
     pub(crate) kind: MediaKind,
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: Option<u32>,
-    /// From the msid; the map that comes with the answer says the same.
+    /// From the msid; the map beside the answer is equal.
     pub(crate) track_sid: String,
 }
 
@@ -304,7 +304,7 @@ fn push_streams(attributes: &mut Attributes, track: &Published) {
     }
 }
 
-/// What of a published track the server takes.
+/// The encodings and codec of a published track that the server accepts.
 fn agreed(track: &Published, media: &Media) -> Option<AgreedTrack> {
     let attributes = &media.attributes;
     let pt = attributes
@@ -334,7 +334,7 @@ fn agreed(track: &Published, media: &Media) -> Option<AgreedTrack> {
     })
 }
 
-/// What the server sends in a section of ours, if it sends.
+/// The track that the server sends in a section of ours, if any.
 fn received(kind: MediaKind, media: &Media) -> Option<Receive> {
     let attributes = &media.attributes;
     if !media.direction().sends() {

@@ -1,7 +1,7 @@
-//! One RTP stream that we receive: what of it arrived, and how late.
+//! Reception of one RTP stream: packet loss, retransmissions, latency.
 //!
-//! * **Owns:** which numbers arrived lately, counts, latencies.
-//! * **In:** packets of the stream, first sent or repeated.
+//! * **Owns:** the window of received numbers, packet loss, latency, jitter.
+//! * **In:** packets of the stream, originals and retransmissions.
 //! * **Out:** [`Inbound::tally`], NACKs, report blocks.
 //! * **Invariant:** a number counts once, however often it arrives.
 
@@ -16,12 +16,12 @@ use hearth_units::{MediaKind, SeqUnwrapper};
 use crate::description::Receive;
 use crate::media::stamp;
 
-/// Numbers behind the newest that are told apart from repetitions.
+/// Numbers behind the newest for which duplicates are recognised.
 const WINDOW: u64 = 1_024;
 /// Assumed before the first measurement.
 const RTT: Duration = Duration::from_millis(50);
 
-/// What arrived of a track.
+/// Reception statistics of a track.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     pub(crate) kind: MediaKind,
@@ -30,10 +30,10 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     /// Numbers that should have arrived and did not.
     pub(crate) lost: u64,
-    /// Packets that a newer one overtook, repetitions aside.
+    /// Reordered packets: a newer one arrived before; without retransmissions.
     pub(crate) out_of_order: u64,
     pub(crate) duplicates: u64,
-    /// Packets that arrived only when repeated.
+    /// Packets that arrived only by retransmission.
     pub(crate) recovered: u64,
     pub(crate) first_at: Option<Instant>,
     pub(crate) last_at: Option<Instant>,
@@ -136,7 +136,7 @@ impl Inbound {
         Some(latency)
     }
 
-    /// A packet that was repeated in the stream for retransmissions: its original number and payload.
+    /// A retransmission in the RTX stream: its original number and payload.
     pub(crate) fn handle_recovered(
         &mut self,
         now: Instant,
@@ -166,7 +166,7 @@ impl Inbound {
         self.reception.handle_sender_report(now, ntp);
     }
 
-    /// What to report, if anything arrived.
+    /// The report block, if any packet arrived.
     pub(crate) fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
         self.first?;
         Some(self.reception.report_block(now, self.ssrc))
@@ -183,7 +183,7 @@ impl Inbound {
         Tally { lost: self.lost(), ..self.tally.clone() }
     }
 
-    /// Counts a number; false if it had arrived, or is too old to tell.
+    /// Counts a number; false if it is a duplicate, or too old.
     fn count(&mut self, now: Instant, seq: u64, len: usize) -> bool {
         let first = *self.first.get_or_insert_with(|| {
             self.newest = seq;

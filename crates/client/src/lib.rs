@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the client's side of a call: signalling, one peer connection, media to send, the
 //!   statistics of media received.
-//! * **In:** a server's address and keys, a plan of who publishes and subscribes.
+//! * **In:** a server's address and keys, a plan of publishers and subscribers.
 //! * **Out:** [`load::Report`].
 //! * **Invariant:** it works against any LiveKit server; nothing in it knows which one it is.
 //! * **Not here:** decoding; a browser shows what a person sees.

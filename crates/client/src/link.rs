@@ -1,4 +1,4 @@
-//! The one peer connection of a client: media both ways, and the RTCP that belongs to it.
+//! The one peer connection of a client: media in both directions, and its RTCP.
 //!
 //! * **Owns:** the transport, published tracks, received streams.
 //! * **In:** the server's answers and candidates, datagrams, time.
@@ -27,7 +27,7 @@ use crate::thread::Arrivals;
 const REPORT: Duration = Duration::from_secs(1);
 /// NACKs are looked for on this beat while something is missing.
 const NACK_BEAT: Duration = Duration::from_millis(20);
-/// How long after a gap that goes on.
+/// The time between two NACKs for a packet that is still missing.
 const NACK_FOR: Duration = Duration::from_secs(1);
 /// Report blocks of one packet (RFC 3550 §6.4.2).
 const MAX_BLOCKS: usize = 31;
@@ -45,7 +45,7 @@ pub(crate) struct Link {
     inbound: Vec<Inbound>,
     /// SSRCs of retransmissions, with those of the media.
     rtx: Vec<(u32, u32)>,
-    /// (SSRC, number) that the server wants again.
+    /// (SSRC, number) that the server NACKed: to be retransmitted.
     wanted: Vec<(u32, u16)>,
     rtcp: Vec<Vec<u8>>,
     transport_seq: u16,
@@ -147,7 +147,7 @@ impl Link {
         }
     }
 
-    /// Does what is due.
+    /// Handles deadlines that have passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant, ntp: u64) {
         if self.peer.poll_timeout().is_some_and(|at| at <= now) {
             self.peer.handle_timeout(now);
@@ -209,13 +209,13 @@ impl Link {
         true
     }
 
-    /// What happened to the transport.
+    /// The next event of the transport.
     pub(crate) fn poll_event(&mut self, now: Instant) -> Option<PeerEvent> {
         let event = self.peer.poll_event()?;
         if let PeerEvent::Data { channel, payload } = &event
             && !channel.is_lossy()
         {
-            // Whoever asks for an event has time for it: the sender may go on.
+            // A caller that polls an event has processed those before: the sender's flow control may go on.
             self.peer.handle_data_taken(now, data_cost(payload.len()));
         }
         if event == PeerEvent::Connected {
@@ -238,7 +238,7 @@ impl Link {
         self.inbound.iter().map(Inbound::lost).sum()
     }
 
-    /// What arrived, by track.
+    /// Reception statistics by track.
     pub(crate) fn tallies(&self) -> impl Iterator<Item = Tally> {
         self.inbound.iter().map(Inbound::tally)
     }

@@ -1,4 +1,4 @@
-//! One RTP stream that we send, with what is needed to send parts of it again.
+//! One RTP stream that we send, with its history for retransmission.
 //!
 //! * **Owns:** numbers of the stream and of its retransmissions, the last 512 payloads.
 //! * **In:** payloads, NACKs.
@@ -15,10 +15,10 @@ use crate::description::AgreedTrack;
 
 /// Payloads kept; 2 s of the highest encoding.
 const KEPT: usize = 512;
-/// Packets that name their section and encoding; libwebrtc stops when it is heard.
+/// Packets that carry mid and rid; libwebrtc stops at the first receiver report.
 const NAMED: u32 = 100;
 
-/// What a packet goes out through.
+/// The output that a packet is sent through.
 pub(crate) struct Wire<'a> {
     pub(crate) peer: &'a mut Peer,
     pub(crate) slab: &'a mut SendSlab,
@@ -42,7 +42,7 @@ struct Numbered<'a> {
     index: u64,
     /// Extension that names the encoding.
     rid: Option<(u8, &'static str)>,
-    /// The number of the packet that this one repeats.
+    /// The original number, for a retransmission (RTX).
     original: Option<u16>,
     payload: &'a [u8],
 }

@@ -1,7 +1,7 @@
-//! Tracks that we publish: when which frame goes out.
+//! Tracks that we publish: the send times of frames.
 //!
 //! * **Owns:** the place in the clip, picture numbers, packets that wait for their time.
-//! * **In:** time; key frame requests, NACKs, and the encodings that the server wants.
+//! * **In:** time; keyframe requests, NACKs, and the encodings that are subscribed to (dynacast).
 //! * **Out:** packets, through [`Track::transmit`].
 //! * **Invariant:** frames come at their rate whatever happens; the packets of a frame are spread
 //!   over it as libwebrtc's pacer spreads them.
@@ -50,7 +50,7 @@ struct Encoding {
     clip: VideoClip,
     out: Outbound,
     enabled: bool,
-    /// Frame of the clip that comes next.
+    /// The next frame of the clip.
     cursor: usize,
     picture: Picture,
     waiting: VecDeque<Unsent>,
@@ -159,7 +159,7 @@ impl Track {
                 encodings.iter_mut().all(|encoding| encoding.transmit(now, wire))
             }
             Source::Audio { clip, out } => {
-                // One packet at a time; what is late comes with the next call.
+                // One packet at a time; late ones are sent by the next call.
                 let Some(began) = self.began else { return true };
                 let due = (now - began).as_nanos() / AUDIO_FRAME.as_nanos();
                 while u128::from(self.next_frame) <= due && !clip.packets.is_empty() {

@@ -1,6 +1,6 @@
 //! The client's side of signalling, over one peer connection.
 //!
-//! * **Owns:** our description, which offer is outstanding, what the server asked for meanwhile.
+//! * **Owns:** our description, the outstanding offer, requests of the server meanwhile.
 //! * **In:** the server's messages, time.
 //! * **Out:** requests, [`SessionEvent`]s.
 //! * **Invariant:** one offer is outstanding at a time; an answer with another id is ignored.
@@ -26,7 +26,7 @@ use crate::media::VideoClip;
 
 /// livekit-server's, if it does not say.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// What current clients announce.
+/// The protocol version of current clients.
 const PROTOCOL: i32 = 16;
 /// Sections that a client has in its first offer to receive each kind, as livekit-client does.
 const FIRST_SECTIONS: usize = 3;
@@ -43,7 +43,7 @@ pub(crate) enum SessionEvent {
     Answer(Box<Answer>),
     /// A candidate of the server.
     Candidate(String),
-    /// The encodings of our track that somebody wants, bit 0 the lowest.
+    /// The encodings of our track that are subscribed to (dynacast), bit 0 the lowest.
     Encodings { cid: String, wanted: u8 },
     /// The call is over.
     Ended(String),
@@ -93,13 +93,13 @@ impl Session {
         }
     }
 
-    /// Publishes a track with the join; `clips` are its encodings, none for sound.
+    /// Publishes a track with the join; `clips` are its encodings, none for audio.
     pub(crate) fn publish(&mut self, track: Published, clips: &[VideoClip]) {
         self.published.push(add_track(&track, clips));
         self.description.publish(track);
     }
 
-    /// What opens the connection.
+    /// The join request that opens the connection.
     pub(crate) fn join_request(&mut self) -> JoinRequest {
         if self.subscribes {
             self.description.receive(MediaKind::Audio, FIRST_SECTIONS);
@@ -166,7 +166,7 @@ impl Session {
             Some(Message::Leave(leave)) => {
                 self.events.push_back(SessionEvent::Ended(why_left(&leave)));
             }
-            // Of no interest to somebody who only sends, receives and counts.
+            // Of no interest to a client that only sends, receives and counts.
             _ => {}
         }
     }
@@ -185,7 +185,7 @@ impl Session {
         self.next_ping
     }
 
-    /// Says goodbye.
+    /// Sends a leave.
     pub(crate) fn leave(&mut self) {
         self.request(signal_request::Message::Leave(LeaveRequest {
             reason: DisconnectReason::ClientInitiated as i32,
@@ -194,18 +194,18 @@ impl Session {
         }));
     }
 
-    /// Makes the server tell everybody that we speak.
+    /// Makes the server report us as an active speaker.
     pub(crate) fn simulate_speaker(&mut self, seconds: i32) {
         let scenario = Some(Scenario::SpeakerUpdate(seconds));
         self.request(signal_request::Message::Simulate(SimulateScenario { scenario }));
     }
 
-    /// What to send. Call until `None`.
+    /// The next message to send. Call until `None`.
     pub(crate) fn poll_request(&mut self) -> Option<SignalRequest> {
         self.requests.pop_front()
     }
 
-    /// What happened. Call until `None`.
+    /// The next event. Call until `None`.
     pub(crate) fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
     }

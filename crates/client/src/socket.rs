@@ -1,4 +1,4 @@
-//! The signalling connection: a WebSocket, and what went wrong with it in words for a person.
+//! The signalling connection: a WebSocket, with errors in words for a person.
 //!
 //! * **Owns:** the connection of one participant.
 //! * **In:** a join request, then requests from the media thread.
@@ -31,7 +31,7 @@ use crate::thread::{Handle, Input};
 
 /// From the first byte to the server's first message.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// For a goodbye to leave.
+/// Time for a leave to be sent.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// A connection on which the server has answered.
@@ -43,18 +43,18 @@ pub enum JoinError {
     /// Not an address of a server.
     #[error("{url} is no server address: it must begin with ws://, wss://, http:// or https://")]
     Url {
-        /// What was given.
+        /// The URL that was given.
         url: String,
     },
-    /// Nobody answers there.
+    /// No server answers there.
     #[error("nobody answers at {url}: {cause}; is the server running, and is this its address?")]
     Unreachable {
         /// The server.
         url: String,
-        /// What the system says.
+        /// The system's error.
         cause: String,
     },
-    /// The server said no.
+    /// The server refused.
     #[error("the server refused the join with status {status}: {reason}")]
     Refused {
         /// HTTP status.
@@ -99,7 +99,7 @@ pub(crate) async fn join(
     }
 }
 
-/// Carries messages both ways until one side ends.
+/// Carries messages in both directions until one side ends.
 pub(crate) async fn carry(
     mut socket: Socket,
     mut outbox: mpsc::UnboundedReceiver<SignalRequest>,

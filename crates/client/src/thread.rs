@@ -1,11 +1,11 @@
 //! The media thread: all participants of a load test, each with a socket of its own.
 //!
-//! * **Owns:** the [`Client`]s, their sockets, the poller, what arrived in this second.
+//! * **Owns:** the [`Client`]s, their sockets, the poller, the counts of this second.
 //! * **In:** [`Input`]s (participants, messages of the server), datagrams, time.
 //! * **Out:** requests to each participant's signalling task, a [`Second`] each second,
 //!   [`Summary`]s.
-//! * **Invariant:** it waits nowhere but in a poller. What arrives is dated by the kernel, whenever it
-//!   is read.
+//! * **Invariant:** it waits nowhere but in a poller. The kernel timestamps arrivals, whenever they
+//!   are read.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -28,8 +28,8 @@ const MAX_INPUTS: usize = 16_384;
 const TICK: Duration = Duration::from_millis(1);
 /// The longest wait.
 const MAX_WAIT: Duration = Duration::from_millis(100);
-/// Above so many packets a second, what arrives is read on a beat and not as it comes: waking up for
-/// each costs more than reading it.
+/// Above so many packets a second, sockets are read at fixed intervals and not on arrival: waking up for
+/// each packet costs more than reading it.
 const BUSY: u64 = 2_000;
 /// That beat. Longer finds more at each socket, shorter answers sooner.
 const READ: Duration = Duration::from_millis(4);
@@ -42,7 +42,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Distance of two simulated speakers.
 const SPEAKER_TURN: Duration = Duration::from_secs(3);
 
-/// A participant on its way into the thread.
+/// A participant to be added to the thread.
 pub(crate) struct Arriving {
     pub(crate) key: usize,
     pub(crate) newcomer: Newcomer,
@@ -52,7 +52,7 @@ pub(crate) struct Arriving {
     pub(crate) outbox: mpsc::UnboundedSender<SignalRequest>,
 }
 
-/// What the thread is told.
+/// A request to the thread.
 pub(crate) enum Input {
     Add(Box<Arriving>),
     Signal {
@@ -72,7 +72,7 @@ pub(crate) enum Input {
     Finish(tokio::sync::oneshot::Sender<Outcome>),
 }
 
-/// What the test has shown.
+/// The results of the test.
 pub(crate) struct Outcome {
     /// By key.
     pub(crate) summaries: Vec<(usize, Summary)>,
@@ -80,7 +80,7 @@ pub(crate) struct Outcome {
     pub(crate) data_latency: Histogram<u32>,
 }
 
-/// What arrived at all participants, for the second that goes on.
+/// Packets received by all participants, in the current second.
 pub(crate) struct Arrivals {
     /// What stamps count from.
     pub(crate) epoch: Instant,
@@ -131,7 +131,7 @@ impl Arrivals {
         record(&mut self.data_latency, latency);
     }
 
-    /// What a stamp says at `now`.
+    /// The value of a stamp made at `now`.
     pub(crate) fn micros(&self, now: Instant) -> u64 {
         let micros = now.saturating_duration_since(self.epoch).as_micros();
         u64::try_from(micros).unwrap_or(u64::MAX)
@@ -188,7 +188,7 @@ struct MediaThread {
     next_second: Instant,
     next_speaker: Option<Instant>,
     speakers: usize,
-    /// When to end, and who waits for that.
+    /// When to end, and the receiver of the result.
     finishing: Option<(Instant, tokio::sync::oneshot::Sender<Outcome>)>,
 }
 
@@ -256,7 +256,7 @@ impl MediaThread {
         }
     }
 
-    /// Waits for datagrams or the next timer; if there is much to read, for the next beat. Returns
+    /// Waits for datagrams or the next timer; at high packet rates, for the next interval. Returns
     /// whether it has looked for datagrams.
     fn wait(&mut self) -> io::Result<bool> {
         let mut patience = self.next_tick.saturating_duration_since(WallClock::now());
@@ -354,7 +354,7 @@ impl MediaThread {
             let (packets, bytes, latency_ms) = self.arrivals.take();
             self.is_busy = packets > BUSY;
             let clients = || self.slots.iter().flatten().map(|slot| &slot.client);
-            // Nobody listens once the test is over.
+            // There is no receiver once the test is over.
             let _ = self.seconds.send(Second {
                 at: now.saturating_duration_since(self.arrivals.epoch).as_secs_f64(),
                 connected: clients().filter(|client| client.is_connected()).count(),
@@ -386,7 +386,7 @@ impl MediaThread {
             slot.client.leave();
             slot.flush(now, &mut self.slab);
         }
-        // Whoever asked may have gone.
+        // The requester may be gone.
         let data_latency = self.arrivals.data_latency;
         let _ = done.send(Outcome { summaries, data_latency });
     }
@@ -426,7 +426,7 @@ impl Slot {
             }
         }
         while let Some(request) = self.client.poll_request() {
-            // Without a signalling task the participant is about to be told.
+            // Without a signalling task the participant is about to end.
             let _ = self.outbox.send(request);
         }
     }

@@ -1,9 +1,9 @@
-//! Load tests: many participants in one room, and what reached whom.
+//! Load tests: many participants in one room; packet loss and latency of what they receive.
 //!
 //! * **Owns:** nothing between two tests.
 //! * **In:** a [`Plan`].
 //! * **Out:** a [`Report`]: for people ([`Report::table`], [`Report::html`]) and programs (JSON).
-//! * **Invariant:** a figure is what was counted; what was expected stands beside it.
+//! * **Invariant:** figures are counted, never derived; the expected value stands beside each.
 
 mod html;
 mod plan;

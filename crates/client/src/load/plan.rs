@@ -1,4 +1,4 @@
-//! Who joins, who publishes what, who watches.
+//! The plan of a load test: publishers, subscribers, media.
 //!
 //! * **Owns:** nothing.
 //! * **In:** the command line's values.
@@ -23,7 +23,7 @@ pub enum Layout {
     Grid5x5,
 }
 
-/// What video publishers send.
+/// The media of video publishers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VideoPlan {
     /// VP8 or H.264.
@@ -34,7 +34,7 @@ pub struct VideoPlan {
     pub simulcast: bool,
 }
 
-/// What data publishers send.
+/// The traffic of data publishers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataPlan {
     /// Messages a second of each publisher.
@@ -72,7 +72,7 @@ pub struct Plan {
     pub layout: Layout,
     /// Joins a second.
     pub joins_per_second: f64,
-    /// Time from the last join to the end; `None` goes on until it is stopped.
+    /// Time from the last join to the end; `None` runs until it is stopped.
     pub duration: Option<Duration>,
     /// Publishers take turns in being announced as speakers.
     pub simulate_speakers: bool,
@@ -85,7 +85,7 @@ pub struct Plan {
 /// Why a plan cannot be carried out. Says what would do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PlanError {
-    /// Nobody would join.
+    /// The plan has no participants.
     #[error("nobody would join: add --video-publishers, --audio-publishers or --subscribers")]
     Nobody,
     /// There are no clips of it.
@@ -120,7 +120,7 @@ impl Role {
 }
 
 impl Plan {
-    /// What can be said before anybody joins.
+    /// Checks before the first join.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What a test has shown.
+//! The report of a load test: packet loss, latency, bandwidth, join times.
 //!
 //! * **Owns:** nothing.
 //! * **In:** what each participant counted.
@@ -44,7 +44,7 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-/// What became of one published track at all its subscribers together; or of all tracks.
+/// Reception of one published track at all its subscribers together; or of all tracks.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrackRow {
     /// Its sid, or "total".
@@ -59,13 +59,13 @@ pub struct TrackRow {
     pub bitrate: f64,
     /// Packets that arrived.
     pub packets: u64,
-    /// Packets that should have arrived and did not, not even repeated.
+    /// Packet loss: packets that did not arrive, not even by retransmission.
     pub lost: u64,
     /// Packets that a later one overtook.
     pub out_of_order: u64,
     /// Packets that arrived more than once.
     pub duplicates: u64,
-    /// Packets that arrived only when repeated.
+    /// Packets that arrived only by retransmission.
     pub recovered: u64,
     /// From the publisher's encoder to the subscriber.
     pub latency: Percentiles,
@@ -387,7 +387,7 @@ pub(super) mod tests {
         let table = report.table();
         assert!(table.contains("TR_a") && table.contains("2/3"), "{table}");
         assert!(table.contains("joined            6 of 7"), "{table}");
-        // Nobody of the example has connected.
+        // No participant of the example has connected.
         assert!(table.contains("connected ms      – (of 0)"), "{table}");
     }
 }

@@ -1,10 +1,10 @@
-//! Carries out a plan: joins at the asked pace, waits, asks everybody what arrived.
+//! Runs a plan: joins at the requested rate, waits, collects reception statistics.
 //!
 //! * **Owns:** the tasks of a test.
-//! * **In:** a [`Plan`], the wish to stop.
+//! * **In:** a [`Plan`], a request to stop.
 //! * **Out:** a [`Second`] each second, a [`Report`] at the end, also when it was stopped.
-//! * **Invariant:** a participant that cannot join is counted with the reason, and stops nobody
-//!   else; if nobody can join, that reason is the error.
+//! * **Invariant:** a participant that cannot join is counted with the reason, and stops no
+//!   other; if none can join, that reason is the error.
 
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -32,7 +32,7 @@ use crate::thread::{self, Arriving, Handle, Input, Outcome, Second};
 
 /// Of a token; no test is longer.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3_600);
-/// After everybody said goodbye, before connections are cut.
+/// From the last leave until connections are cut.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Why there is no report.
@@ -41,7 +41,7 @@ pub enum LoadError {
     /// The plan cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Nobody could join.
+    /// No participant could join.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// This machine lacks something.
@@ -49,7 +49,7 @@ pub enum LoadError {
     Local(String),
 }
 
-/// What all participants share.
+/// The state shared by all participants.
 struct Test {
     plan: Plan,
     url: String,

@@ -3,12 +3,12 @@
 //! * **Owns:** nothing; a clip borrows the program's own bytes.
 //! * **In:** files that `cargo xtask clips` made.
 //! * **Out:** their frames in order.
-//! * **Invariant:** the first frame of a video is its only key frame, so that a key frame can be
+//! * **Invariant:** the first frame of a video is its only keyframe, so that a keyframe can be
 //!   had at any time by starting again.
 
 use hearth_codec::Codec;
 
-/// One encoding of a moving picture, 30 frames a second.
+/// One encoding of a video, 30 frames a second.
 #[derive(Clone, Debug)]
 pub(crate) struct VideoClip {
     pub(crate) codec: Codec,

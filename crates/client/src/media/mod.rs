@@ -1,10 +1,10 @@
-//! What is published: frames of a real encoder, cut into RTP payloads.
+//! The published media: frames of a real encoder, packetized into RTP payloads.
 //!
 //! * **Owns:** nothing that changes over time.
 //! * **In:** clips that the repository holds (`cargo xtask clips` makes them).
-//! * **Out:** [`VideoClip`], [`AudioClip`]; payloads of packets; a [`stamp`] that survives the way
+//! * **Out:** [`VideoClip`], [`AudioClip`]; payloads of packets; a [`stamp`] that survives the path
 //!   through any server, because it is part of the media.
-//! * **Invariant:** what a packet carries decodes in any player, stamped or not.
+//! * **Invariant:** payloads decode in any player, stamped or not.
 
 mod clip;
 mod packetize;

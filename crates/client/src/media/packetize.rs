@@ -1,4 +1,4 @@
-//! Frames into RTP payloads, as an encoder's packetizer cuts them.
+//! Packetization: frames into RTP payloads.
 //!
 //! * **Owns:** nothing.
 //! * **In:** one frame, its picture numbers, the stamp it carries.
@@ -33,7 +33,7 @@ pub(crate) struct Picture {
     pub(crate) key: u8,
 }
 
-/// Cuts a picture; `stamp` goes along if it is given. `put` gets a payload and its marker bit.
+/// Cuts a frame; `stamp` is included if it is given. `put` gets a payload and its marker bit.
 pub(crate) fn video(
     codec: Codec,
     frame: &[u8],
@@ -48,7 +48,7 @@ pub(crate) fn video(
     }
 }
 
-/// An Opus packet of one frame; a stamp goes into padding, for which it becomes a code 3 packet.
+/// An Opus packet of one frame; a stamp is put into padding, for which it becomes a code 3 packet.
 pub(crate) fn opus(packet: &[u8], stamp: Option<[u8; stamp::LEN]>) -> Vec<u8> {
     let (Some(stamp), Some((toc, frame))) = (stamp, packet.split_first()) else {
         return packet.to_vec();
@@ -138,7 +138,7 @@ fn fragment(nal: &[u8], last: bool, put: &mut impl FnMut(&[u8], bool)) {
 }
 
 /// As few parts of at most `max` bytes as possible; the last ones are a byte longer than the first if
-/// there is no way to make all equal. Browsers cut frames so.
+/// they cannot all be equal. Browsers cut frames so.
 fn equal_parts(bytes: &[u8], max: usize) -> Vec<&[u8]> {
     let count = bytes.len().div_ceil(max).max(1);
     let (len, longer) = (bytes.len() / count, bytes.len() % count);
