@@ -17,14 +17,14 @@ use hearth_srtp::{Opener, Profile, Sealer, Session};
 use is::stun::{StunMessage, StunPacket, TransId};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 
-/// What a datagram of the server was.
+/// The kind of a datagram of the server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Received {
     /// Plaintext RTP.
     Rtp(Vec<u8>),
     /// Plaintext compound RTCP.
     Rtcp(Vec<u8>),
-    /// Part of the transport itself, or of no use.
+    /// STUN or DTLS of the transport itself, or unusable.
     Nothing,
 }
 
@@ -76,7 +76,7 @@ impl Client {
         self.addr
     }
 
-    /// What its description says.
+    /// Credentials and fingerprint of its description.
     pub fn params(&self) -> RemoteParams {
         let creds = self.ice.local_credentials();
         let ice = IceCredentials { ufrag: creds.ufrag.clone(), pwd: creds.pass.clone() };
@@ -101,7 +101,7 @@ impl Client {
         self.done && self.keys.is_some()
     }
 
-    /// Sends and receives nothing any more, and says no goodbye.
+    /// Vanishes: sends and receives nothing any more, without close_notify.
     pub fn vanish(&mut self) {
         self.vanished = true;
         self.out.clear();
@@ -141,7 +141,7 @@ impl Client {
         received
     }
 
-    /// Does what is due.
+    /// Handles deadlines that have passed.
     pub fn run(&mut self, now: Instant) {
         if self.vanished {
             return;

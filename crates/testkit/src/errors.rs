@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the count of such events, of one thread or of the whole process.
 //! * **In:** `tracing` events. **Out:** a panic when the value is dropped.
-//! * **Invariant:** whoever looks at the whole process may be blamed for a test that runs beside it.
+//! * **Invariant:** a check of the whole process may also find errors of a test that runs beside it.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -32,7 +32,7 @@ impl ErrorWatch {
         Self { count, before: 0, _guard: Some(guard) }
     }
 
-    /// What was logged so far is what the test was about.
+    /// Forgets the errors logged so far: the test expected them.
     ///
     /// # Panics
     ///
@@ -89,7 +89,7 @@ impl Subscriber for Errors {
         self.0.fetch_add(1, Ordering::Relaxed);
         let mut text = Text(format!("ERROR {}:", event.metadata().target()));
         event.record(&mut text);
-        // Nobody reads it: then the count says it.
+        // Without a reader of the text, the count remains.
         let _ = writeln!(std::io::stderr(), "{}", text.0);
     }
 
@@ -98,7 +98,7 @@ impl Subscriber for Errors {
     fn exit(&self, _: &Id) {}
 }
 
-/// What an event says.
+/// The fields of an event as text.
 struct Text(String);
 
 impl Visit for Text {

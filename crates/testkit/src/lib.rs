@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** nothing that outlives a test.
 //! * **In:** datagrams and time.
-//! * **Out:** datagrams, and what a person in front of the client would see.
+//! * **Out:** datagrams, and the viewer's experience: frames, freezes.
 //! * **Invariant:** everything random about media comes from a seed. (DTLS and ICE make random
 //!   values of their own; nothing that is asserted depends on them.)
 #![expect(

@@ -1,11 +1,11 @@
 //! A client that publishes VP8 in three encodings by RID, and Opus.
 //!
-//! * **Owns:** four RTP streams, their retransmission streams, and what was sent lately.
+//! * **Owns:** four RTP streams, their retransmission streams, and a history for retransmission.
 //! * **In:** [`Publisher::handle`] (a datagram of the server), [`Publisher::run`] (time).
 //! * **Out:** datagrams in [`Publisher::client`].
-//! * **Invariant:** a key frame is sent at the start, after a PLI, and never otherwise; each other
-//!   frame refers to the one before it in its encoding. What was repeated is not repeated again within the round
-//!   trip and 5 ms, as in libwebrtc.
+//! * **Invariant:** a keyframe is sent at the start, after a PLI, and never otherwise; each other
+//!   frame refers to the one before it in its encoding. A packet is not retransmitted again within the round-trip
+//!   time and 5 ms, as in libwebrtc.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,14 +21,14 @@ use crate::client::{Client, Received};
 const FRAME: Duration = Duration::from_nanos(33_333_333);
 const AUDIO: Duration = Duration::from_millis(20);
 const REPORT: Duration = Duration::from_secs(1);
-/// Packets that name their section and encoding; a browser stops when it is heard.
+/// Packets that carry mid and rid; a browser stops at the first receiver report.
 const NAMED_PACKETS: u64 = 50;
 /// Beyond the round trip (libwebrtc).
 const REPEAT_MARGIN: Duration = Duration::from_millis(5);
 /// Two seconds of the highest encoding.
 const HISTORY: usize = 256;
 const RIDS: [&str; 3] = ["q", "h", "f"];
-/// Packets of a key frame, and of another one.
+/// Packets of a keyframe, and of another one.
 const PARTS: [(u8, u8); 3] = [(3, 1), (6, 2), (12, 4)];
 /// Payload bytes of one packet.
 const BODY: usize = 1_000;
@@ -45,12 +45,12 @@ pub fn extensions() -> ExtensionIds {
     }
 }
 
-/// What its video section negotiates.
+/// The spec of its video section.
 pub fn video_codecs() -> Vec<ReceiveCodec> {
     vec![ReceiveCodec { codec: Codec::Vp8, pt: 96, rtx_pt: Some(97) }]
 }
 
-/// What its audio section negotiates.
+/// The spec of its audio section.
 pub fn audio_codecs() -> Vec<ReceiveCodec> {
     vec![ReceiveCodec { codec: Codec::Opus, pt: 111, rtx_pt: None }]
 }
@@ -61,13 +61,13 @@ pub struct Publisher {
     pub client: Client,
     /// Which encodings are sent; the server may ask for fewer.
     pub enabled: [bool; 3],
-    /// The first packet of each key frame is lost, but for its repetition.
+    /// The first packet of each keyframe is lost, but not its retransmission.
     pub loses_key_starts: bool,
-    /// Key frames asked for, by encoding.
+    /// Keyframe requests received, by encoding.
     pub plis: [u64; 3],
-    /// Packets repeated on request.
+    /// Retransmissions sent on request (NACK).
     pub retransmitted: u64,
-    /// Requests for what was repeated just before.
+    /// NACKed numbers that were retransmitted just before, and ignored.
     pub ignored: u64,
     /// The round trip as it knows it.
     pub rtt: Duration,
@@ -165,7 +165,7 @@ impl Publisher {
         }
     }
 
-    /// Sends what is due.
+    /// Sends packets that are due.
     pub fn run(&mut self, now: Instant) {
         self.client.run(now);
         if !self.client.is_connected() {
@@ -203,7 +203,7 @@ impl Publisher {
         self.client.poll_timeout().into_iter().chain(media).min()
     }
 
-    /// Goes on under other SSRCs, with other numbers and another beginning of time, and no key frame.
+    /// Goes on under other SSRCs, with other sequence numbers and timestamps, and no keyframe.
     pub fn change_ssrcs(&mut self) {
         for stream in self
             .encodings
@@ -361,7 +361,7 @@ impl Publisher {
         self.send_video(at, index, Some(seq));
     }
 
-    /// Sends packet `index` of the history, as a repetition of `original` if that is given.
+    /// Sends packet `index` of the history, as a retransmission of `original` if that is given.
     fn send_video(&mut self, at: usize, index: usize, original: Option<u16>) {
         let transport_seq = self.transport_seq.to_be_bytes();
         self.transport_seq = self.transport_seq.wrapping_add(1);

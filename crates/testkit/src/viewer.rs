@@ -1,9 +1,9 @@
-//! A client that watches one VP8 track and hears one Opus track.
+//! A subscriber of one VP8 track and one Opus track, with freezes and NACKs as in libwebrtc.
 //!
-//! * **Owns:** the packets of frames that are not complete, what is missing, what was decoded.
+//! * **Owns:** the packets of incomplete frames (jitter buffer), missing packets, decoded frames.
 //! * **In:** [`Viewer::handle`] (a datagram of the server), [`Viewer::run`] (time).
 //! * **Out:** NACK, PLI and reports in [`Viewer::client`]; [`Viewer::report`].
-//! * **Invariant:** a frame is decoded if it is complete, and is a key frame or follows the last
+//! * **Invariant:** a frame is decoded if it is complete, and is a keyframe or follows the last
 //!   decoded one of its encoding, as a VP8 decoder needs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::client::{Client, Received};
 
 const TICK: Duration = Duration::from_millis(10);
 const REPORT: Duration = Duration::from_secs(1);
-/// Without a frame for this long, it asks for a key frame: before the first one, and later. What follows
+/// Without a frame for this long, it asks for a keyframe: before the first one, and later. What follows
 /// are libwebrtc's times.
 const STUCK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(3_000));
 /// From one NACK for a packet to the next; libwebrtc assumes this round trip where it sends nothing.
@@ -27,15 +27,15 @@ const MAX_TRIES: u8 = 10;
 const FREEZE: Duration = Duration::from_millis(183);
 /// Packets kept for frames that are not complete.
 const MAX_BUFFERED: usize = 2_000;
-/// What its audio arrives as.
+/// The payload type of its audio.
 const OPUS: u8 = 111;
 
-/// What a person in front of it has seen, and how it got there.
+/// The subscriber's experience (frames, freezes), and the packets behind it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ViewerReport {
     /// Frames decoded, by encoding.
     pub frames: [u64; 3],
-    /// Key frames among them.
+    /// Keyframes among them.
     pub keyframes: u64,
     /// Complete frames that refer to something it does not have.
     pub undecodable: u64,
@@ -43,9 +43,9 @@ pub struct ViewerReport {
     pub packets: u64,
     /// Packets whose number was not the one after the newest.
     pub jumps: u64,
-    /// Pictures whose id was not the one after that of the last.
+    /// Frames whose VP8 picture id was not the one after that of the last.
     pub picture_jumps: u64,
-    /// Pictures whose RTP time was not after that of the last.
+    /// Frames whose RTP timestamp was not after that of the last.
     pub time_backwards: u64,
     /// Two packets with one number and different contents.
     pub contradictions: u64,
@@ -208,7 +208,7 @@ impl Viewer {
         }
     }
 
-    /// Sends what is due.
+    /// Sends NACKs, keyframe requests and reports that are due.
     pub fn run(&mut self, now: Instant) {
         self.client.run(now);
         if !self.client.is_connected() {
@@ -245,7 +245,7 @@ impl Viewer {
         self.client.poll_timeout().into_iter().chain(media).min()
     }
 
-    /// What was seen until `now`.
+    /// The experience until `now`.
     pub fn report(&self, now: Instant) -> ViewerReport {
         let mut report = self.report.clone();
         if let Some(clocks) = self.clocks.as_ref().filter(|_| self.last.is_some()) {
@@ -338,7 +338,7 @@ impl Viewer {
         while self.decode_one(now) {}
     }
 
-    /// Decodes the next frame, or the next key frame if there is a complete one.
+    /// Decodes the next frame, or the next keyframe if there is a complete one.
     fn decode_one(&mut self, now: Instant) -> bool {
         while let Some(next) = self.next.filter(|next| self.empty.remove(next)) {
             self.next = Some(next + 1);
@@ -404,7 +404,7 @@ impl Viewer {
         loop {
             let part = self.buffer.get(&seq)?;
             if seq > start && part.starts && part.key {
-                // The end was not there yet when another encoding took over, and never comes.
+                // The end had not arrived when another encoding took over, and never will.
                 return None;
             }
             let belongs = (part.timestamp, part.picture_id, part.encoding, part.frame)
