@@ -1,4 +1,4 @@
-//! A network link for tests: loses, delays, doubles and reorders datagrams, by seed.
+//! An impaired network link for tests: packet loss, latency, duplication and reordering, by seed.
 //!
 //! * **Owns:** the datagrams under way in one direction, and a random number generator.
 //! * **In:** [`Link::send`].
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 /// More are lost, as in a router with a full queue: a second of 100 Mbps.
 pub const MAX_UNDER_WAY: usize = 10_000;
-/// What `reorder` holds a datagram back by, in units of `delay`, at least 5 ms.
+/// The extra delay of a reordered datagram, in units of `delay`, at least 5 ms.
 const REORDER_DELAYS: u32 = 1;
 
-/// What a link does to datagrams. Probabilities are 0.0 to 1.0.
+/// Impairments of a link. Probabilities are 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LinkConfig {
     /// Probability that a datagram is lost.
     pub loss: f64,
-    /// One way.
+    /// One-way latency.
     pub delay: Duration,
     /// Up to this much is added to `delay`, evenly distributed.
     pub jitter: Duration,
@@ -33,7 +33,7 @@ pub struct LinkConfig {
     pub reorder: f64,
 }
 
-/// What a link has done so far.
+/// Counters of a link.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LinkCounters {
     /// Handed to [`Link::send`].
@@ -104,7 +104,7 @@ impl<T: Clone> Link<T> {
         self.under_way.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// What has been done so far.
+    /// The counters so far.
     pub fn counters(&self) -> LinkCounters {
         self.counters
     }
