@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     pub(crate) serve: ServeArgs,
 }
 
-/// What to do.
+/// A subcommand.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Start the server (the default)
@@ -49,7 +49,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What to do with rooms.
+/// A subcommand of `room`.
 #[derive(Subcommand)]
 pub(crate) enum RoomCommand {
     /// Join a room and stay until Ctrl-C
@@ -230,14 +230,14 @@ pub(crate) struct ThreadArgs {
     pub(crate) room_share: Option<u32>,
 }
 
-/// What to do with tokens.
+/// A subcommand of `token`.
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token and print it
     Create(TokenArgs),
 }
 
-/// A token's content and who signs it.
+/// A token's content and the key that signs it.
 #[derive(Args)]
 pub(crate) struct TokenArgs {
     /// Let the bearer join --room

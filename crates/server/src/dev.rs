@@ -1,4 +1,4 @@
-//! What `--dev` tells the person who started it.
+//! The banner that `--dev` prints: address, token, commands to copy.
 //!
 //! * **Owns:** nothing.
 //! * **In:** the configuration and the port that was bound.
@@ -26,7 +26,7 @@ pub(crate) fn print_banner(config: &Config, port: u16, now_unix: u64) {
     }
 }
 
-/// What to type for this program: its name if a shell finds it by that, else as it was started.
+/// The command of this program: its name if a shell finds it by that, else as it was started.
 fn program() -> String {
     let name = env!("CARGO_PKG_NAME");
     let first = env::var_os("PATH").and_then(|path| {
@@ -50,7 +50,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// What somebody on another machine has to know: at which of the machine's addresses the page is.
+/// The machine's addresses at which other machines reach the page.
 fn others(bind: &[IpAddr], addresses: &[IpAddr], port: u16) -> String {
     let heard = |ip: &&IpAddr| {
         let takes = |bind: &IpAddr| {

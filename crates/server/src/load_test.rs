@@ -169,7 +169,7 @@ fn show(second: &Second, terminal: bool) {
     }
     let Second { at, connected, packets, bits, lost, latency_ms: [median, p95, max] } = second;
     let mbps = *bits as f64 / 1e6;
-    // Without standard error there is nobody to tell.
+    // Without standard error nothing can be reported.
     let _ = write!(
         std::io::stderr(),
         "\r{at:5.0} s  {connected} connected  {packets} packets/s  {mbps:.1} Mbps  {lost} missing  \

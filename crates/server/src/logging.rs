@@ -16,7 +16,7 @@ use crate::config::LogConfig;
 /// Starts logging. A second call has no effect.
 pub(crate) fn start(config: &LogConfig) {
     let level = config.level.as_str().to_ascii_lowercase();
-    // Libraries tell of every packet and frame; theirs are wanted only by name.
+    // Libraries log every packet and frame; theirs are enabled only by name.
     let default = format!("warn,dcsctp=error,hearth={level},{}", ours(&level));
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let (filter, refused) = filter(&wanted, &default);
@@ -34,7 +34,7 @@ pub(crate) fn start(config: &LogConfig) {
     }
 }
 
-/// What is logged, and what is wrong with what was wanted.
+/// The log filter, and a warning about parts that could not be parsed.
 fn filter(wanted: &str, default: &str) -> (EnvFilter, Option<ParseError>) {
     match EnvFilter::try_new(wanted) {
         Ok(filter) if !wanted.is_empty() => (filter, None),

@@ -4,7 +4,7 @@
 //! * **In:** the command line.
 //! * **Out:** returns after a clean stop; an error says what to change.
 //! * **Invariant:** the HTTP ports are bound before anything else starts, so that a second server on
-//!   the same ports stops at once. Clients are told to leave before connections are closed.
+//!   the same ports stops at once. Clients get a leave before connections are closed.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,9 +25,9 @@ use crate::config::{Config, ConfigError, Overrides};
 use crate::stop::Stop;
 use crate::{dev, logging, token};
 
-/// How long rooms may take to say goodbye.
+/// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// More media threads gain nothing before there are more network queues.
+/// More media threads gain nothing while network queues are the limit.
 const MAX_SHARDS: usize = 64;
 /// Connections of one room on a shard before another shares the room: more wakes fewer threads for
 /// each packet, fewer spreads what a room costs earlier.
@@ -246,7 +246,7 @@ fn enable_codecs(room: &mut RoomConfig, listed: &[String]) {
     }
 }
 
-/// Where media is received. `--dev` stays on this machine unless told otherwise.
+/// The addresses media is received at. `--dev` binds loopback only, unless configured otherwise.
 fn udp_bind(config: &Config) -> Vec<IpAddr> {
     let ips = config.node_ips();
     if config.dev() && ips.iter().all(IpAddr::is_loopback) {

@@ -3,7 +3,7 @@
 //! * **Owns:** the signal handlers and the count of requests.
 //! * **In:** SIGINT and SIGTERM; Ctrl-C where there are no signals.
 //! * **Out:** [`Stop::first`], [`Stop::second`].
-//! * **Invariant:** no request is lost, whoever waits when.
+//! * **Invariant:** no request is lost, whenever it is waited for.
 
 use std::io;
 

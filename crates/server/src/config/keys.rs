@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the table of keys.
 //! * **In:** [`check`] takes a parsed document.
-//! * **Out:** the keys that are recognised but have no effect yet, or the first key nobody knows,
+//! * **Out:** the keys that are recognised but have no effect yet, or the first unknown key,
 //!   with its place and the nearest known key.
 //! * **Invariant:** a key is in the table once; `.*` stands for a whole section.
 

@@ -33,7 +33,7 @@ const SECRET_LEN: usize = 32;
 /// issues.
 pub(crate) type ApiKeys = Vec<(String, String)>;
 
-/// Why there is no configuration. The text tells the operator what to do.
+/// An error of the configuration. The text tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// A file named on the command line or in the configuration cannot be read.
@@ -45,7 +45,7 @@ pub(crate) enum ConfigError {
     /// Not YAML.
     #[error("{origin}, {source}")]
     Syntax { origin: String, source: tree::SyntaxError },
-    /// A key nobody knows.
+    /// An unknown key.
     #[error("{origin}, {source}")]
     UnknownKey { origin: String, source: keys::UnknownKey },
     /// A value of the wrong type.
@@ -54,7 +54,7 @@ pub(crate) enum ConfigError {
     /// A value out of its range.
     #[error("`{key}` is {got}; allowed: {allowed}")]
     Value { key: &'static str, got: String, allowed: &'static str },
-    /// Nobody could join.
+    /// Without keys no token is valid, and no participant can join.
     #[error(
         "no API keys: run `hearth generate-keys` and put the line it prints under `keys:` in the \
          configuration file, indented, or into LIVEKIT_KEYS; or start with --dev to try things out on \
@@ -66,7 +66,7 @@ pub(crate) enum ConfigError {
     KeyName { name: String },
 }
 
-/// What the command line says; it wins over the file.
+/// Values of the command line; they win over the file.
 #[derive(Default)]
 pub(crate) struct Overrides {
     pub(crate) dev: bool,
@@ -103,11 +103,11 @@ pub(crate) struct LogConfig {
     pub(crate) json: bool,
 }
 
-/// What holds for every room that nobody made with other values.
+/// Defaults of rooms that were not created with other values.
 pub(crate) struct RoomLimits {
     /// A join makes the room it names.
     pub(crate) auto_create: bool,
-    /// How long a room lives that nobody has joined.
+    /// How long a room lives without a first participant.
     pub(crate) empty_timeout: Duration,
     /// How long a room outlives its last participant.
     pub(crate) departure_timeout: Duration,
@@ -117,7 +117,7 @@ pub(crate) struct RoomLimits {
     pub(crate) enabled_codecs: Vec<String>,
     /// Administrators may unmute tracks.
     pub(crate) enable_remote_unmute: bool,
-    /// How long nobody watches an encoding before its publisher is told to stop it.
+    /// Dynacast: how long an encoding has no subscriber before its publisher is asked to pause it.
     pub(crate) dynacast_pause_delay: Duration,
     /// How large metadata, attributes and names may be.
     pub(crate) limits: hearth_access::Limits,
@@ -162,7 +162,7 @@ impl Config {
         self.threads
     }
 
-    /// The addresses clients are told to send media to; empty means all of the machine's.
+    /// The addresses advertised to clients as ICE candidates; empty means all of the machine's.
     pub(crate) fn node_ips(&self) -> &[IpAddr] {
         &self.node_ips
     }
@@ -187,12 +187,12 @@ impl Config {
         &self.log
     }
 
-    /// What holds for every room.
+    /// Defaults of every room.
     pub(crate) fn room(&self) -> &RoomLimits {
         &self.room
     }
 
-    /// What works but deserves a look, each one sentence.
+    /// Warnings, each one sentence.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
 
-/// A value that is not what its key takes.
+/// A value of the wrong type for its key.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: `{key}` must be {expected}")]
 pub(crate) struct WrongType {

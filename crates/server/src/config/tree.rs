@@ -62,7 +62,7 @@ pub(crate) enum Tree {
 pub(crate) struct Placed {
     /// Where.
     pub(crate) place: Place,
-    /// What.
+    /// The error, as a sentence.
     pub(crate) tree: Tree,
 }
 
@@ -93,7 +93,7 @@ fn empty() -> Placed {
     Placed { place: Place::default(), tree: Tree::Map(Vec::new()) }
 }
 
-/// The parser's own words may quote values; only the name of a repeated key is passed on.
+/// The parser's own words may quote values; only the name of a duplicate key is passed on.
 fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     let place = error.location().map(Place::from).unwrap_or_default();
     let what = if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } =
