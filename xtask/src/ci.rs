@@ -1,4 +1,4 @@
-//! What must pass before a change goes in, in the order in which it fails soonest.
+//! The checks that must pass before a change goes in, in the order in which they fail soonest.
 
 use std::process::Command;
 

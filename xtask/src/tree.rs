@@ -35,7 +35,7 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
-/// What is built and supported.
+/// The files that are built and supported.
 const PLATFORMS: [&str; 3] =
     ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "aarch64-apple-darwin"];
 
@@ -78,7 +78,7 @@ impl Tree {
 }
 
 impl SourceFile {
-    /// What stands before the tests at the end of a Rust file.
+    /// The part of a Rust file before the tests at its end.
     pub(crate) fn code(&self) -> &str {
         let tests = self.text.find("#[cfg(test)]\nmod ");
         tests.and_then(|at| self.text.get(..at)).unwrap_or(&self.text)
@@ -91,7 +91,7 @@ impl SourceFile {
             || self.path.ends_with("/tests.rs")
     }
 
-    /// What is compiled for tests only.
+    /// Files that are compiled for tests only.
     pub(crate) fn tests(&self) -> &str {
         if self.is_test() {
             &self.text
@@ -107,7 +107,7 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// What cargo says of each package of the workspace and of each library.
+/// `cargo metadata`: each package of the workspace and each library.
 fn metadata(root: &Path) -> Result<Vec<Value>, String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);

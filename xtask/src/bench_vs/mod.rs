@@ -27,7 +27,7 @@ use crate::{say, tree};
 /// Seconds from the last join until figures count.
 const SETTLE: f64 = 2.0;
 
-/// What one server did under one load.
+/// The figures of one server under one load.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {
     /// Packets that reached subscribers within the window.
@@ -210,7 +210,7 @@ fn figures(reports: &[Value], before: Sample, samples: &[Sample]) -> Figures {
     }
 }
 
-/// Where a command's output goes if nobody reads it.
+/// Discards a command's output.
 fn quiet(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }

@@ -29,7 +29,7 @@ pub(crate) enum Software {
     LiveKit(PathBuf),
 }
 
-/// What a process had used at some time.
+/// The CPU time and memory of a process at some time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
     /// Since the tester began.
@@ -82,13 +82,13 @@ impl Server {
         Ok(server)
     }
 
-    /// What it has used so far.
+    /// Its usage so far.
     pub(crate) fn sample(&self) -> Result<Sample, String> {
         sample(self.child.id()).ok_or_else(|| "the server has ended".to_owned())
     }
 }
 
-/// What a process has used so far.
+/// The usage of a process so far.
 fn sample(id: u32) -> Option<Sample> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name in parentheses may hold spaces.
@@ -193,7 +193,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// What `--version` says.
+/// The output of `--version`.
 pub(crate) fn version(program: &Path) -> String {
     let output = Command::new(program).arg("--version").stderr(Stdio::null()).output();
     output.map_or_else(|_| "?".to_owned(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())

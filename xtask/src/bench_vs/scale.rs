@@ -1,4 +1,4 @@
-//! What a packet costs in small and large rooms, and on two shards beside one. Hearth alone.
+//! CPU cost of a packet in small and large rooms, and on two shards beside one. Hearth alone.
 //!
 //! * **Owns:** nothing beyond the run.
 //! * **In:** `target/release/hearth` as server and as tester.

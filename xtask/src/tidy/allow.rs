@@ -11,7 +11,7 @@ const PATH: &str = "xtask/tidy-allow.toml";
 /// How far a ceiling may stand above what it allows, in parts of a hundred: it follows what shrinks.
 const SLACK_PERCENT: usize = 5;
 
-/// What one section of the file allows.
+/// The exceptions of one section of the file.
 #[derive(Debug, Default)]
 pub(super) struct Allowed {
     section: &'static str,
@@ -46,7 +46,7 @@ impl Allowed {
         allowed
     }
 
-    /// What is wrong with `count` things of `name`, of which there may be `limit` without an exception.
+    /// The finding, if `name` has a `count` above `limit` without an exception.
     pub(super) fn judge(
         &mut self,
         name: &str,

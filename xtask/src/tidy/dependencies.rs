@@ -1,4 +1,4 @@
-//! What we build from: one version of each crate, from one registry, under licences that ours allows.
+//! Dependencies: one version of each crate, from one registry, under licences that ours allows.
 //!
 //! Advisories are not checked: their database is beyond what a build may need.
 

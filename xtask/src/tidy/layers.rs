@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::tree::{Package, Tree};
 
-/// What ties a crate to sockets, clocks, threads or an executor.
+/// Crates that bring sockets, clocks, threads or an executor.
 const IO_CRATES: &[&str] = &[
     "tokio",
     "mio",
@@ -95,7 +95,7 @@ fn parse(text: &str) -> BTreeMap<String, Place> {
     table
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

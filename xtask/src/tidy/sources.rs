@@ -8,7 +8,7 @@ const MAX_LINES: usize = 600;
 /// A file with one of these has a state machine in it.
 const MACHINE: &[&str] = &["fn poll_timeout(", "fn poll_output(", "fn poll_event("];
 
-/// What the header of a state machine says.
+/// The parts of a state machine's header.
 const HEADINGS: &[&str] = &["**Owns:**"];
 
 /// Crates that may contain `unsafe`, each use with its own reason.

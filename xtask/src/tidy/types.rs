@@ -34,7 +34,7 @@ pub(super) fn check(tree: &Tree) -> Vec<String> {
 /// A crate, the name of a type in it, and the file that defines it.
 type Definition<'t> = (&'t str, &'t str, &'t str);
 
-/// What was read.
+/// The sums over all files.
 #[derive(Debug, Default)]
 struct Types<'t> {
     /// Fields of each struct; 0 for other types.
