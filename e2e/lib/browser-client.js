@@ -27,7 +27,7 @@ export class BrowserClient {
     }
   }
 
-  /** Why the server said that somebody left; livekit-client does not hand it on. */
+  /** The reason that the server gave for a participant's leaving; livekit-client does not pass it on. */
   async whyLeft(identity) {
     const { messages } = await this.call('trace');
     const infos = messages.map(readable).flatMap(({ message }) => message?.update?.participants ?? []);

@@ -7,7 +7,7 @@ import { eventually } from './eventually.js';
 
 /** A running program. */
 export class Cli {
-  /** What it wrote, both streams. */
+  /** Its output, both streams. */
   log = '';
 
   constructor(program, server, args) {

@@ -1,4 +1,4 @@
-// What a person would notice, as assertions. They work for every kind of person: page or native.
+// What a user would notice, as assertions: frames, freezes, tones, events. For every kind of client: page or native.
 
 import assert from 'node:assert/strict';
 
@@ -8,7 +8,7 @@ import { eventually } from './eventually.js';
 const TONE_TOLERANCE_HZ = 12;
 
 /**
- * `viewer` sees a picture of `publisher` that is not one flat colour, and it keeps moving: `frames` more are decoded.
+ * `viewer` sees video of `publisher` that is not one flat colour, and it keeps moving: `frames` more are decoded.
  * Returns the last look.
  */
 export async function seesPicture(viewer, publisher, { frames = 30, minWidth = 1, codec = '', variance = 20, timeout = 25_000 } = {}) {
@@ -28,7 +28,7 @@ export async function seesPicture(viewer, publisher, { frames = 30, minWidth = 1
   }, { timeout, what: `${who}: ${frames} more frames ${codec} at least ${minWidth} wide, not black` });
 }
 
-/** `viewer` watches `publisher` for a while, in which no frame stays for longer than `freeze` ms. Returns what was seen. */
+/** `viewer` watches `publisher` for a while without a freeze: no frame stays for longer than `freeze` ms. Returns the statistics. */
 export async function seesSmoothly(viewer, publisher, { seconds = 60, freeze = 1_000 } = {}) {
   await viewer.call('stare', publisher.identity);
   let watched;
@@ -89,7 +89,7 @@ export function hearsSilence(listener, publisher, { timeout = 10_000 } = {}) {
   }, { timeout, what: `${listener.identity} hears nothing of ${publisher.identity}` });
 }
 
-/** `watcher` has been told of an event whose fields are those of `wanted`. */
+/** `watcher` has received an event whose fields are those of `wanted`. */
 export function noticed(watcher, event, wanted = {}, { timeout = 10_000 } = {}) {
   return eventually(async () => {
     const events = await watcher.call('events');
@@ -101,7 +101,7 @@ export function noticed(watcher, event, wanted = {}, { timeout = 10_000 } = {}) 
 }
 
 /**
- * `watcher` is told that `identity` has left, for `reason`, at most `within` ms after `since` (milliseconds since 1970).
+ * `watcher` receives that `identity` has left, for `reason`, at most `within` ms after `since` (milliseconds since 1970).
  * A timeout of the server would come 5 s later and with a reason of its own.
  */
 export async function seesLeave(watcher, identity, since, { reason = 'CLIENT_INITIATED', within = 1_000 } = {}) {

@@ -1,5 +1,5 @@
 // What a suite needs around it: one server, one page server, one of each browser, and for every test a room of its own
-// whose people are gone when it ends. When a test fails, what everybody saw is written to `out/`.
+// whose clients are closed when it ends. When a test fails, the logs of all clients are written to `out/`.
 
 import assert from 'node:assert/strict';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
@@ -121,7 +121,7 @@ class Scene {
     this.#busy.push(...cores.map(() => new Worker('for (;;);', { eval: true })));
   }
 
-  /** Writes what everybody saw, and says where. */
+  /** Writes the logs of all clients, and prints where. */
   async keepEvidence() {
     const folder = join(OUT, this.slug);
     await rm(folder, { recursive: true, force: true });

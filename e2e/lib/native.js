@@ -50,7 +50,7 @@ export class NativePeer {
     return within(answered, 40_000, `${this.identity}: ${command}`);
   }
 
-  /** Why the SDK said that somebody left. */
+  /** The reason that the SDK gives for a participant's leaving. */
   async whyLeft(identity) {
     const events = await this.call('events');
     return events.findLast((entry) => entry.event === 'left' && entry.identity === identity)?.reason;

@@ -20,7 +20,7 @@ const VP8 = new RTCRtpCodecParameters({
   rtcpFeedback: [{ type: 'nack' }, { type: 'nack', parameter: 'pli' }],
 });
 
-/** Somebody in a room who publishes one video track, without retransmissions. */
+/** A participant who publishes one video track, without retransmissions. */
 export class RtpPublisher {
   #sequence = 1_000;
   #frame = 0;

@@ -1,9 +1,9 @@
-// What two or three people do in a call, whatever they use.
+// Scenarios of two or three participants, whatever their clients.
 
 import { hearsTone, receivedOnce, seesPicture } from './expect.js';
 
 /**
- * Publishes `hz` and a picture from `speaker` and waits until each of `viewers` sees and hears it.
+ * Publishes audio of `hz` and video from `speaker` and waits until each of `viewers` sees and hears it.
  * `with` names the command that makes the picture.
  */
 export async function presents(speaker, viewers, hz, { with: source = 'camera', publish = {}, ...wanted } = {}) {

@@ -32,7 +32,7 @@ export function transport({ ufrag, pwd } = CREDENTIALS, print = FINGERPRINT) {
 }
 
 /**
- * A section for sound or pictures. `direction` may be empty: then the section says none. Without `msid` nothing names
+ * An audio or video section. `direction` may be empty: then the section says none. Without `msid` nothing names
  * the track.
  */
 export function media(kind, mid, codec, { direction = 'sendonly', port = 9, ice = transport(), msid = `stream ${mid}`, more = [] } = {}) {

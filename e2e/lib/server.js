@@ -28,7 +28,7 @@ const ON_A_HOST = process.env.HEARTH_E2E_HOST === 'two-addresses';
 
 /** A running server. */
 export class Server {
-  /** What it wrote, both streams. */
+  /** Its output, both streams. */
   log = '';
 
   /**

@@ -1,4 +1,4 @@
-// A signalling client that a test drives message by message: it says what no SDK would say.
+// A signalling client that a test drives message by message, also with messages that no SDK sends.
 
 import { once } from 'node:events';
 
@@ -7,7 +7,7 @@ import WebSocket from 'ws';
 
 import { eventually } from './eventually.js';
 
-/** What a client with two peer connections says of itself. */
+/** The `ClientInfo` of a client with two peer connections. */
 const PARAMETERS = { protocol: 15, auto_subscribe: 1, sdk: 'go', version: '2.0.0' };
 
 /** An open signalling connection; `received` are the server's messages in their order. */

@@ -12,7 +12,7 @@ const COOKIE = 0x2112a442;
 const BINDING = 0x0001;
 const [USERNAME, MESSAGE_INTEGRITY, PRIORITY, USE_CANDIDATE, FINGERPRINT, ICE_CONTROLLING] = [0x6, 0x8, 0x24, 0x25, 0x8028, 0x802a];
 
-/** A socket that sends checks and keeps what comes back. */
+/** A socket that sends connectivity checks and keeps the answers. */
 export class Checker {
   #answers = new Map(); // transaction id in hex -> { kind, from }
 

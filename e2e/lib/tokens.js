@@ -1,4 +1,4 @@
-// Access tokens, for the keys of `--dev` unless told otherwise.
+// Access tokens, for the keys of `--dev` unless others are given.
 
 import { AccessToken, RoomServiceClient } from 'livekit-server-sdk';
 

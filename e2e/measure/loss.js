@@ -1,11 +1,11 @@
-// What a viewer sees of a camera over a network that loses packets, on the way to the server and on the way back.
+// Freezes of a camera at a subscriber over packet loss and latency, in both directions.
 //
 //   npm run measure:loss -- --loss 0.05 --delay 50 --seconds 60 --runs 3         the hearth of this checkout
 //   npm run measure:loss -- --url ws://… --udp-port … --api-key … --api-secret …   any LiveKit server on this machine
 //
 // Prints for each run the longest time without a new frame, and the freezes that Chromium counts: a frame that is shown
 // for 150 ms longer than usual. The losses of a run are drawn from `--seed` and its number. `--delay` is the time one
-// way between a client and the server, in ms: half their round trip, a quarter of the way from camera to viewer and back.
+// way between a client and the server, in ms: half their round-trip time, a quarter of that from camera to viewer and back.
 
 import { parseArgs } from 'node:util';
 
@@ -56,7 +56,7 @@ try {
   await server?.stop();
 }
 
-/** One publisher and one viewer in a room of their own; what the viewer saw. */
+/** One publisher and one viewer in a room of their own; the viewer's statistics. */
 async function watch(room, proxy) {
   const publisher = await join('publisher', room, proxy);
   const viewer = await join('viewer', room, proxy);

@@ -156,18 +156,18 @@ window.client = (() => {
         ({ rid, framesEncoded, packetsSent, frameWidth, frameHeight, active, nackCount, pliCount }));
     },
 
-    /** What is seen of somebody's video; null if there is none. */
+    /** Statistics of a participant's video; null if there is none. */
     see: async (identity) => (await probe(identity, 'video')?.look()) ?? null,
-    /** Begins to watch somebody's video without looking away. */
+    /** Begins to watch every frame of a participant's video. */
     stare: (identity) => probe(identity, 'video').stare(),
-    /** How somebody's video went since `stare`. */
+    /** Freezes of a participant's video since `stare`. */
     watched: (identity) => probe(identity, 'video').watched(),
-    /** Milliseconds from having joined to somebody's first frame on the screen; null before it. */
+    /** Milliseconds from having joined to a participant's first frame on the screen; null before it. */
     firstFrame(identity) {
       const first = probe(identity, 'video')?.first ?? null;
       return first === null ? null : Math.max(0, Math.round(first - joinedAt));
     },
-    /** What is heard of somebody; null if there is nothing. */
+    /** Statistics of a participant's audio; null if there is none. */
     hear: async (identity) => (await probe(identity, 'audio')?.listen()) ?? null,
 
     events: () => events,
@@ -176,7 +176,7 @@ window.client = (() => {
     others: () => [...(room.remoteParticipants ?? room.participants).values()].map(name),
     state: () => room?.state ?? 'none',
 
-    /** Asks for one quality of somebody's video: 0 low, 1 medium, 2 high. */
+    /** Requests one quality (simulcast layer) of a participant's video: 0 low, 1 medium, 2 high. */
     wantQuality(identity, quality) {
       const someone = [...(room.remoteParticipants ?? room.participants).values()].find((who) => who.identity === identity);
       const publications = someone.videoTrackPublications ?? someone.videoTracks;

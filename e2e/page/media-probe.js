@@ -1,4 +1,4 @@
-// What a person would notice of a track: whether there is a picture and whether it moves, which tone is heard.
+// What a user would notice of a track: whether there is video and whether it moves, which tone is heard.
 
 /** Looks at one video track. */
 class Eye {
@@ -35,7 +35,7 @@ class Eye {
     this.shown = { since: now, last: now, gap: 0, frames: 0, decodedBefore: frames };
   }
 
-  /** What `stare` has seen; times in milliseconds. */
+  /** The statistics of `stare`; times in milliseconds. */
   async watched() {
     const { frames, freezes, lost } = await inbound(this.track);
     const now = performance.now();

@@ -1,4 +1,4 @@
-// Records what the client says on its signalling socket and what becomes of its peer connections.
+// Records the client's signalling messages and the states of its peer connections.
 // Only read when a test fails.
 
 window.trace = { messages: [], connections: [] };

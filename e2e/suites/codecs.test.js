@@ -1,4 +1,4 @@
-// Every video codec that Chromium can send arrives as that codec, also at somebody who joins later.
+// Every video codec that Chromium can send arrives as that codec, also at a participant who joins later.
 
 import { describe } from 'node:test';
 

@@ -1,4 +1,4 @@
-// Dynacast: a publisher sends only what somebody watches.
+// Dynacast: a publisher sends only the simulcast layers that have subscribers.
 
 import { describe } from 'node:test';
 

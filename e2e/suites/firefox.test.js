@@ -1,4 +1,4 @@
-// Firefox and Chromium in one room, both ways.
+// Firefox and Chromium in one room, in both directions.
 
 import { describe } from 'node:test';
 

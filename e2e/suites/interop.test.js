@@ -193,7 +193,7 @@ describe('Configured codecs', () => {
   });
 });
 
-/** Somebody who has joined by signalling alone and announced a track whose name is the mid `0`. */
+/** A participant who has joined by signalling alone and announced a track whose name is the mid `0`. */
 async function publishing(scene, { kind, parameters }, body) {
   const client = await SignalClient.join(scene.server, await token('device', scene.room, {}, scene.server.keys), parameters);
   try {

@@ -1,4 +1,4 @@
-// A call over a bad network: 5 % of all datagrams are lost, on the way to the server and on the way back.
+// A call over a lossy network: 5 % packet loss to the server and 5 % back.
 
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
@@ -9,7 +9,7 @@ import { hearsSteadily, hearsTone, seesPicture, seesSmoothly } from '../lib/expe
 import { fixture } from '../lib/fixture.js';
 
 const LOSS = Number(process.env.LOSS ?? 0.05);
-/** Of this many seconds nobody may notice anything. */
+/** For so many seconds there may be no freeze. */
 const SECONDS = 60;
 
 const place = fixture();
@@ -49,7 +49,7 @@ async function mediaPort(person) {
   return entries.find(({ id }) => id === remoteCandidateId).port;
 }
 
-/** Media went this way, and the proxy lost as much of it as it was told to. */
+/** Media went this way, and the proxy lost the configured share of it. */
 function wasLossy({ passed, lost }, way) {
   const share = lost / (passed + lost);
   assert.ok(passed > 50 * SECONDS, `only ${passed} datagrams went ${way}`);

@@ -49,7 +49,7 @@ describe('The source address of an answer', { skip: WITHOUT_NAMESPACES }, () => 
   });
 });
 
-/** Checks of one client to each address are answered from there, and the configured address is the one that clients are told. */
+/** Checks of one client to each address are answered from there, and the configured address is the advertised one. */
 async function answersFromWhereAsked({ server, room }, addresses) {
   const client = await SignalClient.join(server, await token('device', room, {}, server.keys));
   try {

@@ -1,4 +1,4 @@
-// The server API as livekit-server-sdk calls it, and what people in the room notice of it.
+// The server API as livekit-server-sdk calls it, and its effects on participants in the room.
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';

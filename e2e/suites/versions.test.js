@@ -1,4 +1,4 @@
-// Clients of other years: each joins, publishes and sees a current one, and the other way round.
+// Old versions of clients: each joins, publishes and sees a current one, and vice versa.
 
 import { describe } from 'node:test';
 
