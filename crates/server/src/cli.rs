@@ -40,7 +40,7 @@ pub(crate) enum Command {
     },
     /// Make an API key and its secret
     GenerateKeys,
-    /// Fill a room with participants and report what reached whom; works with any LiveKit server
+    /// Fill a room with participants and report packet loss and latency; works with any LiveKit server
     LoadTest(Box<LoadTestArgs>),
     /// Take part in a room
     Room {
@@ -81,10 +81,10 @@ pub(crate) struct JoinArgs {
     /// Who joins; nobody else in the room has the same identity
     #[arg(long, value_name = "IDENTITY", default_value = "hearth-demo")]
     pub(crate) identity: String,
-    /// Publish a test picture and a voice
+    /// Publish a test video and a voice
     #[arg(long)]
     pub(crate) publish_demo: bool,
-    /// The codec of the picture: vp8 or h264
+    /// The codec of the video: vp8 or h264
     #[arg(long, value_name = "CODEC", default_value = "vp8", value_parser = codec)]
     pub(crate) video_codec: Codec,
     /// The room

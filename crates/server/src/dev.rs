@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_told_the_addresses_that_are_listened_on() {
+    fn the_banner_names_the_addresses_that_are_listened_on() {
         let ips =
             |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
         let machine = ips(&["192.0.2.7", "2001:db8::7"]);

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_understood_is_told_and_the_configured_level_counts() {
+    fn an_invalid_filter_is_reported_and_the_configured_level_counts() {
         for (wanted, used, refused) in [
             ("", "warn,hearth=info", false),
             ("hearth_room=debug", "hearth_room=debug", false),

@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_yet_is_a_warning() {
+    fn keys_without_effect_yet_are_warnings() {
         for (yaml, said) in [
             ("redis: {address: x}", "not supported yet: redis.address"),
             ("rtc: {tcp_port: 7881}", "not supported yet: rtc.tcp_port; media goes over UDP only"),
