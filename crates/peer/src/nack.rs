@@ -51,13 +51,13 @@ const MAX_TAIL: u16 = 64;
 #[derive(Debug)]
 pub struct NackTracker {
     rtt: Duration,
-    repeats_in_stream: bool,
+    rtx_in_stream: bool,
     newest: Option<Newest>,
     /// Ascending.
     missing: Vec<Missing>,
     /// No deadline in `missing` is earlier; may be early itself.
     next: Option<Instant>,
-    surrendered: bool,
+    unrecoverable: bool,
     /// The delay of reordered packets.
     reordering: Duration,
     loss: Loss,
@@ -74,7 +74,7 @@ struct Newest {
     has_markers: bool,
     frame_began: Instant,
     /// Mean time from frame to frame; 0 before the second.
-    pace: Duration,
+    frame_interval: Duration,
     /// Newest packet of the frames before.
     before_frame: Option<ExtSeq>,
     /// The one after it was requested (tail-loss probe).
@@ -86,13 +86,13 @@ struct Missing {
     seq: ExtSeq,
     noticed: Instant,
     next: Instant,
-    asked: Option<Asked>,
+    requested: Option<Requested>,
     /// At `next` the second copy of the last request is due.
     copy: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Requested {
     first: Instant,
     last: Instant,
 }
@@ -108,16 +108,16 @@ impl NackTracker {
     /// Begins with nothing missing.
     ///
     /// * `rtt` – the round-trip time assumed until [`poll`](Self::poll) is given a measured one.
-    /// * `repeats_in_stream` – no RTX stream was negotiated (RFC 4588): what arrives late in this one may be a
+    /// * `rtx_in_stream` – no RTX stream was negotiated (RFC 4588): what arrives late in this one may be a
     ///   retransmission.
-    pub fn new(rtt: Duration, repeats_in_stream: bool) -> Self {
+    pub fn new(rtt: Duration, rtx_in_stream: bool) -> Self {
         Self {
             rtt,
-            repeats_in_stream,
+            rtx_in_stream,
             newest: None,
             missing: Vec::new(),
             next: None,
-            surrendered: false,
+            unrecoverable: false,
             reordering: Duration::ZERO,
             loss: Loss::default(),
         }
@@ -146,7 +146,7 @@ impl NackTracker {
         let outage = silent >= OUTAGE.0 && lost > OUTAGE.1;
         if ahead > MAX_GAP || outage || self.missing.len() as u64 + lost > MAX_TRACKED as u64 {
             self.clear();
-            self.surrendered = true;
+            self.unrecoverable = true;
             return;
         }
         if lost > 0 {
@@ -155,7 +155,7 @@ impl NackTracker {
                 seq: before.plus(i),
                 noticed: now,
                 next,
-                asked: None,
+                requested: None,
                 copy: false,
             }));
             self.next = Some(self.next.map_or(next, |earliest| earliest.min(next)));
@@ -194,14 +194,14 @@ impl NackTracker {
         if self.missing.is_empty() {
             self.next = None;
         }
-        self.surrendered = false;
+        self.unrecoverable = false;
     }
 
     /// Forgets what is missing: no subscriber needs it.
     pub fn clear(&mut self) {
         self.missing.clear();
         self.next = None;
-        self.surrendered = false;
+        self.unrecoverable = false;
     }
 
     /// Writes the numbers to ask for now, oldest first, at most `out.len()`; returns how many.
@@ -227,14 +227,14 @@ impl NackTracker {
 
     /// True once after packets were given up: only a keyframe helps then.
     pub const fn take_unrecoverable(&mut self) -> bool {
-        std::mem::replace(&mut self.surrendered, false)
+        std::mem::replace(&mut self.unrecoverable, false)
     }
 
     fn poll_missing(&mut self, now: Instant, out: &mut [u16]) -> usize {
         if self.next.is_none_or(|next| next > now) {
             return 0;
         }
-        let is_lost = |missing: &&Missing| missing.next <= now && missing.asked.is_none();
+        let is_lost = |missing: &&Missing| missing.next <= now && missing.requested.is_none();
         let lost = self.missing.iter().filter(is_lost).count();
         if lost > 0 {
             self.loss.lost = self.loss.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
@@ -243,22 +243,23 @@ impl NackTracker {
         }
         let (copies, rtt) = (self.loss.is_high(), self.rtt);
         let spacing = spacing(rtt, copies);
-        let patience = (rtt * 5 / 2).clamp(GIVE_UP_AFTER.0, GIVE_UP_AFTER.1);
+        let give_up_after = (rtt * 5 / 2).clamp(GIVE_UP_AFTER.0, GIVE_UP_AFTER.1);
         let (mut slots, mut next) = (out.iter_mut(), None::<Instant>);
-        let (mut written, mut surrendered) = (0_usize, false);
+        let (mut written, mut unrecoverable) = (0_usize, false);
         self.missing.retain_mut(|missing| {
             if missing.next <= now {
-                let end = missing.asked.map(|asked| asked.first + patience);
+                let end = missing.requested.map(|requested| requested.first + give_up_after);
                 if end.is_some_and(|end| now >= end) {
-                    surrendered = true;
+                    unrecoverable = true;
                     return false;
                 }
                 if let Some(slot) = slots.next() {
                     *slot = missing.seq.wire();
                     written += 1;
-                    missing.handle_asked(now, spacing, copies);
+                    missing.count_request(now, spacing, copies);
                     // No answer to one more request would come in time.
-                    let end = missing.asked.map_or(now, |asked| asked.first) + patience;
+                    let end =
+                        missing.requested.map_or(now, |requested| requested.first) + give_up_after;
                     if missing.next + rtt > end && !missing.copy {
                         missing.next = end;
                     }
@@ -268,7 +269,7 @@ impl NackTracker {
             true
         });
         self.next = next;
-        self.surrendered |= surrendered;
+        self.unrecoverable |= unrecoverable;
         written
     }
 
@@ -278,14 +279,14 @@ impl NackTracker {
             return;
         };
         let missing = self.missing.remove(at);
-        let too_soon = |asked: Asked| {
-            now.saturating_duration_since(asked.first) < self.rtt.saturating_sub(self.rtt / 4)
+        let too_soon = |requested: Requested| {
+            now.saturating_duration_since(requested.first) < self.rtt.saturating_sub(self.rtt / 4)
         };
-        if missing.asked.is_none_or(|asked| !self.repeats_in_stream || too_soon(asked)) {
+        if missing.requested.is_none_or(|requested| !self.rtx_in_stream || too_soon(requested)) {
             let late = now.saturating_duration_since(missing.noticed);
             // A little more, so that the next packet as late as this is not requested.
             self.reordering = self.reordering.max(late + late / 4).min(FIRST_DELAY.1);
-            self.loss.lost = self.loss.lost.saturating_sub(u32::from(missing.asked.is_some()));
+            self.loss.lost = self.loss.lost.saturating_sub(u32::from(missing.requested.is_some()));
         }
     }
 }
@@ -298,14 +299,14 @@ fn spacing(rtt: Duration, copies: bool) -> Duration {
 
 impl Missing {
     /// Counts a request that leaves now.
-    fn handle_asked(&mut self, now: Instant, spacing: Duration, copies: bool) {
+    fn count_request(&mut self, now: Instant, spacing: Duration, copies: bool) {
         let copied = std::mem::replace(&mut self.copy, false);
-        let asked = self.asked.get_or_insert(Asked { first: now, last: now });
+        let requested = self.requested.get_or_insert(Requested { first: now, last: now });
         if copied {
-            self.next = asked.last + spacing;
+            self.next = requested.last + spacing;
             return;
         }
-        asked.last = now;
+        requested.last = now;
         self.copy = copies;
         self.next = now + if copies { COPY_DELAY } else { spacing };
     }
@@ -320,7 +321,7 @@ impl Newest {
             marker,
             has_markers: marker,
             frame_began: now,
-            pace: Duration::ZERO,
+            frame_interval: Duration::ZERO,
             before_frame: None,
             probed: false,
         }
@@ -329,7 +330,11 @@ impl Newest {
     fn advance(&mut self, now: Instant, seq: ExtSeq, timestamp: u32, marker: bool) {
         if timestamp != self.timestamp {
             let took = now.saturating_duration_since(self.frame_began);
-            self.pace = if self.pace.is_zero() { took } else { (self.pace * 7 + took) / 8 };
+            self.frame_interval = if self.frame_interval.is_zero() {
+                took
+            } else {
+                (self.frame_interval * 7 + took) / 8
+            };
             self.frame_began = now;
             self.before_frame = Some(self.seq);
         }
@@ -343,8 +348,8 @@ impl Newest {
         let due = self.has_markers
             && !self.marker
             && !self.probed
-            && !self.pace.is_zero()
-            && now.saturating_duration_since(self.at) >= self.pace * PROBE_AFTER;
+            && !self.frame_interval.is_zero()
+            && now.saturating_duration_since(self.at) >= self.frame_interval * PROBE_AFTER;
         self.probed |= due;
         due.then(|| self.seq.plus(1))
     }
@@ -371,10 +376,10 @@ mod tests {
     const RTT: Duration = Duration::from_millis(60);
 
     #[test]
-    fn a_reordered_packet_is_not_asked_for() {
+    fn a_reordered_packet_is_not_requested() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 12, 11]);
-        assert_eq!(scene.asked_until(1_000), []);
+        assert_eq!(scene.requested_until(1_000), []);
         assert!(!scene.tracker.take_unrecoverable());
     }
 
@@ -392,7 +397,8 @@ mod tests {
             let mut scene = Scene::new(ms(rtt));
             scene.loses_little();
             scene.receive(0, &[65_535, 1]);
-            let asks: Vec<u64> = scene.asked_until(2_000).into_iter().map(|(at, _)| at).collect();
+            let asks: Vec<u64> =
+                scene.requested_until(2_000).into_iter().map(|(at, _)| at).collect();
             let firsts = asks.get(..expect.len()).unwrap_or(&asks);
             assert_eq!(firsts, expect, "{rtt}");
             for pair in asks.windows(2) {
@@ -401,7 +407,7 @@ mod tests {
             }
             let end = asks.last().unwrap() + rtt;
             assert!(end <= last || asks.len() == 1, "{rtt}: its answer comes too late: {asks:?}");
-            assert_eq!(scene.surrendered, Some(last), "{rtt}");
+            assert_eq!(scene.unrecoverable, Some(last), "{rtt}");
         }
     }
 
@@ -414,7 +420,8 @@ mod tests {
         ] {
             let mut scene = Scene::new(ms(rtt));
             scene.receive(0, &[10, 12]);
-            let asks: Vec<u64> = scene.asked_until(2_000).into_iter().map(|(at, _)| at).collect();
+            let asks: Vec<u64> =
+                scene.requested_until(2_000).into_iter().map(|(at, _)| at).collect();
             assert_eq!(asks.get(..expect.len()), Some(&*expect), "{rtt}");
             // If only the copy arrived, the sender is silent for a round trip and 5 ms from then.
             assert!(asks[2] - asks[1] >= rtt + 5, "{rtt}: {asks:?}");
@@ -426,78 +433,78 @@ mod tests {
         let mut scene = Scene::new(RTT);
         scene.loses_little();
         scene.receive(0, &[10, 12]);
-        assert_eq!(scene.asked_until(10), [(3, 11)]);
+        assert_eq!(scene.requested_until(10), [(3, 11)]);
     }
 
     #[test]
     fn packets_that_are_overtaken_again_and_again_are_waited_for() {
-        for (repeats_in_stream, rtt) in [(false, 10), (true, 100)] {
+        for (rtx_in_stream, rtt) in [(false, 10), (true, 100)] {
             let mut scene = Scene::new(ms(rtt));
-            scene.tracker = NackTracker::new(ms(rtt), repeats_in_stream);
-            let mut asked = Vec::new();
+            scene.tracker = NackTracker::new(ms(rtt), rtx_in_stream);
+            let mut requested = Vec::new();
             for i in 0..20_u16 {
                 let at = u64::from(i) * 100;
                 scene.receive(at, &[10 + 2 * i, 12 + 2 * i]);
-                asked.extend(scene.asked_until(at + 29));
+                requested.extend(scene.requested_until(at + 29));
                 scene.receive(at + 30, &[11 + 2 * i]);
-                asked.extend(scene.asked_until(at + 99));
+                requested.extend(scene.requested_until(at + 99));
             }
-            assert!(asked.iter().all(|(_, seq)| *seq == 11), "{asked:?}");
+            assert!(requested.iter().all(|(_, seq)| *seq == 11), "{requested:?}");
             assert!(!scene.tracker.loss.is_high());
         }
     }
 
     #[test]
-    fn a_retransmission_ends_the_asking() {
+    fn a_retransmission_ends_the_requests() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 14]);
         scene.tracker.handle_recovered(scene.t0, 12, 0, false);
         scene.receive(0, &[11]);
-        assert_eq!(scene.asked_until(3), [(3, 13)]);
+        assert_eq!(scene.requested_until(3), [(3, 13)]);
     }
 
     #[test]
     fn a_restart_of_the_sender_is_not_a_thousand_losses() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 12, 2_000]);
-        assert_eq!(scene.asked_until(20), []);
-        assert_eq!(scene.surrendered, Some(0));
+        assert_eq!(scene.requested_until(20), []);
+        assert_eq!(scene.unrecoverable, Some(0));
     }
 
     #[test]
-    fn what_does_not_fit_the_list_is_asked_for_as_a_key_frame_and_not_at_all_otherwise() {
+    fn losses_beyond_the_list_are_a_keyframe_request_and_nothing_else() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[0, 250]);
         scene.receive(1, &[251, 260]);
-        assert_eq!(scene.asked_until(900), []);
-        assert_eq!(scene.surrendered, Some(1));
+        assert_eq!(scene.requested_until(900), []);
+        assert_eq!(scene.unrecoverable, Some(1));
     }
 
     #[test]
-    fn after_an_outage_nothing_of_it_is_asked_for() {
+    fn after_an_outage_none_of_its_losses_are_requested() {
         for (silent, lost, surrenders) in [(499, 90, false), (500, 16, false), (500, 17, true)] {
             let mut scene = Scene::new(RTT);
             scene.receive(0, &[10]);
             scene.receive(silent, &[11 + lost]);
-            let asked = scene.asked_until(silent + 3).len();
-            assert_eq!(asked, if surrenders { 0 } else { usize::from(lost) });
-            assert_eq!(scene.surrendered.is_some(), surrenders);
+            let requested = scene.requested_until(silent + 3).len();
+            assert_eq!(requested, if surrenders { 0 } else { usize::from(lost) });
+            assert_eq!(scene.unrecoverable.is_some(), surrenders);
         }
     }
 
     #[test]
-    fn nothing_older_than_a_key_frame_is_asked_for() {
+    fn nothing_older_than_a_keyframe_is_requested() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[469, 491, 498, 501]);
         let keyframe = scene.seqs.unwrap(500);
         scene.tracker.handle_packet(scene.t0, keyframe, 0, false);
         scene.tracker.handle_keyframe(keyframe, true);
-        assert_eq!(scene.asked_until(900), [], "499 was before it");
+        assert_eq!(scene.requested_until(900), [], "499 was before it");
         assert!(!scene.tracker.take_unrecoverable());
     }
 
     #[test]
-    fn what_may_be_the_parameter_sets_of_a_key_frame_is_asked_for() {
+    fn possible_parameter_sets_of_a_keyframe_are_requested() {
         for (is_first, expect) in [(true, vec![]), (false, vec![(3, 499)])] {
             let mut scene = Scene::new(RTT);
             scene.loses_little();
@@ -508,12 +515,12 @@ mod tests {
             }
             let keyframe = scene.seqs.unwrap(500);
             scene.tracker.handle_keyframe(keyframe, is_first);
-            assert_eq!(scene.asked_until(9), expect);
+            assert_eq!(scene.requested_until(9), expect);
         }
     }
 
     #[test]
-    fn a_frame_without_an_end_is_asked_for_its_next_packet_once() {
+    fn the_tail_of_a_frame_without_an_end_is_probed_once() {
         let mut scene = Scene::new(RTT);
         for frame in 0..10_u16 {
             let at = scene.t0 + 33 * MS * u32::from(frame);
@@ -527,14 +534,14 @@ mod tests {
             }
         }
         let last = 9 * 33;
-        assert_eq!(scene.asked_until(last + 65), []);
-        assert_eq!(scene.asked_until(last + 900), [(last + 66, 129)]);
+        assert_eq!(scene.requested_until(last + 65), []);
+        assert_eq!(scene.requested_until(last + 900), [(last + 66, 129)]);
         // It arrives, and is not requested again when the stream goes on.
         let now = scene.t0 + ms(last + 900);
         scene.tracker.handle_recovered(now, 129, 27_000, true);
         let next = scene.seqs.unwrap(130);
         scene.tracker.handle_packet(now, next, 30_000, true);
-        assert_eq!(scene.asked_until(last + 1_900), []);
+        assert_eq!(scene.requested_until(last + 1_900), []);
     }
 
     #[test]
@@ -545,18 +552,18 @@ mod tests {
                 let (at, seq) = (scene.t0 + 33 * MS * u32::from(frame), scene.seqs.unwrap(frame));
                 scene.tracker.handle_packet(at, seq, u32::from(frame) * 3_000, marker);
             }
-            assert_eq!(scene.asked_until(2_000), []);
+            assert_eq!(scene.requested_until(2_000), []);
         }
     }
 
     #[test]
-    fn what_nobody_watches_is_forgotten() {
+    fn losses_of_an_unwatched_stream_are_forgotten() {
         let mut scene = Scene::new(RTT);
         scene.receive(0, &[10, 14, 3_000]);
         scene.tracker.clear();
         assert!(!scene.tracker.take_unrecoverable());
         scene.receive(0, &[3_002]);
-        assert_eq!(scene.asked_until(3), [(3, 3_001)]);
+        assert_eq!(scene.requested_until(3), [(3, 3_001)]);
     }
 
     const MS: Duration = Duration::from_millis(1);
@@ -567,7 +574,7 @@ mod tests {
         now: u64,
         tracker: NackTracker,
         seqs: SeqUnwrapper,
-        surrendered: Option<u64>,
+        unrecoverable: Option<u64>,
     }
 
     impl Scene {
@@ -578,7 +585,7 @@ mod tests {
                 now: 0,
                 tracker: NackTracker::new(rtt, false),
                 seqs: SeqUnwrapper::default(),
-                surrendered: None,
+                unrecoverable: None,
             }
         }
 
@@ -596,19 +603,19 @@ mod tests {
         }
 
         /// The numbers requested in each millisecond from now on.
-        fn asked_until(&mut self, end: u64) -> Vec<(u64, u16)> {
-            let mut asked = Vec::new();
+        fn requested_until(&mut self, end: u64) -> Vec<(u64, u16)> {
+            let mut requested = Vec::new();
             for at in self.now..=end {
                 let now = self.t0 + ms(at);
                 let mut out = [0; 300];
                 let count = self.tracker.poll(now, self.rtt, &mut out);
-                asked.extend(out.iter().take(count).map(|seq| (at, *seq)));
+                requested.extend(out.iter().take(count).map(|seq| (at, *seq)));
                 if self.tracker.take_unrecoverable() {
-                    self.surrendered = self.surrendered.or(Some(at));
+                    self.unrecoverable = self.unrecoverable.or(Some(at));
                 }
             }
             self.now = end + 1;
-            asked
+            requested
         }
     }
 

@@ -139,7 +139,7 @@ enum Stage {
         deadline: Instant,
     },
     Connected {
-        heard: Instant,
+        last_received: Instant,
     },
     /// Connected once, and silent for too long.
     Failed {
@@ -232,7 +232,7 @@ impl Peer {
                 if !self.ice.handle_packet(now, from, buf) {
                     return Incoming::Dropped(DropReason::Stun);
                 }
-                self.heard(now);
+                self.handle_received(now);
                 self.settle(now);
                 Incoming::Consumed
             }
@@ -257,7 +257,7 @@ impl Peer {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
             Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
             Stage::Failed { deadline } if now >= deadline => Some(CloseReason::Silence),
-            Stage::Connected { heard } if now >= heard + SILENCE_TIMEOUT => {
+            Stage::Connected { last_received } if now >= last_received + SILENCE_TIMEOUT => {
                 self.stage = Stage::Failed { deadline: now + REVIVAL_TIMEOUT };
                 self.events.push_back(PeerEvent::IceFailed);
                 None
@@ -401,7 +401,7 @@ impl Peer {
         };
         match keys.1.open_rtp(buf) {
             Ok(opened) => {
-                self.heard(now);
+                self.handle_received(now);
                 let packet = buf.get_mut(..opened.len).unwrap_or_default();
                 Incoming::Rtp { packet, index: opened.index }
             }
@@ -415,7 +415,7 @@ impl Peer {
         };
         match keys.1.open_rtcp(buf) {
             Ok(opened) => {
-                self.heard(now);
+                self.handle_received(now);
                 Incoming::Rtcp(buf.get(..opened.len).unwrap_or_default())
             }
             Err(error) => Incoming::Dropped(drop_reason(error)),
@@ -431,10 +431,10 @@ impl Peer {
     }
 
     /// Something authenticated arrived.
-    fn heard(&mut self, now: Instant) {
+    fn handle_received(&mut self, now: Instant) {
         match &mut self.stage {
-            Stage::Connected { heard } => *heard = now,
-            Stage::Failed { .. } => self.stage = Stage::Connected { heard: now },
+            Stage::Connected { last_received } => *last_received = now,
+            Stage::Failed { .. } => self.stage = Stage::Connected { last_received: now },
             Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Closed => {}
         }
     }
@@ -442,7 +442,7 @@ impl Peer {
     /// An ICE restart begins: a failed transport gets the silence limit anew to be reached.
     fn revive(&mut self, now: Instant) {
         if let Stage::Failed { .. } = self.stage {
-            self.stage = Stage::Connected { heard: now };
+            self.stage = Stage::Connected { last_received: now };
         }
     }
 
@@ -469,7 +469,7 @@ impl Peer {
             Stage::Checking { deadline }
             | Stage::Handshaking { deadline }
             | Stage::Failed { deadline } => Some(deadline),
-            Stage::Connected { heard } => Some(heard + SILENCE_TIMEOUT),
+            Stage::Connected { last_received } => Some(last_received + SILENCE_TIMEOUT),
             // The handshake failed as it began.
             Stage::Closed => return,
         };
@@ -495,7 +495,7 @@ impl Peer {
             && self.handshake.done
             && self.keys.is_some()
         {
-            self.stage = Stage::Connected { heard: now };
+            self.stage = Stage::Connected { last_received: now };
             self.events.push_front(PeerEvent::Connected);
         }
     }
@@ -526,7 +526,7 @@ impl Peer {
             }
             DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),
             DtlsOutput::Data(packet) => {
-                self.heard(now);
+                self.handle_received(now);
                 self.channels
                     .get_or_insert_with(|| Channels::new(now, None, &self.seed))
                     .handle_packet(now, &packet);

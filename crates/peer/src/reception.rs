@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_numbers_is_not_a_loss_of_what_it_skips() {
+    fn a_restart_of_the_sequence_numbers_is_not_packet_loss() {
         for (jump, lost) in [(3_000, 2_999), (3_001, 0), (30_000, 0)] {
             let (mut reception, mut seqs, t0) = start();
             for seq in [10, 10 + jump, 11 + jump] {

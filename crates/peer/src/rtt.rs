@@ -117,7 +117,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_reference_time_that_comes_back_measures_the_way_there_and_back() {
+    fn a_returned_reference_time_measures_the_round_trip_time() {
         let (mut trip, t0) = (RttEstimator::new(test_epoch()), test_epoch());
         for (at, held, rtt) in [(0, 100, 30), (5_000, 0, 250), (70_000_000, 10, 0)] {
             let sent = ntp_mid32(trip.reference_time(t0 + at * MS));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_all_the_time_is_answered_four_times_a_second() {
+    fn frequent_reference_times_are_answered_four_times_a_second() {
         let t0 = test_epoch();
         let mut trip = RttEstimator::new(t0);
         let answers: Vec<_> = (0..1_000_u32)

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_room_counts_takes_no_memory() {
+    fn ssrcs_in_sequence_take_no_memory() {
         let mut ssrcs = Ssrcs::default();
         let mut next = u32::MAX - 20_001;
         for _ in 0..100_000 {

@@ -108,7 +108,7 @@ struct Sources {
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
-    heard: u64,
+    last_received: u64,
     window: ReplayWindow,
 }
 
@@ -126,20 +126,20 @@ impl Sources {
 
     fn accept(&mut self, at: Option<usize>, ssrc: u32, index: u64) {
         self.clock = self.clock.saturating_add(1);
-        let heard = self.clock;
+        let last_received = self.clock;
         if let Some(source) = at.and_then(|at| self.list.get_mut(at)) {
             source.window.accept(index);
-            source.heard = heard;
+            source.last_received = last_received;
             self.last = at.unwrap_or_default();
             return;
         }
-        let source = Source { ssrc, heard, window: ReplayWindow::new(index) };
+        let source = Source { ssrc, last_received, window: ReplayWindow::new(index) };
         if self.list.len() < MAX_SOURCES {
             self.last = self.list.len();
             self.list.push(source);
             return;
         }
-        let oldest = (0..).zip(&mut self.list).min_by_key(|(_, source)| source.heard);
+        let oldest = (0..).zip(&mut self.list).min_by_key(|(_, source)| source.last_received);
         if let Some((at, oldest)) = oldest {
             *oldest = source;
             self.last = at;

@@ -236,7 +236,7 @@ fn a_sender_waits_for_a_room_that_takes_nothing_and_loses_nothing() {
 }
 
 #[test]
-fn what_was_acknowledged_arrives_though_its_sender_leaves_before_the_room_takes_it() {
+fn acknowledged_messages_arrive_though_their_sender_leaves_before_the_room_takes_them() {
     let mut pair = Pair::offered(true, true, 1);
     let open = PeerEvent::ChannelOpen(Channel::Reliable);
     assert!(pair.run(LIMIT, |pair| pair.has(&open)));
@@ -260,7 +260,7 @@ fn what_was_acknowledged_arrives_though_its_sender_leaves_before_the_room_takes_
 }
 
 #[test]
-fn a_client_that_never_comes_is_forgotten_after_a_minute() {
+fn a_client_that_never_connects_is_closed_after_a_minute() {
     let mut pair = Pair::offered(true, false, 1);
     pair.cut = true;
     closes(&mut pair, CloseReason::IceTimeout, Duration::from_secs(60));
@@ -304,7 +304,7 @@ fn a_client_that_vanishes_at_any_step_is_forgotten_in_time() {
 }
 
 #[test]
-fn silence_after_connecting_is_told_after_15_s_and_ends_the_peer_30_s_later() {
+fn silence_after_connecting_is_reported_after_15_s_and_ends_the_peer_30_s_later() {
     let mut pair = silent();
     assert_eq!((pair.server.is_connected(), pair.server.path()), (false, None));
     let (told, _) = pair.events.last().cloned().unwrap();
