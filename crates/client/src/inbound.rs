@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stamped_has_a_latency() {
+    fn stamped_packets_have_a_latency() {
         let mut inbound = inbound();
         let epoch = hearth_net::WallClock::now();
         let now = epoch + Duration::from_millis(30);

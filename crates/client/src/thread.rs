@@ -180,7 +180,7 @@ struct MediaThread {
     /// By the participant's key; keys are given in order.
     slots: Vec<Option<Slot>>,
     /// When each has something to do.
-    dues: Vec<Option<Instant>>,
+    deadlines: Vec<Option<Instant>>,
     arrivals: Arrivals,
     slab: SendSlab,
     next_tick: Instant,
@@ -206,7 +206,7 @@ pub(crate) fn start(seconds: mpsc::UnboundedSender<Second>) -> io::Result<Handle
             inputs,
             seconds,
             slots: Vec::new(),
-            dues: Vec::new(),
+            deadlines: Vec::new(),
             arrivals: Arrivals::new(epoch),
             slab: SendSlab::new(SLAB),
             next_tick: epoch,
@@ -259,18 +259,18 @@ impl MediaThread {
     /// Waits for datagrams or the next timer; at high packet rates, for the next interval. Returns
     /// whether it has looked for datagrams.
     fn wait(&mut self) -> io::Result<bool> {
-        let mut patience = self.next_tick.saturating_duration_since(WallClock::now());
+        let mut timeout = self.next_tick.saturating_duration_since(WallClock::now());
         if self.is_busy && !self.poller.is_full() {
             let until_read = self.next_read.saturating_duration_since(WallClock::now());
-            self.pause.wait(patience.min(until_read))?;
+            self.pause.wait(timeout.min(until_read))?;
             let now = WallClock::now();
             if now < self.next_read {
                 return Ok(false);
             }
             self.next_read = now + READ;
-            patience = Duration::ZERO;
+            timeout = Duration::ZERO;
         }
-        self.poller.wait(patience)?;
+        self.poller.wait(timeout)?;
         Ok(true)
     }
 
@@ -286,7 +286,7 @@ impl MediaThread {
                 }
                 if self.slots.len() <= key {
                     self.slots.resize_with(key + 1, || None);
-                    self.dues.resize(key + 1, None);
+                    self.deadlines.resize(key + 1, None);
                 }
                 if let Some(slot) = self.slots.get_mut(key) {
                     *slot = Some(Slot { key, client, socket, outbox });
@@ -327,8 +327,8 @@ impl MediaThread {
         let clocks = (unix_ms, ntp(unix_ms));
         self.next_tick = (now + MAX_WAIT).min(self.next_second);
         self.arrivals.at = now;
-        for key in 0..self.dues.len() {
-            let Some(due) = self.dues.get(key).copied().flatten() else { continue };
+        for key in 0..self.deadlines.len() {
+            let Some(due) = self.deadlines.get(key).copied().flatten() else { continue };
             if due > now {
                 self.next_tick = self.next_tick.min(due);
             } else if let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) {
@@ -371,7 +371,7 @@ impl MediaThread {
         let Some(slot) = self.slots.get_mut(key).and_then(Option::as_mut) else { return };
         slot.flush(now, &mut self.slab);
         let due = slot.client.poll_timeout();
-        if let Some(at) = self.dues.get_mut(key) {
+        if let Some(at) = self.deadlines.get_mut(key) {
             *at = due;
         }
         if let Some(due) = due {

@@ -21,7 +21,7 @@ use hearth_units::MediaKind;
 use crate::{
     AnswererKind, Bound, ClientQuirks, LocalTransport, NegotiateError, PendingTrack, Published,
     Sender, TaggedSection,
-    codecs::{Format, OpusWish, answer_opus, formats_of, prefer, receive_codecs, send_codecs},
+    codecs::{Format, OpusOptions, answer_opus, formats_of, prefer, receive_codecs, send_codecs},
     downlinks::{Downlinks, Offered},
     extensions::{add_ids, agree},
     publish::{Sending, Uplinks, encodings_of, is_sending, rids_of},
@@ -402,13 +402,13 @@ impl Answerer {
                 formats.iter_mut().for_each(|format| format.feedback.transport_cc = false);
             }
         }
-        let wish = OpusWish {
+        let options = OpusOptions {
             stereo: plan.stereo,
             no_dtx: plan.no_dtx,
             sends_stereo: sender.is_some_and(|sender| sender.stereo),
         };
         for format in formats.iter_mut().filter(|format| format.codec == Codec::Opus) {
-            let fmtp = answer_opus(format.fmtp.as_deref(), wish);
+            let fmtp = answer_opus(format.fmtp.as_deref(), options);
             format.fmtp = (!fmtp.is_empty()).then_some(fmtp);
         }
         formats

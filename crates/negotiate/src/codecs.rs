@@ -273,7 +273,7 @@ fn table(codec: Codec, sender: &Sender) -> Format {
 
 /// How the Opus of a section is to be sent to us, or is sent by us.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct OpusWish {
+pub(crate) struct OpusOptions {
     pub(crate) stereo: bool,
     pub(crate) no_dtx: bool,
     pub(crate) sends_stereo: bool,
@@ -283,20 +283,20 @@ pub(crate) struct OpusWish {
 ///
 /// Without stereo and with DTX the result is the same for every section of an answer: one payload
 /// type must not mean two things in a bundle.
-pub(crate) fn answer_opus(offered: Option<&str>, wish: OpusWish) -> String {
+pub(crate) fn answer_opus(offered: Option<&str>, options: OpusOptions) -> String {
     const OURS: [&str; 4] = ["usedtx", "stereo", "sprop-stereo", "maxaveragebitrate"];
     let theirs = offered.unwrap_or_default().split(';').map(str::trim).filter(|param| {
         let key = param.split('=').next().unwrap_or_default();
         !key.is_empty() && !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(key))
     });
     let mut params: Vec<&str> = theirs.collect();
-    if !wish.no_dtx {
+    if !options.no_dtx {
         params.push("usedtx=1");
     }
-    if wish.stereo {
+    if options.stereo {
         params.extend(["stereo=1", "maxaveragebitrate=510000"]);
     }
-    if wish.sends_stereo {
+    if options.sends_stereo {
         params.push("sprop-stereo=1");
     }
     params.join(";")

@@ -51,7 +51,7 @@ pub(crate) struct Downlinks {
     /// Sections that ever carried a sender.
     used: BTreeSet<String>,
     /// `(audio, video)` sections requested since the last offer.
-    asked: Option<(u32, u32)>,
+    requested: Option<(u32, u32)>,
     fruitless: u8,
 }
 
@@ -79,13 +79,13 @@ impl Downlinks {
         if (!waits && self.draining.is_empty()) || self.fruitless >= MAX_FRUITLESS {
             return None;
         }
-        let (audio, video) = self.asked.unwrap_or_default();
+        let (audio, video) = self.requested.unwrap_or_default();
         let audio_more = self.missing(MediaKind::Audio, quirks).saturating_sub(audio);
         let video_more = self.missing(MediaKind::Video, quirks).saturating_sub(video);
-        if self.asked.is_some() && audio_more == 0 && video_more == 0 {
+        if self.requested.is_some() && audio_more == 0 && video_more == 0 {
             return None;
         }
-        self.asked = Some((audio.saturating_add(audio_more), video.saturating_add(video_more)));
+        self.requested = Some((audio.saturating_add(audio_more), video.saturating_add(video_more)));
         Some((audio_more, video_more))
     }
 
@@ -165,10 +165,10 @@ impl Downlinks {
     }
 
     fn count_fruitless(&mut self, progress: bool) {
-        let asked = self.asked.take().is_some();
+        let requested = self.requested.take().is_some();
         if progress {
             self.fruitless = 0;
-        } else if asked && self.slots.iter().any(|slot| slot.mid.is_none()) {
+        } else if requested && self.slots.iter().any(|slot| slot.mid.is_none()) {
             self.fruitless = self.fruitless.saturating_add(1);
         }
     }

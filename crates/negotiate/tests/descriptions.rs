@@ -250,7 +250,7 @@ fn old_but_legal_sdp_is_answered() {
 }
 
 #[test]
-fn what_holds_for_all_sections_is_said_once() {
+fn attributes_of_the_session_hold_for_all_sections() {
     let head = "a=ice-ufrag:ufr9\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\n\
         a=fingerprint:sha-1 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13\r\n\
         a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n";

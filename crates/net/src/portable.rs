@@ -193,13 +193,13 @@ impl Poller {
         self.waker.clone()
     }
 
-    /// Waits until a socket can be read, a waker was called, or `patience` has passed.
+    /// Waits until a socket can be read, a waker was called, or `timeout` has passed.
     ///
     /// # Errors
     ///
     /// None here.
-    pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
-        let mut left = patience;
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let mut left = timeout;
         loop {
             self.ready.clear();
             let readable =

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_link_loses_what_comes() {
+    fn a_full_link_loses_later_datagrams() {
         let t0 = epoch();
         let mut link = Link::new(1, LinkConfig::default());
         for n in 0..MAX_UNDER_WAY + 5 {

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn legal_lines_that_nobody_needs_are_no_errors() {
+    fn legal_lines_that_are_not_used_are_no_errors() {
         let head = "v=0 \n";
         let cases = [
             "i=\u{e9}\u{1}\n",

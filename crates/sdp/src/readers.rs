@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_for_the_session_holds_for_its_sections() {
+    fn attributes_of_the_session_hold_for_its_sections() {
         let (section, inherits) = ("m=audio 9 P 0\na=recvonly\n", "m=video 9 P 96\n");
         for (session, expect) in [
             ("", [Direction::RecvOnly, Direction::SendRecv]),

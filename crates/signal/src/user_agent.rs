@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_said_stays() {
+    fn values_that_the_client_sent_stay() {
         let mut client = ClientInfo {
             browser: "mine".into(),
             os: "ours".into(),

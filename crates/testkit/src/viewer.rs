@@ -223,9 +223,9 @@ impl Viewer {
         if clocks.next_tick <= now {
             clocks.next_tick = now + TICK;
             self.send_nacks(now);
-            let patience = if self.last.is_some() { STUCK.1 } else { STUCK.0 };
-            let asked = clocks.last_pli.is_some_and(|at| now - at < patience);
-            if now - clocks.fresh >= patience && !asked {
+            let stuck_after = if self.last.is_some() { STUCK.1 } else { STUCK.0 };
+            let requested = clocks.last_pli.is_some_and(|at| now - at < stuck_after);
+            if now - clocks.fresh >= stuck_after && !requested {
                 clocks.last_pli = Some(now);
                 self.report.feedback.plis += 1;
                 let video = self.ssrcs.video;
@@ -420,18 +420,18 @@ impl Viewer {
     }
 
     fn send_nacks(&mut self, now: Instant) {
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         self.missing.retain(|seq, (tries, at)| {
-            if *at <= now && asked.len() < 100 {
-                asked.push(*seq as u16);
+            if *at <= now && requested.len() < 100 {
+                requested.push(*seq as u16);
                 (*tries, *at) = (*tries + 1, now + RETRY);
             }
             *tries < MAX_TRIES
         });
-        if !asked.is_empty() {
-            self.report.feedback.nacks += asked.len() as u64;
+        if !requested.is_empty() {
+            self.report.feedback.nacks += requested.len() as u64;
             let video = self.ssrcs.video;
-            self.send_rtcp(|writer| writer.nack(1, video, &asked));
+            self.send_rtcp(|writer| writer.nack(1, video, &requested));
         }
     }
 

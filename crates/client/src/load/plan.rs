@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said_with_what_can() {
+    fn plans_that_cannot_be_met_are_errors_that_name_what_can() {
         assert_eq!(example().check(), Ok(()));
         let refused = |change: fn(&mut Plan)| {
             let mut plan = example();

@@ -87,14 +87,14 @@ impl Poller {
         self.waker.clone()
     }
 
-    /// Waits until a socket can be read, a waker was called, or `patience` has passed (rounded up
+    /// Waits until a socket can be read, a waker was called, or `timeout` has passed (rounded up
     /// to a millisecond).
     ///
     /// # Errors
     ///
     /// Other than an interruption, which ends the wait.
-    pub fn wait(&mut self, patience: Duration) -> io::Result<()> {
-        let millis = patience.as_nanos().div_ceil(1_000_000);
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
         let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_READY];
         self.ready.clear();

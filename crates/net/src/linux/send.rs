@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_is_asked_a_few_times_a_call_and_what_waits_leaves_when_there_is_room() {
+    fn a_full_socket_is_retried_a_few_times_a_call_and_the_backlog_leaves_when_there_is_room() {
         let mut sender = Sender::default();
         sender.keep_unsent(100);
         let all: Vec<(u16, u8)> = (0..50).map(|n| (u16::from(n), n)).collect();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_for_all_and_for_each_path() {
+    fn the_backlog_is_bounded_for_all_and_for_each_path() {
         let mut sender = Sender::default();
         sender.keep_unsent(100);
         let mut kernel = Kernel::failing([1, 2], libc::EAGAIN, 1);
