@@ -1,7 +1,7 @@
 //! Admission: whether a token's grants let its bearer join, with the options it asks for beside the token.
 //!
 //! * **Owns:** nothing.
-//! * **In:** verified [`Claims`], then the client's [`Wishes`].
+//! * **In:** verified [`Claims`], then the client's [`JoinOptions`].
 //! * **Out:** an [`AdmittedJoin`], or [`AdmitError`] whose text goes to the client.
 //! * **Invariant:** there is no [`AdmittedJoin`] without a grant to join, a room and an identity. Its
 //!   holder checks nothing again.
@@ -48,7 +48,7 @@ pub enum AdmitError {
 
 /// The options a client asks for beside its token.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Wishes {
+pub struct JoinOptions {
     /// Metadata in place of the token's; empty: the token's.
     pub metadata: String,
     /// Attributes to add to the token's; those with an empty value are left out.
@@ -92,23 +92,23 @@ impl AdmittedJoin {
     /// # Errors
     ///
     /// [`AdmitError::NoPermissions`] if the token does not grant one of them.
-    pub fn with(self, wishes: Wishes) -> Result<Self, AdmitError> {
+    pub fn with(self, options: JoinOptions) -> Result<Self, AdmitError> {
         let Self { mut claims } = self;
-        if let Some(suffix) = wishes.publish {
+        if let Some(suffix) = options.publish {
             if !claims.video.may_publish() {
                 return Err(AdmitError::NoPermissions);
             }
             claims.identity = format!("{}#{suffix}", claims.identity);
             claims.video.can_subscribe = Some(false);
         }
-        let asks = !wishes.metadata.is_empty() || !wishes.attributes.is_empty();
+        let asks = !options.metadata.is_empty() || !options.attributes.is_empty();
         if asks && !claims.video.may_update_own_metadata() {
             return Err(AdmitError::NoPermissions);
         }
-        if !wishes.metadata.is_empty() {
-            claims.metadata = wishes.metadata;
+        if !options.metadata.is_empty() {
+            claims.metadata = options.metadata;
         }
-        let set = wishes.attributes.into_iter().filter(|(_, value)| !value.is_empty());
+        let set = options.attributes.into_iter().filter(|(_, value)| !value.is_empty());
         claims.attributes.extend(set);
         Ok(Self { claims })
     }
@@ -177,47 +177,47 @@ mod tests {
     }
 
     #[test]
-    fn wishes_need_their_grant() {
-        let metadata = Wishes { metadata: "m".into(), ..Wishes::default() };
-        let attributes = Wishes { attributes: pairs(&[("a", "")]), ..Wishes::default() };
-        let publish = Wishes { publish: Some("x".into()), ..Wishes::default() };
+    fn options_need_their_grant() {
+        let metadata = JoinOptions { metadata: "m".into(), ..JoinOptions::default() };
+        let attributes = JoinOptions { attributes: pairs(&[("a", "")]), ..JoinOptions::default() };
+        let publish = JoinOptions { publish: Some("x".into()), ..JoinOptions::default() };
         let mut mute = alice();
         mute.video.can_publish = Some(false);
         let mut own = alice();
         own.video.can_update_own_metadata = Some(true);
-        for (claims, wishes, granted) in [
+        for (claims, options, granted) in [
             (&alice(), &metadata, false),
             (&alice(), &attributes, false),
             (&own, &metadata, true),
             (&own, &attributes, true),
             (&alice(), &publish, true),
             (&mute, &publish, false),
-            (&mute, &Wishes::default(), true),
+            (&mute, &JoinOptions::default(), true),
         ] {
-            let join = admitted(claims.clone()).with(wishes.clone());
-            assert_eq!(join.is_ok(), granted, "{wishes:?}");
+            let join = admitted(claims.clone()).with(options.clone());
+            assert_eq!(join.is_ok(), granted, "{options:?}");
         }
     }
 
     #[test]
-    fn wishes_are_joined_with_what_the_token_says() {
+    fn options_are_merged_with_the_claims() {
         let mut claims = alice();
         claims.video.can_update_own_metadata = Some(true);
         claims.metadata = "of the token".into();
         claims.attributes = pairs(&[("a", "1"), ("b", "2")]);
-        let wishes = Wishes {
+        let options = JoinOptions {
             attributes: pairs(&[("a", ""), ("b", "3"), ("c", "4"), ("d", "")]),
             publish: Some("x".into()),
-            ..Wishes::default()
+            ..JoinOptions::default()
         };
-        let join = admitted(claims).with(wishes).unwrap();
+        let join = admitted(claims).with(options).unwrap();
         assert_eq!(join.claims().attributes, pairs(&[("a", "1"), ("b", "3"), ("c", "4")]));
         assert_eq!(join.claims().metadata, "of the token");
         assert_eq!((join.identity(), join.claims().video.can_subscribe), ("alice#x", Some(false)));
     }
 
     #[test]
-    fn what_is_too_large_says_what_to_do() {
+    fn errors_of_too_large_claims_say_what_to_do() {
         let limits = Limits { metadata: 4, attributes: 4, ..Limits::default() };
         let metadata = Claims { metadata: "ääm".into(), ..alice() };
         let attributes = Claims { attributes: pairs(&[("kk", "vvv")]), ..alice() };

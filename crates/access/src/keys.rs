@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn who_it_is_says_sub_or_else_jti_and_never_identity() {
+    fn the_identity_is_sub_or_else_jti_and_never_identity() {
         for (claims, identity) in [
             (r#""sub":"a","jti":"b","identity":"c""#, "a"),
             (r#""sub":"","jti":"b","identity":"c""#, "b"),

@@ -14,7 +14,7 @@ mod json;
 mod keys;
 mod limits;
 
-pub use admission::{AdmitError, AdmittedJoin, Wishes};
+pub use admission::{AdmitError, AdmittedJoin, JoinOptions};
 pub use claims::{Claims, TokenBuilder};
 pub use grant::VideoGrant;
 pub use json::WrongType;

@@ -12,22 +12,22 @@ use hearth_runtime::{Counts, Memory, Metric};
 use serde_json::{Map, Value, json};
 
 use crate::AppState;
-use crate::answer;
 use crate::dispatch::RequestContext;
+use crate::response;
 
 /// The path of it.
 pub(crate) const STATE: &str = "/debug/state";
 
 /// Answers a request for [`STATE`].
-pub(crate) fn state(state: &AppState, asked: &RequestContext) -> Response<Body> {
-    if !asked.claims.as_ref().is_some_and(|claims| claims.video.room_list) {
-        return answer::text(401, "a token with the grant roomList is needed, as a bearer token");
+pub(crate) fn state(state: &AppState, request: &RequestContext) -> Response<Body> {
+    if !request.claims.as_ref().is_some_and(|claims| claims.video.room_list) {
+        return response::text(401, "a token with the grant roomList is needed, as a bearer token");
     }
-    if !matches!(asked.parts.method, Method::GET | Method::HEAD) {
-        return answer::text(405, "only GET");
+    if !matches!(request.parts.method, Method::GET | Method::HEAD) {
+        return response::text(405, "only GET");
     }
     let body = describe(&state.node.counts(), &state.node.memory());
-    answer::with_type(200, "application/json", format!("{body:#}\n").into_bytes())
+    response::with_type(200, "application/json", format!("{body:#}\n").into_bytes())
 }
 
 fn describe(counts: &Counts, memory: &Memory) -> Value {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::auth::{Query, authenticate, parse_query};
 use crate::cors::{Cors, preflight};
 use crate::head::LongParts;
-use crate::{AppState, answer, debug, join, page, twirp};
+use crate::{AppState, debug, join, page, response, twirp};
 
 /// Longest request body.
 pub(crate) const BODY_BYTES: usize = 10 << 20;
@@ -68,7 +68,7 @@ pub(crate) async fn dispatch(
     let validates = matches!(path.as_str(), "/rtc/validate" | "/rtc/v1/validate");
     let cors = Cors::of(&parts.method, &parts.headers, validates);
     let mut response = match read(state, caller, parts, path, body).await {
-        Ok((asked, body)) => route(state, asked, body).await,
+        Ok((context, body)) => route(state, context, body).await,
         Err(refusal) => refusal,
     };
     cors.apply(response.headers_mut());
@@ -84,32 +84,33 @@ async fn read(
     body: Body,
 ) -> Result<(RequestContext, Body), Response<Body>> {
     if content_length(&parts.headers).is_some_and(|length| length > BODY_BYTES) {
-        return Err(answer::text(413, "request body too large"));
+        return Err(response::text(413, "request body too large"));
     }
     let mut query = parse_query(&caller.long.restore(&mut parts));
     let mut body = body;
     if is_form(&parts) {
-        let form = read_body(body, FORM_BYTES).await.map_err(|_| answer::text(400, "bad form"))?;
+        let form =
+            read_body(body, FORM_BYTES).await.map_err(|_| response::text(400, "bad form"))?;
         query.extend(parse_query(&String::from_utf8_lossy(&form)));
         body = Body::from(form);
     }
     let claims = authenticate(&state.keys, &parts.headers, &query)
-        .map_err(|refusal| answer::text(401, refusal))?;
+        .map_err(|refusal| response::text(401, refusal))?;
     Ok((RequestContext { parts, path, query, claims, caller }, body))
 }
 
-async fn route(state: &AppState, asked: RequestContext, body: Body) -> Response<Body> {
-    match asked.path.as_str() {
-        "/" => page::root(&asked.parts.method, &asked.parts.headers),
-        "/rtc" | "/rtc/v1" => join::connect(state, asked).await,
-        "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, asked).await,
-        debug::STATE => debug::state(state, &asked),
+async fn route(state: &AppState, context: RequestContext, body: Body) -> Response<Body> {
+    match context.path.as_str() {
+        "/" => page::root(&context.parts.method, &context.parts.headers),
+        "/rtc" | "/rtc/v1" => join::connect(state, context).await,
+        "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, context).await,
+        debug::STATE => debug::state(state, &context),
         twirp::SERVICE => twirp::redirect(),
-        path if path.starts_with(twirp::PREFIX) => twirp::call(state, asked, body).await,
-        path if matches!(asked.parts.method, Method::GET | Method::HEAD) => {
-            page::file(path).unwrap_or_else(answer::not_found)
+        path if path.starts_with(twirp::PREFIX) => twirp::call(state, context, body).await,
+        path if matches!(context.parts.method, Method::GET | Method::HEAD) => {
+            page::file(path).unwrap_or_else(response::not_found)
         }
-        _ => answer::not_found(),
+        _ => response::not_found(),
     }
 }
 

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_passes_for_the_parser_to_complain_of() {
+    fn a_malformed_head_passes_to_the_parser_that_refuses_it() {
         for line in [
             "\0".repeat(50_000),
             "GET ".repeat(20_000),

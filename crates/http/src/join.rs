@@ -14,7 +14,7 @@ use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header::{CONNECTION, HeaderName, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hearth_access::{AdmitError, AdmittedJoin, Limits, Wishes};
+use hearth_access::{AdmitError, AdmittedJoin, JoinOptions, Limits};
 use hearth_room::JoinError;
 use hearth_runtime::{Session, SessionOutput};
 use hearth_signal::proto::{
@@ -25,9 +25,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::AppState;
-use crate::answer;
 use crate::dispatch::{ConnectionInfo, RequestContext};
 use crate::refusal::Refusal;
+use crate::response;
 use crate::socket::{Connection, say_and_close};
 use crate::twirp;
 
@@ -41,9 +41,9 @@ const SOCKET_BUFFER: usize = 1_024;
 const SOCKET_BACKLOG: usize = 2 * frame::MAX_FRAME;
 
 /// `/rtc/validate`: would a join be refused?
-pub(crate) async fn validate(state: &AppState, asked: RequestContext) -> Response<Body> {
+pub(crate) async fn validate(state: &AppState, context: RequestContext) -> Response<Body> {
     let verdict = async {
-        let (admitted, params) = admit(&asked, limits(state))?;
+        let (admitted, params) = admit(&context, limits(state))?;
         if params.attributes_unreadable {
             return Err(Refusal::Attributes);
         }
@@ -53,7 +53,7 @@ pub(crate) async fn validate(state: &AppState, asked: RequestContext) -> Respons
         Ok(())
     };
     match verdict.await {
-        Ok(()) => answer::text(200, "success"),
+        Ok(()) => response::text(200, "success"),
         Err(refusal) => refusal.answer(),
     }
 }
@@ -63,18 +63,18 @@ fn limits(state: &AppState) -> &Limits {
 }
 
 /// `/rtc`: joins and upgrades.
-pub(crate) async fn connect(state: &AppState, mut asked: RequestContext) -> Response<Body> {
-    if !asks_for_websocket(&asked.parts.headers) {
-        return answer::empty(StatusCode::NOT_FOUND);
+pub(crate) async fn connect(state: &AppState, mut context: RequestContext) -> Response<Body> {
+    if !asks_for_websocket(&context.parts.headers) {
+        return response::empty(StatusCode::NOT_FOUND);
     }
     let limits = limits(state);
     // The size of what a participant has is no matter of validation at the reference server.
     let fits = |(admitted, params): (AdmittedJoin, _)| Ok((admitted.fits(limits)?, params));
-    let (admitted, params) = match admit(&asked, limits).and_then(fits) {
+    let (admitted, params) = match admit(&context, limits).and_then(fits) {
         Ok(admitted) => admitted,
         Err(refusal) => return refusal.answer(),
     };
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut asked.parts, &()).await {
+    let upgrade = match WebSocketUpgrade::from_request_parts(&mut context.parts, &()).await {
         Ok(upgrade) => upgrade
             .max_message_size(frame::MAX_FRAME)
             .max_frame_size(frame::MAX_FRAME)
@@ -82,13 +82,13 @@ pub(crate) async fn connect(state: &AppState, mut asked: RequestContext) -> Resp
             .write_buffer_size(0)
             .max_write_buffer_size(SOCKET_BACKLOG),
         Err(rejection) => {
-            let mut response = answer::text(400, format!("Bad Request\n{rejection}"));
+            let mut response = response::text(400, format!("Bad Request\n{rejection}"));
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             return response;
         }
     };
     let resumes = params.reconnect;
-    let ConnectionInfo { stopping, open, .. } = asked.caller;
+    let ConnectionInfo { stopping, open, .. } = context.caller;
     match timeout(JOIN_DEADLINE, join(state, admitted, params)).await {
         Ok(Ok((session, first))) => upgrade.on_upgrade(async move |socket| {
             Connection::new(socket, session).run(first, stopping).await;
@@ -127,13 +127,13 @@ async fn join(
 }
 
 /// The checks that need no room.
-fn admit(asked: &RequestContext, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
-    let claims = asked.claims.clone().ok_or(AdmitError::NoPermissions)?;
+fn admit(context: &RequestContext, limits: &Limits) -> Result<(AdmittedJoin, JoinParams), Refusal> {
+    let claims = context.claims.clone().ok_or(AdmitError::NoPermissions)?;
     // The token's own grants are checked first: a client without rights learns no more.
     let admitted = AdmittedJoin::new(claims, limits)?;
-    let path = if asked.path.starts_with("/rtc/v1") { JoinPath::V1 } else { JoinPath::V0 };
-    let mut params = JoinParams::from_query(path, &asked.query)?;
-    let admitted = admitted.with(Wishes {
+    let path = if context.path.starts_with("/rtc/v1") { JoinPath::V1 } else { JoinPath::V0 };
+    let mut params = JoinParams::from_query(path, &context.query)?;
+    let admitted = admitted.with(JoinOptions {
         metadata: std::mem::take(&mut params.metadata),
         attributes: std::mem::take(&mut params.attributes),
         publish: params.publish.take(),
@@ -141,8 +141,8 @@ fn admit(asked: &RequestContext, limits: &Limits) -> Result<(AdmittedJoin, JoinP
     if !params.reconnect {
         twirp::note_token(admitted.claims())?;
     }
-    let headers = &asked.parts.headers;
-    let socket = asked.caller.address.ip().to_string();
+    let headers = &context.parts.headers;
+    let socket = context.caller.address.ip().to_string();
     let address = client_address(headers).unwrap_or(&socket);
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     params.augment(user_agent, Some(address));

@@ -9,19 +9,19 @@
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
 //! | `/`, `/assets/…` | `OK` for health checks, the demo page for browsers |
 
-mod answer;
 mod auth;
 mod cors;
 mod debug;
 mod dispatch;
-mod guarded;
 mod head;
 mod join;
 mod listen;
 mod page;
 mod refusal;
+mod response;
 mod socket;
 mod twirp;
+mod write_timeout;
 
 use std::sync::Arc;
 

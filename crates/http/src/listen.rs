@@ -24,8 +24,8 @@ use tracing::{debug, warn};
 
 use crate::AppState;
 use crate::dispatch::{ConnectionInfo, dispatch};
-use crate::guarded::WriteTimeout;
 use crate::head::{self, FirstHead, LongParts};
+use crate::write_timeout::WriteTimeout;
 
 /// How long a request's head may take; also how long an idle connection is kept.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ struct Page;
 pub(crate) fn root(method: &Method, headers: &HeaderMap) -> Response<Body> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     let page = (reads && wants_html(headers)).then(|| file("/index.html")).flatten();
-    let mut response = page.unwrap_or_else(|| crate::answer::text(200, "OK"));
+    let mut response = page.unwrap_or_else(|| crate::response::text(200, "OK"));
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -13,7 +13,7 @@ use hearth_room::JoinError;
 use hearth_signal::JoinParamsError;
 use hearth_signal::json::JsonError;
 
-use crate::answer;
+use crate::response;
 
 /// Why a client is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Refusal {
 
     /// The answer.
     pub(crate) fn answer(&self) -> Response<Body> {
-        answer::text(self.status(), self.to_string())
+        response::text(self.status(), self.to_string())
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 use tracing::debug;
 
-use crate::guarded::WRITE_DEADLINE;
+use crate::write_timeout::WRITE_DEADLINE;
 
 /// Between two control pings, whatever else is sent: they keep proxies from closing the connection, and
 /// have its system find out that a client has vanished (`listen`). Whether a client answers them is not

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Response;
 use serde_json::{Map, Value, json};
 
-use crate::answer;
+use crate::response;
 
 /// Twirp's error codes, as far as they are used here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,6 +97,10 @@ impl TwirpError {
         if let Some((name, value)) = self.meta {
             body.insert("meta".to_owned(), json!({ name: value }));
         }
-        answer::with_type(status, "application/json", Value::Object(body).to_string().into_bytes())
+        response::with_type(
+            status,
+            "application/json",
+            Value::Object(body).to_string().into_bytes(),
+        )
     }
 }

@@ -18,8 +18,8 @@ use hearth_signal::json::{self, Style};
 use prost::Message;
 
 use crate::AppState;
-use crate::answer;
 use crate::dispatch::{BODY_BYTES, RequestContext, read_body};
+use crate::response;
 use error::{Code, TwirpError};
 pub(crate) use not_yet::note_token;
 use room_service::RoomService;
@@ -30,22 +30,22 @@ const NAME: &str = "livekit.RoomService";
 pub(crate) const SERVICE: &str = "/twirp/livekit.RoomService";
 /// Bytes of a body that are read of a caller without a grant, so that small requests are answered in
 /// the reference's order: first malformed, then permission_denied.
-const STRANGER_BYTES: usize = 16 * 1_024;
+const UNAUTHENTICATED_BYTES: usize = 16 * 1_024;
 /// The prefix of every method's path.
 pub(crate) const PREFIX: &str = "/twirp/livekit.RoomService/";
 
 /// The path without its last slash leads to the path with it.
 pub(crate) fn redirect() -> Response<Body> {
-    let mut response = answer::empty(StatusCode::TEMPORARY_REDIRECT);
+    let mut response = response::empty(StatusCode::TEMPORARY_REDIRECT);
     response.headers_mut().insert(LOCATION, HeaderValue::from_static(PREFIX));
     response
 }
 
 /// Calls a method.
-pub(crate) async fn call(state: &AppState, asked: RequestContext, body: Body) -> Response<Body> {
-    let service = RoomService { node: &state.node, claims: asked.claims.as_ref() };
-    let (method, path) = (&asked.parts.method, asked.path.as_str());
-    match route(method, path, &asked.parts.headers) {
+pub(crate) async fn call(state: &AppState, context: RequestContext, body: Body) -> Response<Body> {
+    let service = RoomService { node: &state.node, claims: context.claims.as_ref() };
+    let (method, path) = (&context.parts.method, context.path.as_str());
+    match route(method, path, &context.parts.headers) {
         Ok((name, wire)) => invoke(&service, name, wire, body).await,
         Err(error) => Err(error),
     }
@@ -93,7 +93,7 @@ async fn invoke(
     // A caller without grants is not read for long.
     let grant = service.claims.map(|claims| &claims.video);
     let may_call = grant.is_some_and(|g| g.room_create || g.room_list || g.room_admin);
-    let limit = if may_call { BODY_BYTES } else { STRANGER_BYTES };
+    let limit = if may_call { BODY_BYTES } else { UNAUTHENTICATED_BYTES };
     let body = read_body(body, limit)
         .await
         .map_err(|_| if may_call { malformed(wire) } else { TwirpError::denied() })?;
@@ -153,10 +153,10 @@ impl Invocation {
             Wire::Json => {
                 let body = json::encode(self.answers, &met, Style::Full)
                     .map_err(|_| TwirpError::new(Code::Internal, "failed to marshal response"))?;
-                Ok(answer::with_type(200, "application/json", body.into_bytes()))
+                Ok(response::with_type(200, "application/json", body.into_bytes()))
             }
             Wire::Protobuf => {
-                Ok(answer::with_type(200, "application/protobuf", met.encode_to_vec()))
+                Ok(response::with_type(200, "application/protobuf", met.encode_to_vec()))
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) const METHODS: [&str; 11] = [
 
 const NONCE_BYTES: usize = 16;
 
-type Met<T> = Result<T, TwirpError>;
+type TwirpResult<T> = Result<T, TwirpError>;
 
 /// One caller's view of the service.
 pub(super) struct RoomService<'s> {
@@ -45,7 +45,10 @@ pub(super) struct RoomService<'s> {
 }
 
 impl RoomService<'_> {
-    pub(super) async fn create_room(&self, request: proto::CreateRoomRequest) -> Met<proto::Room> {
+    pub(super) async fn create_room(
+        &self,
+        request: proto::CreateRoomRequest,
+    ) -> TwirpResult<proto::Room> {
         self.require(|grant| grant.room_create)?;
         self.limits().check_room_name(&request.name).map_err(|excess| {
             let text = format!("room name length exceeds limits: max length {}", excess.limit);
@@ -64,7 +67,7 @@ impl RoomService<'_> {
     pub(super) async fn list_rooms(
         &self,
         request: proto::ListRoomsRequest,
-    ) -> Met<proto::ListRoomsResponse> {
+    ) -> TwirpResult<proto::ListRoomsResponse> {
         self.require(|grant| grant.room_list)?;
         let wanted =
             |room: &proto::Room| request.names.is_empty() || request.names.contains(&room.name);
@@ -76,7 +79,7 @@ impl RoomService<'_> {
     pub(super) async fn delete_room(
         &self,
         request: proto::DeleteRoomRequest,
-    ) -> Met<proto::DeleteRoomResponse> {
+    ) -> TwirpResult<proto::DeleteRoomResponse> {
         self.require(|grant| grant.room_create)?;
         self.node.delete_room(&request.room).await.map_err(|error| stored(&error))?;
         Ok(proto::DeleteRoomResponse::default())
@@ -85,7 +88,7 @@ impl RoomService<'_> {
     pub(super) async fn list_participants(
         &self,
         request: proto::ListParticipantsRequest,
-    ) -> Met<proto::ListParticipantsResponse> {
+    ) -> TwirpResult<proto::ListParticipantsResponse> {
         self.require_admin(&request.room)?;
         let participants = match self.node.call(&request.room, Call::ListParticipants).await {
             Ok(Reply::Participants(participants)) => participants,
@@ -99,7 +102,7 @@ impl RoomService<'_> {
     pub(super) async fn get_participant(
         &self,
         request: proto::RoomParticipantIdentity,
-    ) -> Met<proto::ParticipantInfo> {
+    ) -> TwirpResult<proto::ParticipantInfo> {
         self.require_admin(&request.room)?;
         let call = Call::GetParticipant { identity: request.identity };
         participant(self.node.call(&request.room, call).await)
@@ -108,7 +111,7 @@ impl RoomService<'_> {
     pub(super) async fn remove_participant(
         &self,
         request: proto::RoomParticipantIdentity,
-    ) -> Met<proto::RemoveParticipantResponse> {
+    ) -> TwirpResult<proto::RemoveParticipantResponse> {
         self.require_admin(&request.room)?;
         let call = Call::RemoveParticipant { identity: request.identity };
         self.node.call(&request.room, call).await.map_err(|error| absent(&error))?;
@@ -118,7 +121,7 @@ impl RoomService<'_> {
     pub(super) async fn mute_published_track(
         &self,
         request: proto::MuteRoomTrackRequest,
-    ) -> Met<proto::MuteRoomTrackResponse> {
+    ) -> TwirpResult<proto::MuteRoomTrackResponse> {
         self.require_admin(&request.room)?;
         let call = Call::MutePublishedTrack {
             identity: request.identity,
@@ -137,7 +140,7 @@ impl RoomService<'_> {
     pub(super) async fn update_participant(
         &self,
         request: proto::UpdateParticipantRequest,
-    ) -> Met<proto::ParticipantInfo> {
+    ) -> TwirpResult<proto::ParticipantInfo> {
         let name = self.limits().check_name(&request.name);
         name.map_err(|excess| TwirpError::too_large("name length", excess.limit))?;
         self.check_metadata(&request.metadata)?;
@@ -157,7 +160,7 @@ impl RoomService<'_> {
     pub(super) async fn update_subscriptions(
         &self,
         request: proto::UpdateSubscriptionsRequest,
-    ) -> Met<proto::UpdateSubscriptionsResponse> {
+    ) -> TwirpResult<proto::UpdateSubscriptionsResponse> {
         self.require_admin(&request.room)?;
         let call = Call::UpdateSubscriptions {
             identity: request.identity,
@@ -172,7 +175,7 @@ impl RoomService<'_> {
     pub(super) async fn send_data(
         &self,
         request: proto::SendDataRequest,
-    ) -> Met<proto::SendDataResponse> {
+    ) -> TwirpResult<proto::SendDataResponse> {
         self.require_admin(&request.room)?;
         let nonce = request.nonce.len();
         if nonce != 0 && nonce != NONCE_BYTES {
@@ -189,14 +192,14 @@ impl RoomService<'_> {
     pub(super) async fn update_room_metadata(
         &self,
         request: proto::UpdateRoomMetadataRequest,
-    ) -> Met<proto::Room> {
+    ) -> TwirpResult<proto::Room> {
         self.check_metadata(&request.metadata)?;
         self.require_admin(&request.room)?;
         let call = Call::UpdateRoomMetadata { metadata: request.metadata };
         room(self.node.call(&request.room, call).await)
     }
 
-    fn require(&self, granted: impl Fn(&VideoGrant) -> bool) -> Met<()> {
+    fn require(&self, granted: impl Fn(&VideoGrant) -> bool) -> TwirpResult<()> {
         let granted = self.claims.is_some_and(|claims| granted(&claims.video));
         if granted { Ok(()) } else { Err(TwirpError::denied()) }
     }
@@ -205,17 +208,17 @@ impl RoomService<'_> {
         &self.node.room_config().limits
     }
 
-    fn check_metadata(&self, metadata: &str) -> Met<()> {
+    fn check_metadata(&self, metadata: &str) -> TwirpResult<()> {
         let checked = self.limits().check_metadata(metadata);
         checked.map_err(|excess| TwirpError::too_large("metadata size", excess.limit))
     }
 
-    fn check_attributes(&self, attributes: &BTreeMap<String, String>) -> Met<()> {
+    fn check_attributes(&self, attributes: &BTreeMap<String, String>) -> TwirpResult<()> {
         let checked = self.limits().check_attributes(attributes);
         checked.map_err(|excess| TwirpError::too_large("attribute size", excess.limit))
     }
 
-    fn require_admin(&self, room: &str) -> Met<()> {
+    fn require_admin(&self, room: &str) -> TwirpResult<()> {
         self.require(|grant| grant.room_admin && grant.room == room)
     }
 }
@@ -260,7 +263,7 @@ fn data_packet(request: proto::SendDataRequest) -> proto::DataPacket {
     }
 }
 
-fn room(reply: Result<Reply, CallError>) -> Met<proto::Room> {
+fn room(reply: Result<Reply, CallError>) -> TwirpResult<proto::Room> {
     match reply {
         Ok(Reply::Room(room)) => Ok(*room),
         Ok(other) => Err(unexpected(&other)),
@@ -268,7 +271,7 @@ fn room(reply: Result<Reply, CallError>) -> Met<proto::Room> {
     }
 }
 
-fn participant(reply: Result<Reply, CallError>) -> Met<proto::ParticipantInfo> {
+fn participant(reply: Result<Reply, CallError>) -> TwirpResult<proto::ParticipantInfo> {
     match reply {
         Ok(Reply::Participant(participant)) => Ok(*participant),
         Ok(other) => Err(unexpected(&other)),

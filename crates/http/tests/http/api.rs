@@ -167,7 +167,7 @@ async fn json_is_read_as_go_reads_it() {
 }
 
 #[tokio::test]
-async fn what_a_room_cannot_have_is_said_and_not_dropped() {
+async fn unsupported_room_options_are_reported_and_not_dropped() {
     let server = Server::start().await;
     for (body, status, code, msg, cause) in [
         (

@@ -23,7 +23,7 @@ async fn half_a_request_is_ended_by_a_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused() {
+async fn too_large_requests_are_refused() {
     let server = Server::start().await;
     let path = "/twirp/livekit.RoomService/ListRooms";
     let announced = ["content-type: application/json", "content-length: 10485761"];

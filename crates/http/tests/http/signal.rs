@@ -106,7 +106,7 @@ async fn requests_in_json_are_read_as_go_reads_them() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_closes_the_connection_with_a_code_that_lets_clients_resume() {
+async fn a_malformed_message_closes_the_connection_with_a_code_that_lets_clients_resume() {
     let server = Server::start().await;
     let over_limit = vec![0; (2 << 20) + 1];
     for (case, first, payload, codes) in [

@@ -71,7 +71,7 @@ async fn preflights_repeat_what_was_asked() {
 }
 
 #[tokio::test]
-async fn what_the_server_holds_is_told_to_whoever_may_list_rooms() {
+async fn debug_state_is_for_tokens_that_may_list_rooms() {
     let server = Server::start().await;
     let list = VideoGrant { room_list: true, ..VideoGrant::default() };
     let may = bearer(&token("", list));

@@ -38,7 +38,7 @@ enum Reading {
     /// The first head, which is not complete.
     Head(Box<FirstHead>),
     /// Bytes read of the stream and not yet given to the reader; the position of the next byte.
-    Held(Vec<u8>, usize),
+    Buffered(Vec<u8>, usize),
     /// The stream itself.
     Stream,
 }
@@ -62,7 +62,7 @@ impl WriteTimeout {
                 })?,
             };
             if let Some(complete) = complete {
-                self.reading = Reading::Held(complete, 0);
+                self.reading = Reading::Buffered(complete, 0);
             }
         }
         Poll::Ready(Ok(()))
@@ -87,8 +87,8 @@ impl Read for WriteTimeout {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
         ready!(self.poll_head(cx))?;
-        if let Reading::Held(held, at) = &mut self.reading {
-            let rest = held.get(*at..).unwrap_or_default();
+        if let Reading::Buffered(buffered, at) = &mut self.reading {
+            let rest = buffered.get(*at..).unwrap_or_default();
             let (taken, left) = rest.split_at(rest.len().min(buf.remaining()));
             buf.put_slice(taken);
             *at += taken.len();
