@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_thread_counted_is_seen_by_others_after_it_is_published() {
+    fn counts_of_a_thread_are_seen_by_others_after_they_are_published() {
         let (mut counts, shared) = (Counts::default(), SharedCounts::default());
         counts.add(Metric::PacketsReceived, 2);
         counts.add(Metric::PacketsReceived, 1);

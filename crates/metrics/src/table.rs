@@ -94,7 +94,7 @@ metrics! {
     /// Datagrams received that are longer than any we read.
     DropReceiveTooLong = Counter, "dropped", "received_too_long";
     /// Datagrams received from an endpoint of no known peer.
-    DropReceiveNobody = Counter, "dropped", "received_of_nobody_known";
+    DropReceiveUnknown = Counter, "dropped", "received_of_unknown_endpoint";
     /// Datagrams of a client that are neither STUN, DTLS, RTP nor RTCP.
     DropReceiveProtocol = Counter, "dropped", "received_unknown_protocol";
     /// STUN of another session, or not well-formed.
@@ -136,11 +136,11 @@ metrics! {
     DropBatchFull = Counter, "dropped", "batch_full";
 
     /// RTCP, STUN and DTLS answers, and retransmissions, for which there was no room.
-    DropAnswersFull = Counter, "dropped", "answers_without_room";
+    DropControlFull = Counter, "dropped", "control_without_room";
     /// Shard messages (relayed media) for which the sending shard had no room.
-    DropParcelsOwn = Counter, "dropped", "parcels_unsent";
+    DropMessagesOwn = Counter, "dropped", "shard_messages_unsent";
     /// Shard messages (relayed media) for a shard whose queue was full.
-    DropParcelsFull = Counter, "dropped", "parcels_between_shards";
+    DropMessagesFull = Counter, "dropped", "shard_messages_between_shards";
     /// Connectivity checks for another shard for which the sending one had no room: a flood from unknown endpoints.
     DropChecksOwn = Counter, "dropped", "checks_unsent";
     /// Connectivity checks for a shard whose queue of them was full: a flood from unknown endpoints.

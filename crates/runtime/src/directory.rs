@@ -20,7 +20,7 @@ use crate::counters::GaugeGuard;
 use crate::room_task::{Input, MAX_INPUTS, Mailbox, NodeHandles, RoomTask};
 
 /// Questions waiting for the directory; askers wait.
-pub(crate) const MAX_ASKS: usize = 1_024;
+pub(crate) const MAX_REQUESTS: usize = 1_024;
 
 /// A question or a message to the directory.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) struct Directory {
     next_id: u32,
     seed: Seed,
     around: NodeHandles,
-    asks: mpsc::Receiver<DirectoryRequest>,
+    requests: mpsc::Receiver<DirectoryRequest>,
     to_self: mpsc::Sender<DirectoryRequest>,
     stopping: Option<oneshot::Sender<()>>,
     _held: GaugeGuard,
@@ -56,7 +56,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(seed: Seed, around: NodeHandles) -> (Self, mpsc::Sender<DirectoryRequest>) {
-        let (to_self, asks) = mpsc::channel(MAX_ASKS);
+        let (to_self, requests) = mpsc::channel(MAX_REQUESTS);
         let held = GaugeGuard::new(&around.counts, Metric::Tasks);
         let directory = Self {
             by_name: BTreeMap::new(),
@@ -64,7 +64,7 @@ impl Directory {
             next_id: 0,
             seed,
             around,
-            asks,
+            requests,
             to_self: to_self.clone(),
             stopping: None,
             _held: held,
@@ -74,8 +74,8 @@ impl Directory {
 
     /// Runs until it is stopped and the last room is over.
     pub(crate) async fn run(mut self) {
-        while let Some(ask) = self.asks.recv().await {
-            match ask {
+        while let Some(request) = self.requests.recv().await {
+            match request {
                 DirectoryRequest::Find { name, or_make, reply } => {
                     let mailbox = self.find(name, or_make);
                     let _ = reply.send(mailbox);

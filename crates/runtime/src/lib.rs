@@ -20,7 +20,6 @@ mod config;
 mod counters;
 mod directory;
 mod node;
-mod path;
 mod placement;
 mod room_events;
 mod room_task;
@@ -29,6 +28,7 @@ mod session;
 mod shard_failure;
 mod shard_link;
 mod shard_thread;
+mod socket_routes;
 mod start;
 
 pub use config::{NodeConfig, StartError};

@@ -248,8 +248,8 @@ impl Node {
 
     async fn find(&self, name: &str, or_make: Option<Arc<RoomConfig>>) -> Option<Mailbox> {
         let (reply, answer) = oneshot::channel();
-        let ask = DirectoryRequest::Find { name: name.to_owned(), or_make, reply };
-        self.inner.directory.send(ask).await.ok()?;
+        let request = DirectoryRequest::Find { name: name.to_owned(), or_make, reply };
+        self.inner.directory.send(request).await.ok()?;
         answer.await.ok().flatten()
     }
 }

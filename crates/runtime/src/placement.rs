@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_room_fills_a_shard_up_to_its_share_and_small_rooms_take_turns() {
-        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let nobody = [ShardLink::disconnected(), ShardLink::disconnected()];
         let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
         let mut placement = Placement::new(Arc::clone(&shards), 12, RoomId(1));
         for (here, shard) in [
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_new_room_counts_before_its_connections_do() {
-        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let nobody = [ShardLink::disconnected(), ShardLink::disconnected()];
         let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
         let place = |room, here: &[u64]| {
             let mut placement = Placement::new(Arc::clone(&shards), 12, RoomId(room));
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_shard_with_far_more_subscriptions_than_another_gets_no_more() {
-        let nobody = [ShardLink::to_nobody(), ShardLink::to_nobody()];
+        let nobody = [ShardLink::disconnected(), ShardLink::disconnected()];
         let shards: Arc<[ShardLink]> = nobody.iter().map(|(link, _)| link.clone()).collect();
         let mut placement = Placement::new(Arc::clone(&shards), 64, RoomId(0));
         for (connections, subscriptions, shard) in [(14, 98, 0), (18, 368, 0), (20, 760, 1)] {
@@ -175,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_shard_gets_nobody() {
-        let (dead, commands) = ShardLink::to_nobody();
-        let (alive, _commands) = ShardLink::to_nobody();
+    fn a_dead_shard_gets_no_participants() {
+        let (dead, commands) = ShardLink::disconnected();
+        let (alive, _commands) = ShardLink::disconnected();
         drop(commands);
         let mut placement = Placement::new([dead, alive].into(), 12, RoomId(0));
         assert_eq!(placement.choose(&[5, 0]), ShardId(1));

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_lost_tells_its_rooms_and_one_that_ends_does_not() {
+    fn a_shard_that_is_lost_sends_its_rooms_an_event_and_one_that_ends_does_not() {
         let mut queues = RoomQueues::new(ShardId(3));
         let (sender, mut events) = channel();
         queues.open(FULL, sender.clone());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_rooms_that_are_over_concern_nobody() {
+    fn events_of_rooms_that_have_ended_are_dropped() {
         let mut queues = RoomQueues::new(ShardId(0));
         let (sender, events) = channel();
         queues.open(FULL, sender);

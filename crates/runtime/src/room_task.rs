@@ -316,7 +316,7 @@ mod tests {
         let counts = Arc::new(SharedCounts::default());
         let around =
             NodeHandles { shards: Arc::new([]), room_share: 1, counts: Arc::clone(&counts) };
-        let (directory, mut asks) = mpsc::channel(8);
+        let (directory, mut requests) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());
         let room =
@@ -328,7 +328,7 @@ mod tests {
         task.turn(|_| panic!("a bug")).await;
         task.run().await;
         assert!(matches!(session.recv().await, Some(SessionOutput::Close)));
-        assert!(matches!(asks.recv().await, Some(DirectoryRequest::Closed { id: RoomId(7) })));
+        assert!(matches!(requests.recv().await, Some(DirectoryRequest::Closed { id: RoomId(7) })));
         let after = [Metric::Panics, Metric::Rooms, Metric::Tasks].map(|what| counts.get(what));
         assert_eq!(after, [1, 0, 0]);
     }

@@ -85,7 +85,7 @@ impl ShardLink {
 
     /// With no thread at its end, and what one would read.
     #[cfg(test)]
-    pub(crate) fn to_nobody() -> (Self, ShardInputs) {
+    pub(crate) fn disconnected() -> (Self, ShardInputs) {
         let poller = hearth_net::Poller::new().unwrap_or_else(|error| panic!("no poller: {error}"));
         Self::new(poller.waker())
     }
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_room_that_floods_a_shard_leaves_the_others_their_place() {
-        let (link, mut shard) = ShardLink::to_nobody();
+        let (link, mut shard) = ShardLink::disconnected();
         let links: Arc<[ShardLink]> = [link].into();
         let new = |room| RoomShards::new(RoomId(room), Arc::clone(&links), channel().0);
         let (mut flood, mut other) = (new(1), new(2));
@@ -217,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_room_that_is_over_is_forgotten_by_the_shards_that_knew_it() {
         let (mut ends, links): (Vec<_>, Vec<_>) =
-            (0..3).map(|_| ShardLink::to_nobody()).map(|(link, end)| (end, link)).unzip();
+            (0..3).map(|_| ShardLink::disconnected()).map(|(link, end)| (end, link)).unzip();
         let mut room = RoomShards::new(RoomId(7), links.into(), channel().0);
         for shard in [0, 2] {
             assert!(room.send(ShardId(shard), remove(RoomId(7))).await);

@@ -26,9 +26,9 @@ use tracing::{debug, error, info};
 use crate::WallClock;
 use crate::config::StartError;
 use crate::counters::{GaugeGuard, ShardGauges, count_sent};
-use crate::path::Paths;
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
+use crate::socket_routes::SocketRoutes;
 
 /// Shard messages waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
 pub(crate) const MAX_MESSAGES: usize = 1_024;
@@ -98,7 +98,7 @@ pub(crate) struct Parts {
     pub(crate) config: ShardConfig,
     pub(crate) sockets: Vec<UdpSocket>,
     pub(crate) poller: Poller,
-    pub(crate) paths: Paths,
+    pub(crate) paths: SocketRoutes,
     pub(crate) channels: ShardChannels,
     pub(crate) held: GaugeGuard,
 }
@@ -157,7 +157,7 @@ struct ShardThread {
     handled: usize,
     sockets: Vec<UdpSocket>,
     poller: Poller,
-    paths: Paths,
+    paths: SocketRoutes,
     inputs: mpsc::Receiver<ShardInput>,
     channels: ShardChannels,
     rooms: RoomQueues,
@@ -396,7 +396,7 @@ impl ShardThread {
         while let Some((to, message)) = self.shard.poll_message() {
             let Some(ends) = self.channels.outgoing.get(usize::from(to.0)) else { continue };
             let (lane, dropped) = match message.lane() {
-                Lane::Media => (&ends.media, Metric::DropParcelsFull),
+                Lane::Media => (&ends.media, Metric::DropMessagesFull),
                 Lane::Checks => (&ends.checks, Metric::DropChecksFull),
             };
             if lane.try_send((self.id, message)).is_err() {

@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use crate::config::{NodeConfig, StartError};
 use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
-use crate::path::Paths;
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
+use crate::socket_routes::SocketRoutes;
 
 /// Ports tried when the system chooses one and another address has it taken already.
 const PORT_ATTEMPTS: usize = 16;
@@ -56,10 +56,16 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         room_share: config.room_share,
         counts: Arc::clone(&counts),
     };
-    let (directory, asks) = Directory::new(config.seed, around);
+    let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
     info!(shards = shards.len(), udp_port, ?advertised, "Node started");
-    Ok(Started { directory: asks, shards, room_config: Arc::new(config.room), counts, udp_port })
+    Ok(Started {
+        directory: requests,
+        shards,
+        room_config: Arc::new(config.room),
+        counts,
+        udp_port,
+    })
 }
 
 /// The sockets of each shard, in the order of `addrs`, all of one port.
@@ -172,7 +178,7 @@ impl Shards {
                 config,
                 sockets,
                 poller,
-                paths: Paths::new(bound),
+                paths: SocketRoutes::new(bound),
                 channels: ShardChannels { incoming, checks, outgoing: outgoing.clone() },
                 held: GaugeGuard::new(counts, Metric::Shards),
             };

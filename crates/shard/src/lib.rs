@@ -130,7 +130,7 @@ impl Shard {
             Route::Stranger(shard) => {
                 self.out.message(shard, ShardMessageKind::Check { from }, buf)
             }
-            Route::Nobody => self.out.counts.add(Metric::DropReceiveNobody, 1),
+            Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
         }
     }
 
@@ -321,7 +321,7 @@ impl Shard {
     /// Takes a datagram that another shard got; true if it was an authentic message of ICE.
     fn receive_passed_on(&mut self, now: Instant, from: Endpoint, buf: &mut [u8]) -> bool {
         let Route::Peer(key) = self.route(from, buf) else {
-            self.out.counts.add(Metric::DropReceiveNobody, 1);
+            self.out.counts.add(Metric::DropReceiveUnknown, 1);
             return false;
         };
         self.for_peer(key, |shard| shard.deliver(now, key, from, buf)).unwrap_or(false)

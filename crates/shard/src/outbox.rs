@@ -56,7 +56,7 @@ impl Outbox {
     pub(crate) fn message(&mut self, to: ShardId, kind: ShardMessageKind, bytes: &[u8]) {
         let Some(message) = ShardMessage::new(kind, bytes) else { return };
         let (max, queue, dropped) = match message.lane() {
-            Lane::Media => (MAX_MESSAGES, &mut self.messages, Metric::DropParcelsOwn),
+            Lane::Media => (MAX_MESSAGES, &mut self.messages, Metric::DropMessagesOwn),
             Lane::Checks => (MAX_CHECKS, &mut self.checks, Metric::DropChecksOwn),
         };
         if queue.len() < max {
@@ -69,7 +69,7 @@ impl Outbox {
     /// A finished datagram of a transport.
     pub(crate) fn datagram(&mut self, path: Endpoint, datagram: &[u8]) {
         if !self.control.push(path, datagram) {
-            self.counts.add(Metric::DropAnswersFull, 1);
+            self.counts.add(Metric::DropControlFull, 1);
         }
     }
 

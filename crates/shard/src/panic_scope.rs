@@ -373,7 +373,7 @@ mod tests {
         shard.handle_datagram(now, Endpoint::udp(local, remote), &mut [0; 20]);
         assert_eq!(discarded(&mut shard), []);
         assert_eq!(left(&shard), (4, 2, 6, 1));
-        assert_eq!(shard.counts()[Metric::DropReceiveNobody], 1);
+        assert_eq!(shard.counts()[Metric::DropReceiveUnknown], 1);
     }
 
     #[test]

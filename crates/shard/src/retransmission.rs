@@ -72,7 +72,7 @@ impl Retransmitter {
         out: &mut Outbox,
     ) -> bool {
         if out.control.entries().len() >= ROOM_LEFT {
-            out.counts.add(Metric::DropAnswersFull, 1);
+            out.counts.add(Metric::DropControlFull, 1);
             return false;
         }
         let Some(Sent { entry, peer, track, to }) = parts(key, graph) else { return true };
@@ -91,7 +91,7 @@ impl Retransmitter {
             return true;
         };
         let Some(room) = out.control.reserve() else {
-            out.counts.add(Metric::DropAnswersFull, 1);
+            out.counts.add(Metric::DropControlFull, 1);
             return false;
         };
         if let Some(written) = entry.down.retransmit(&resend, &packet, room)

@@ -62,9 +62,9 @@ fn clients_that_the_kernel_gives_to_another_shard_are_served_while_strangers_flo
         visitors.iter_mut().for_each(Visitor::run);
     }
     let counts = shards.counts();
-    let strangers = [Metric::DropChecksOwn, Metric::DropChecksFull, Metric::DropReceiveNobody];
+    let strangers = [Metric::DropChecksOwn, Metric::DropChecksFull, Metric::DropReceiveUnknown];
     assert!(counts.sum(&strangers) > 100, "{counts:?}");
-    let harm = [Metric::DropParcelsOwn, Metric::DropParcelsFull, Metric::DropAnswersFull];
+    let harm = [Metric::DropMessagesOwn, Metric::DropMessagesFull, Metric::DropControlFull];
     assert_eq!(counts.sum(&harm), 0, "{counts:?}");
 }
 

@@ -103,7 +103,7 @@ fn a_flood_of_garbage_leaves_a_call_alone() {
         (counts[Metric::Transports], counts[Metric::Routes], counts[Metric::Panics]),
         (peers, routes, 0)
     );
-    assert!(counts[Metric::DropReceiveNobody] >= 4 * u64::from(FLOOD), "{counts:?}");
+    assert!(counts[Metric::DropReceiveUnknown] >= 4 * u64::from(FLOOD), "{counts:?}");
     let invalid = [
         Metric::DropReceiveStun,
         Metric::DropReceiveUnproven,
@@ -177,7 +177,7 @@ fn a_flood_of_checks_for_the_other_shard_costs_a_call_over_two_shards_no_packet(
     }
     let counts = [0, 1].map(|at: usize| world.shards[at].counts());
     for counts in &counts {
-        let harm = [Metric::DropParcelsOwn, Metric::DropAnswersFull, Metric::Panics];
+        let harm = [Metric::DropMessagesOwn, Metric::DropControlFull, Metric::Panics];
         assert_eq!(counts.sum(&harm), 0, "{counts:?}");
         assert!(counts[Metric::DropChecksOwn] > u64::from(FLOOD), "{counts:?}");
     }

@@ -345,8 +345,8 @@ fn datagrams_at_the_wrong_shard_are_handed_over() {
     for at in [1, 2] {
         assert_seamless(&mut world, at, 280);
     }
-    assert_eq!(world.shards[0].counts()[Metric::DropReceiveNobody], 0);
-    assert_eq!(world.shards[1].counts()[Metric::DropReceiveNobody], 0);
+    assert_eq!(world.shards[0].counts()[Metric::DropReceiveUnknown], 0);
+    assert_eq!(world.shards[1].counts()[Metric::DropReceiveUnknown], 0);
 }
 
 #[test]

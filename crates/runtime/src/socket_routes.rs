@@ -1,7 +1,7 @@
 //! Which socket a datagram is sent by: routing by the local end of its path.
 //!
 //! * **Owns:** the addresses that the sockets are bound to.
-//! * **In:** the local end of a datagram's path. **Out:** [`Paths::socket`].
+//! * **In:** the local end of a datagram's path. **Out:** [`SocketRoutes::socket`].
 //! * **Invariant:** an answer leaves by the socket that the request came in by. Nothing is learnt: the
 //!   path decides alone.
 
@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 
 /// See the module documentation.
 #[derive(Debug)]
-pub(crate) struct Paths {
+pub(crate) struct SocketRoutes {
     bound: Vec<SocketAddr>,
 }
 
-impl Paths {
+impl SocketRoutes {
     /// `bound` in the order of the sockets.
     pub(crate) fn new(bound: Vec<SocketAddr>) -> Self {
         Self { bound }
@@ -53,7 +53,7 @@ mod tests {
         ];
         for (bound, local, expected) in table {
             let bound_to = bound.split(' ').map(|addr| addr.parse().unwrap()).collect();
-            let socket = Paths::new(bound_to).socket(local.parse().unwrap());
+            let socket = SocketRoutes::new(bound_to).socket(local.parse().unwrap());
             assert_eq!(socket, expected, "{bound} {local}");
         }
     }
