@@ -44,6 +44,10 @@ const COPY_ABOVE: u32 = 100;
 const LOSS_WINDOW: u32 = 1_024;
 /// Tail-loss probe: so many mean frame intervals after a frame's last packet without marker, the next is requested.
 const PROBE_AFTER: u32 = 2;
+/// Under loss it is requested after a third of a mean frame time, but not before this: senders spread a frame over
+/// some milliseconds. The next frame would show the loss after a whole one; a request for what was not sent yet costs
+/// 60 bytes.
+const EARLY_PROBE: Duration = Duration::from_millis(8);
 /// A retransmission may be so many numbers ahead of the newest original packet: the tail of a frame.
 const MAX_TAIL: u16 = 64;
 
@@ -77,8 +81,8 @@ struct Newest {
     frame_interval: Duration,
     /// Newest packet of the frames before.
     before_frame: Option<ExtSeq>,
-    /// The one after it was requested (tail-loss probe).
-    probed: bool,
+    /// When the one after it was requested (tail-loss probe).
+    probed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -140,6 +144,7 @@ impl NackTracker {
             return;
         }
         let (before, silent) = (newest.seq, now.saturating_duration_since(newest.at));
+        let probed = newest.probed;
         newest.advance(now, seq, timestamp, marker);
         let lost = ahead - 1;
         self.loss.expect(ahead);
@@ -159,6 +164,9 @@ impl NackTracker {
                 copy: false,
             }));
             self.next = Some(self.next.map_or(next, |earliest| earliest.min(next)));
+            if let Some(at) = probed {
+                self.handle_probed(before.plus(1), at);
+            }
         }
     }
 
@@ -211,7 +219,8 @@ impl NackTracker {
         self.rtt = rtt;
         let mut written = self.poll_missing(now, out);
         if let Some(slot) = out.get_mut(written)
-            && let Some(seq) = self.newest.as_mut().and_then(|newest| newest.probe(now))
+            && let (Some(newest), early) = (self.newest.as_mut(), self.loss.is_high())
+            && let Some(seq) = newest.probe(now, early)
         {
             *slot = seq.wire();
             written += 1;
@@ -219,10 +228,11 @@ impl NackTracker {
         written
     }
 
-    /// When to [`poll`](Self::poll) next for what is missing; may be early. The tail of a frame can wait for
-    /// another occasion.
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+    /// When to [`poll`](Self::poll) next for what is missing; may be early. While little is lost, the tail of a
+    /// frame can wait for another occasion.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let newest = self.newest.as_ref().filter(|_| self.loss.is_high());
+        self.next.into_iter().chain(newest.and_then(|newest| newest.probe_at(true))).min()
     }
 
     /// True once after packets were given up: only a keyframe helps then.
@@ -271,6 +281,18 @@ impl NackTracker {
         self.next = next;
         self.unrecoverable |= unrecoverable;
         written
+    }
+
+    /// `seq`, which is missing, was requested at `at` by a tail-loss probe: the next request keeps its distance.
+    fn handle_probed(&mut self, seq: ExtSeq, at: Instant) {
+        let spacing = spacing(self.rtt, self.loss.is_high());
+        if let Ok(index) = self.missing.binary_search_by_key(&seq, |missing| missing.seq)
+            && let Some(missing) = self.missing.get_mut(index)
+        {
+            missing.requested = Some(Requested { first: at, last: at });
+            missing.next = missing.next.max(at + spacing);
+            self.loss.lost = self.loss.lost.saturating_add(1);
+        }
     }
 
     /// A reordered packet: it arrived after newer ones.
@@ -323,7 +345,7 @@ impl Newest {
             frame_began: now,
             frame_interval: Duration::ZERO,
             before_frame: None,
-            probed: false,
+            probed: None,
         }
     }
 
@@ -340,18 +362,23 @@ impl Newest {
         }
         self.has_markers |= marker;
         (self.seq, self.at, self.timestamp, self.marker) = (seq, now, timestamp, marker);
-        self.probed = false;
+        self.probed = None;
     }
 
     /// Tail-loss probe: the number after the newest, once, if its frame should have ended by now.
-    fn probe(&mut self, now: Instant) -> Option<ExtSeq> {
-        let due = self.has_markers
-            && !self.marker
-            && !self.probed
-            && !self.frame_interval.is_zero()
-            && now.saturating_duration_since(self.at) >= self.frame_interval * PROBE_AFTER;
-        self.probed |= due;
-        due.then(|| self.seq.plus(1))
+    fn probe(&mut self, now: Instant, early: bool) -> Option<ExtSeq> {
+        self.probe_at(early).filter(|at| *at <= now)?;
+        self.probed = Some(now);
+        Some(self.seq.plus(1))
+    }
+
+    /// When the frame of the newest packet should have ended.
+    fn probe_at(&self, early: bool) -> Option<Instant> {
+        let interval = self.frame_interval;
+        let is_open =
+            self.has_markers && !self.marker && self.probed.is_none() && !interval.is_zero();
+        let after = if early { (interval / 3).max(EARLY_PROBE) } else { interval * PROBE_AFTER };
+        is_open.then(|| self.at + after)
     }
 }
 
@@ -542,6 +569,30 @@ mod tests {
         let next = scene.seqs.unwrap(130);
         scene.tracker.handle_packet(now, next, 30_000, true);
         assert_eq!(scene.requested_until(last + 1_900), []);
+    }
+
+    #[test]
+    fn under_loss_the_tail_of_a_frame_is_asked_for_before_the_next_frame_and_then_in_step() {
+        let mut scene = Scene::new(RTT);
+        let tail = |scene: &mut Scene, frame: u16, parts: u16| {
+            let at = scene.t0 + 33 * MS * u32::from(frame);
+            for part in 0..parts {
+                let seq = scene.seqs.unwrap(100 + 3 * frame + part);
+                let timestamp = u32::from(frame) * 3_000;
+                scene.tracker.handle_packet(at, seq, timestamp, part == 2);
+            }
+        };
+        (0..9).for_each(|frame| tail(&mut scene, frame, 3));
+        scene.tracker.loss = Loss { expected: 500, lost: 50 };
+        tail(&mut scene, 9, 2);
+        scene.now = 9 * 33;
+        assert_eq!(scene.tracker.poll_timeout(), Some(scene.t0 + ms(9 * 33 + 11)));
+        assert_eq!(scene.requested_until(10 * 33 - 1), [(9 * 33 + 11, 129)]);
+        // What answers is lost. The next frame shows the gap, and the publisher would ignore a request yet.
+        tail(&mut scene, 10, 3);
+        assert_eq!(scene.requested_until(9 * 33 + 11 + 72), []);
+        let again = 9 * 33 + 11 + 73;
+        assert_eq!(scene.requested_until(again + 20), [(again, 129), (again + 7, 129)]);
     }
 
     #[test]
