@@ -10,7 +10,7 @@ use hearth_units::ExtSeq;
 
 use crate::entry::{CatchUp, DownEntry, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
-use crate::send_scheduler::{Batch, QueuedDown};
+use crate::send_scheduler::Batch;
 use crate::{Shard, drops};
 
 /// Packets looked through for one that is longer: as many as leave as one.
@@ -27,6 +27,14 @@ impl Shard {
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
         self.out.move_control(slab);
+        while let Some(key) = self.scheduler.queues.first_peer() {
+            if slab.is_full() {
+                return true;
+            }
+            if self.for_peer(key, |shard| shard.send_queued(now, key, slab)) != Some(false) {
+                self.scheduler.queues.clear(key);
+            }
+        }
         while let Some(mut batch) = self.scheduler.take_due(now) {
             for key in batch.peers.iter().rev().take(AHEAD) {
                 self.prefetch(&batch, *key);
@@ -65,6 +73,17 @@ impl Shard {
         }
     }
 
+    /// Sends a subscriber what waits for it out of turn; false if the slab is full before that.
+    fn send_queued(&mut self, now: Instant, key: PeerKey, slab: &mut SendSlab) -> bool {
+        while !slab.is_full() {
+            let Some(packet) = self.scheduler.queues.pop(key) else {
+                return true;
+            };
+            self.retransmitter.send(now, &packet, &mut self.graph, &mut self.out, slab);
+        }
+        false
+    }
+
     /// Sends a subscriber everything that waits for it; false if the slab is full before that.
     fn flush_peer(
         &mut self,
@@ -76,19 +95,17 @@ impl Shard {
         let Some(peer) = self.graph.peers.get_mut(key) else {
             return true;
         };
-        self.scratch.clear();
-        self.scratch.extend(self.scheduler.queued(batch, key));
-        self.scratch.sort_unstable_by_key(QueuedDown::order);
+        let order = self.scheduler.take_order(batch, key);
         let run = self.scheduler.is_collecting().then(GsoPadder::default);
         let mut out =
             Outlet { slab, counts: &mut self.out.counts, run, is_last: false, switched: false };
         let mut complete = true;
-        for (i, queued) in self.scratch.iter().enumerate() {
+        for (i, queued) in order.iter().enumerate() {
             // It may be gone since it was queued.
             if let Some(down) = self.graph.downs.get_mut(queued.down)
                 && let Some(track) = self.graph.tracks.get(down.track)
             {
-                out.is_last = i + 1 == self.scratch.len();
+                out.is_last = i + 1 == order.len();
                 self.panic_scope.serve(track.id);
                 flush_down(now, peer, down, track, &mut out);
                 if down.is_behind(track) {
@@ -97,7 +114,9 @@ impl Shard {
                 }
             }
         }
-        if out.switched {
+        let switched = out.switched;
+        self.scheduler.recycle_order(order);
+        if switched {
             self.schedule_soon(key);
         }
         complete

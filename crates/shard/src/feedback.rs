@@ -7,14 +7,14 @@
 
 use std::time::Instant;
 
-use hearth_metrics::bug;
+use hearth_metrics::{Metric, bug};
 use hearth_rtp::rtcp::{NackSeqs, Packet, Packets, ReportBlock};
 
 use crate::Shard;
 use crate::entry::PeerKey;
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
-use crate::retransmission::MAX_ANSWERED;
+use crate::retransmission::{MAX_ANSWERED, Retransmitter};
 
 impl Shard {
     /// A plaintext compound RTCP packet of peer `key`.
@@ -73,9 +73,12 @@ impl Shard {
         };
         for seq in seqs.take(*left) {
             *left -= 1;
+            if self.scheduler.queues.is_full() {
+                return self.out.counts.add(Metric::DropAnswersFull, 1);
+            }
             let (graph, out) = (&mut self.graph, &mut self.out);
-            if !self.retransmitter.answer(now, down, seq, graph, out) {
-                return;
+            if let Some(packet) = Retransmitter::answer(now, down, seq, graph, out) {
+                self.scheduler.queues.push(key, packet);
             }
         }
     }

@@ -27,6 +27,7 @@ mod quality;
 mod random;
 mod retransmission;
 mod rtp_session;
+mod send_queue;
 mod send_scheduler;
 mod sender_reports;
 mod shard_message;
@@ -53,7 +54,7 @@ use crate::outbox::Outbox;
 use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Retransmitter;
-use crate::send_scheduler::{QueuedDown, SendScheduler};
+use crate::send_scheduler::SendScheduler;
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 use crate::steering::{Route, Steering};
 
@@ -81,8 +82,6 @@ pub struct Shard {
     deadlines: Deadlines,
     retransmitter: Retransmitter,
     scheduler: SendScheduler,
-    /// The subscriptions of the subscriber that is being served; kept for its memory.
-    scratch: Vec<QueuedDown>,
     out: Outbox,
     next_tick: Instant,
     next_levels: Instant,
@@ -104,7 +103,6 @@ impl Shard {
             deadlines: Deadlines::new(),
             retransmitter: Retransmitter::new(),
             scheduler: SendScheduler::new(now),
-            scratch: Vec::new(),
             out: Outbox::new(),
             next_tick: now + TICK,
             next_levels: now,
@@ -179,10 +177,10 @@ impl Shard {
             self.for_peer(key, |shard| shard.send_nacks(now, key));
         }
         while let Some(copy) = self.retransmitter.take_due(now) {
-            if let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer) {
-                self.for_peer(peer, |shard| {
-                    Retransmitter::send_copy(now, &copy, &mut shard.graph, &mut shard.out);
-                });
+            if let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer)
+                && !self.scheduler.queues.push(peer, copy)
+            {
+                self.out.counts.add(Metric::DropAnswersFull, 1);
             }
         }
         if now < self.next_tick {

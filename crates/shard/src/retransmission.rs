@@ -2,27 +2,25 @@
 //!
 //! * **Owns:** the retransmissions whose second copy is due soon.
 //! * **In:** a NACK, time.
-//! * **Out:** datagrams among the answers; a key frame request where nothing else helps.
+//! * **Out:** packets for the send queue of the subscriber; a key frame request where nothing else helps.
 //! * **Invariant:** one datagram is answered with [`MAX_ANSWERED`] packets at most, for one look-up of each of its
 //!   NACK packets; a copy is sent once, and only of the first retransmission of a packet.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hearth_datagram::Endpoint;
+use hearth_datagram::{Endpoint, SendSlab};
 use hearth_media::{Answer, Resend};
 use hearth_metrics::{Metric, bug};
 
 use crate::entry::{DownEntry, DownKey, PeerEntry, TrackEntry, TrackKey};
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
+use crate::send_queue::{QueuedPacket, SendClass};
 
 /// Numbers of one datagram that are answered. As many as a subscription remembers: who asks for more has lost a
 /// connection rather than packets, and needs a key frame.
 pub(crate) const MAX_ANSWERED: usize = 512;
-/// Datagrams that wait to be sent at which nothing is sent again: the rest of the room is for what others need
-/// (connectivity checks, reports).
-const ROOM_LEFT: usize = crate::outbox::MAX_CONTROL / 2;
 /// Copies that wait; more are not sent.
 const MAX_COPIES: usize = 512;
 /// A copy leaves so much later: short beside a round trip, long beside most bursts of loss.
@@ -40,10 +38,10 @@ pub(crate) struct Retransmitter {
 
 /// A second copy of a retransmission.
 #[derive(Debug)]
-pub(crate) struct SecondCopy {
+struct SecondCopy {
     at: Instant,
     /// Of a subscription that may be gone by then.
-    pub(crate) down: DownKey,
+    down: DownKey,
     resend: Resend,
 }
 
@@ -57,75 +55,69 @@ impl Retransmitter {
         self.copies.front().map(|copy| copy.at)
     }
 
-    /// A copy that is due, for [`send_copy`](Self::send_copy). Call until `None`.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<SecondCopy> {
-        self.copies.pop_front_if(|copy| copy.at <= now)
+    /// A copy that is due, to be queued. Call until `None`.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<QueuedPacket> {
+        let SecondCopy { down, resend, .. } = self.copies.pop_front_if(|copy| copy.at <= now)?;
+        Some(QueuedPacket { down, resend, class: SendClass::SecondCopy })
     }
 
-    /// Answers one number of a NACK, of subscription `key`; false if there is no room for more.
+    /// What answers one number of a NACK, of subscription `key`: a packet to be queued, or a key frame request.
     pub(crate) fn answer(
-        &mut self,
         now: Instant,
         key: DownKey,
         wire: u16,
         graph: &mut MediaGraph,
         out: &mut Outbox,
-    ) -> bool {
-        if out.control.entries().len() >= ROOM_LEFT {
-            out.counts.add(Metric::DropControlFull, 1);
-            return false;
-        }
-        let Some(Sent { entry, peer, track, to }) = parts(key, graph) else { return true };
+    ) -> Option<QueuedPacket> {
+        let Sent { entry, peer, track, .. } = parts(key, graph)?;
         let rtt = peer.rtp.rtt().smoothed();
         let newest = |encoding| track.track.newest(encoding);
-        let resend = match entry.down.lookup(now, wire, rtt, newest) {
-            Answer::Resend(resend) => resend,
-            answer @ (Answer::Lost { .. } | Answer::Nothing) => {
-                request_keyframe_if_lost(now, entry.track, answer, graph, out);
-                return true;
+        let answer = match entry.down.lookup(now, wire, rtt, newest) {
+            Answer::Resend(resend) if track.track.packet(resend.encoding, resend.seq).is_some() => {
+                return Some(QueuedPacket { down: key, resend, class: SendClass::Retransmission });
             }
+            Answer::Resend(resend) => entry.down.not_stored(&resend),
+            answer @ (Answer::Lost { .. } | Answer::Nothing) => answer,
         };
-        let Some(packet) = track.track.packet(resend.encoding, resend.seq) else {
-            let answer = entry.down.not_stored(&resend);
-            request_keyframe_if_lost(now, entry.track, answer, graph, out);
-            return true;
-        };
-        let Some(room) = out.control.reserve() else {
-            out.counts.add(Metric::DropControlFull, 1);
-            return false;
-        };
-        if let Some(written) = entry.down.retransmit(&resend, &packet, room)
-            && let Some(len) =
-                peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
-        {
-            out.control.commit(to, len);
-            out.counts.add(Metric::Retransmissions, 1);
-        }
-        let is_copied = resend.first && COPIED_LOSS.contains(&entry.loss);
-        if is_copied && self.copies.len() < MAX_COPIES {
-            self.copies.push_back(SecondCopy { at: now + COPY_DELAY, down: key, resend });
-        }
-        true
+        request_keyframe_if_lost(now, entry.track, answer, graph, out);
+        None
     }
 
-    /// Sends a second copy.
-    pub(crate) fn send_copy(
+    /// Writes a queued packet into `slab`, which must have room.
+    pub(crate) fn send(
+        &mut self,
         now: Instant,
-        copy: &SecondCopy,
+        queued: &QueuedPacket,
         graph: &mut MediaGraph,
         out: &mut Outbox,
+        slab: &mut SendSlab,
     ) {
-        let Some(Sent { entry, peer, track, to }) = parts(copy.down, graph) else { return };
-        let resend = &copy.resend;
-        if let Some(packet) = track.track.packet(resend.encoding, resend.seq)
-            && out.control.entries().len() < ROOM_LEFT
-            && let Some(room) = out.control.reserve()
-            && let Some(written) = entry.down.retransmit_copy(now, resend, &packet, room)
+        let QueuedPacket { down, resend, class } = queued;
+        let Some(Sent { entry, peer, track, to }) = parts(*down, graph) else { return };
+        let Some(packet) = track.track.packet(resend.encoding, resend.seq) else {
+            let answer = entry.down.not_stored(resend);
+            return request_keyframe_if_lost(now, entry.track, answer, graph, out);
+        };
+        let Some(room) = slab.reserve() else {
+            return bug!("a packet is sent into a full slab");
+        };
+        let written = match class {
+            SendClass::Retransmission => entry.down.retransmit(resend, &packet, room),
+            SendClass::SecondCopy => entry.down.retransmit_copy(now, resend, &packet, room),
+        };
+        if let Some(written) = written
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            out.control.commit(to, len);
+            slab.commit(to, len);
             out.counts.add(Metric::Retransmissions, 1);
+        }
+        let is_copied = *class == SendClass::Retransmission
+            && resend.first
+            && COPIED_LOSS.contains(&entry.loss);
+        if is_copied && self.copies.len() < MAX_COPIES {
+            let copy = SecondCopy { at: now + COPY_DELAY, down: *down, resend: *resend };
+            self.copies.push_back(copy);
         }
     }
 }

@@ -20,6 +20,7 @@ use hearth_plane::RoomId;
 use hearth_units::MediaKind;
 
 use crate::entry::{DownKey, PeerKey, TrackKey};
+use crate::send_queue::{QueuedPacket, SendQueues};
 
 /// The longest wait. Higher saves CPU in rooms with many listeners, lower delays their sound less;
 /// a receiver's jitter buffer holds at least 20 ms.
@@ -45,6 +46,10 @@ pub(crate) struct SendScheduler {
     /// By slot of a peer, the first of its subscriptions in the batch of its room, [`NONE`] if none is.
     /// What is queued touches neither the peer nor the subscription: of thousands most are in no cache.
     heads: Vec<u32>,
+    /// What leaves out of turn.
+    pub(crate) queues: SendQueues<QueuedPacket>,
+    /// The subscriptions of the peer that is being served; kept for its memory.
+    scratch: Vec<QueuedDown>,
 }
 
 /// What waits in one room.
@@ -102,6 +107,8 @@ impl SendScheduler {
             waiting: Vec::new(),
             spare: Vec::new(),
             heads: Vec::new(),
+            queues: SendQueues::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -142,6 +149,7 @@ impl SendScheduler {
         if self.heads.len() <= peer.index() {
             self.heads.resize(peer.index() + 1, NONE);
         }
+        self.queues.handle_peer(peer);
     }
 
     /// A subscription of `peer` has packets to send.
@@ -168,6 +176,20 @@ impl SendScheduler {
         })
     }
 
+    /// The same, in the order in which they leave. Goes back to [`recycle_order`](Self::recycle_order).
+    pub(crate) fn take_order(&mut self, batch: &Batch, peer: PeerKey) -> Vec<QueuedDown> {
+        let mut order = std::mem::take(&mut self.scratch);
+        order.clear();
+        order.extend(self.queued(batch, peer));
+        order.sort_unstable_by_key(QueuedDown::order);
+        order
+    }
+
+    /// Keeps the memory of an order.
+    pub(crate) fn recycle_order(&mut self, order: Vec<QueuedDown>) {
+        self.scratch = order;
+    }
+
     /// All that was queued for a peer has left.
     pub(crate) fn handle_served(&mut self, peer: PeerKey) {
         if let Some(head) = self.heads.get_mut(peer.index()) {
@@ -178,6 +200,7 @@ impl SendScheduler {
     /// A peer is gone.
     pub(crate) fn forget_peer(&mut self, room: RoomId, peer: PeerKey) {
         self.handle_served(peer);
+        self.queues.clear(peer);
         if let Some(batch) = self.place(room).and_then(|place| self.waiting.get_mut(place.0)) {
             batch.peers.retain(|other| *other != peer);
         }
