@@ -70,7 +70,7 @@ pub(crate) struct TrackEntry {
     pub(crate) track: UpTrack,
     /// Its subscriptions here.
     pub(crate) subscribers: Vec<Subscriber>,
-    /// What they watched when they were aimed last.
+    /// The encodings that they watch, by their targets.
     pub(crate) watchers: Watchers,
     /// Where its packets go beside them.
     pub(crate) destinations: Destinations,
@@ -80,7 +80,7 @@ pub(crate) struct TrackEntry {
     pub(crate) pending: Vec<Pending>,
     /// How many packets were taken out of `pending` so far.
     pub(crate) flushed: u64,
-    /// The encodings that were alive when its subscriptions were aimed last.
+    /// The encodings that were received when the targets of its subscriptions were set last: bit i for encoding i.
     pub(crate) available: u8,
     /// A subscription waits for a key frame, or has just come.
     pub(crate) needs_target_update: bool,
@@ -133,7 +133,7 @@ impl TrackEntry {
         self.spec = spec;
     }
 
-    /// Whether its subscriptions may be aimed wrong, or a key frame is to be asked for.
+    /// Whether the targets of its subscriptions may be out of date, or a key frame is to be asked for.
     pub(crate) fn needs_target_update(&self, now: Instant) -> bool {
         self.needs_target_update
             || self.available != self.received(now)
@@ -224,7 +224,7 @@ pub(crate) struct DownEntry {
     /// The layers that the room lets it have.
     pub(crate) limit: LayerLimit,
     pub(crate) next_sender_report: Instant,
-    /// What it watched when it was aimed last: bit i for encoding i.
+    /// The encodings that it watches, by its target: bit i for encoding i.
     pub(crate) watched: u8,
     /// Loss by the subscriber's reports: of late, in 1/256, and cumulative.
     pub(crate) loss: u8,

@@ -130,7 +130,7 @@ impl Shard {
         (ntp, rtp_time): (u64, u32),
     ) {
         let Some(entry) = self.graph.tracks.get_mut(track) else {
-            return;
+            return bug!("a sender report is of a track that has no entry");
         };
         entry.track.handle_sender_report(encoding, SourceClock { ntp, rtp_time, at: now });
         // Also of what is not watched: a subscriber that is given it later has its clock then.

@@ -25,7 +25,7 @@ impl MediaGraph {
     /// stores what they watch.
     pub(crate) fn update_targets(&mut self, now: Instant, track: TrackKey, out: &mut Outbox) {
         let Some(entry) = self.tracks.get_mut(track) else {
-            return;
+            return bug!("targets are set of a track that has no entry");
         };
         entry.update_available(now, out);
         entry.needs_target_update = false;
@@ -42,7 +42,7 @@ impl MediaGraph {
     /// The same for one subscription, the others of whose track stay as they are.
     pub(crate) fn update_target_of(&mut self, now: Instant, down: DownKey, out: &mut Outbox) {
         let Some(down) = self.downs.get_mut(down) else {
-            return;
+            return bug!("the target is set of a subscription that has no entry");
         };
         let track = down.track;
         let Some(entry) = self.tracks.get_mut(track) else {
@@ -117,13 +117,13 @@ impl MediaGraph {
 
     fn send_keyframe_requests(&mut self, now: Instant, track: TrackKey, out: &mut Outbox) {
         let Some(entry) = self.tracks.get(track) else {
-            return;
+            return bug!("a key frame is asked for of a track that has no entry");
         };
         let publisher = entry.publisher().and_then(|peer| self.peer_key(peer));
         let publisher = publisher.and_then(|key| self.peers.get(key));
         let rtt = publisher.map_or(RttEstimator::ASSUMED, |peer| peer.rtp.rtt().estimate());
         let Some(entry) = self.tracks.get_mut(track) else {
-            return;
+            return bug!("a track that was just there has no entry");
         };
         let (id, source) = (entry.id, entry.spec.source);
         let mut wanted = [None; 3];
@@ -144,7 +144,7 @@ impl MediaGraph {
     /// Asks the publisher of `track` for a key frame (RFC 4585 §6.3.1).
     fn send_pli(&mut self, peer: PeerId, track: TrackKey, encoding: u8, out: &mut Outbox) {
         let Some(entry) = self.peer_key(peer).and_then(|key| self.peers.get_mut(key)) else {
-            return;
+            return bug!("{peer:?} is gone and its track is not");
         };
         let Some(media) = self.tracks.get(track).and_then(|entry| entry.track.ssrc(encoding))
         else {

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
-use hearth_metrics::{Counts, Metric};
+use hearth_metrics::{Counts, Metric, bug};
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{Event, ShardId, TrackId};
 use hearth_random::Seed;
@@ -269,7 +269,7 @@ impl Shard {
     /// Asks peer `key` for what is missing of what somebody watches.
     fn send_nacks(&mut self, now: Instant, key: PeerKey) {
         let Some(entry) = self.graph.peers.get_mut(key) else {
-            return;
+            return bug!("a peer has its turn and no entry");
         };
         let (tracks, out) = (&self.graph.tracks, &mut self.out);
         let nacked = entry.rtp.send_nacks(now, tracks, &mut entry.peer, out);
@@ -329,6 +329,7 @@ impl Shard {
     /// message of ICE.
     fn deliver(&mut self, now: Instant, key: PeerKey, from: Endpoint, buf: &mut [u8]) -> bool {
         let Some(entry) = self.graph.peers.get_mut(key) else {
+            bug!("a datagram is for a peer that has no entry");
             return false;
         };
         let kind = classify(buf);
@@ -354,7 +355,7 @@ impl Shard {
     fn drain_peer(&mut self, key: PeerKey) {
         self.schedule_soon(key);
         let Some(entry) = self.graph.peers.get_mut(key) else {
-            return;
+            return bug!("a peer is drained that has no entry");
         };
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.steering.expect(transmit.path, key, &mut entry.paths);

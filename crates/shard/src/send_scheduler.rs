@@ -16,13 +16,14 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use hearth_metrics::bug;
 use hearth_plane::RoomId;
 use hearth_units::MediaKind;
 
 use crate::entry::{DownKey, PeerKey, TrackKey};
 use crate::send_queue::{QueuedPacket, SendQueues};
 
-/// The longest wait. Higher saves CPU in rooms with many listeners, lower delays their sound less;
+/// The longest wait. Higher saves CPU in rooms with many subscribers, lower delays their audio less;
 /// a receiver's jitter buffer holds at least 20 ms.
 const MAX_WINDOW: Duration = Duration::from_millis(5);
 /// Packets a second at which waiting begins: 30 viewers of one video.
@@ -88,8 +89,8 @@ pub(crate) struct QueuedDown {
 }
 
 impl QueuedDown {
-    /// In which order the subscriptions of a peer leave: sound first, as it is late behind a picture on a narrow
-    /// way; then the longest, as a run may end with a shorter one.
+    /// In which order the subscriptions of a peer leave: audio first, as it is late behind a video frame where bandwidth
+    /// is scarce; then the longest, as a run may end with a shorter one.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         (self.kind == MediaKind::Video, Reverse(self.size))
     }
@@ -157,7 +158,7 @@ impl SendScheduler {
         let (Some(batch), Some(head)) =
             (self.waiting.get_mut(place.0), self.heads.get_mut(peer.index()))
         else {
-            return;
+            return bug!("a packet is queued for a peer that was never told of");
         };
         if *head == NONE {
             batch.peers.push(peer);

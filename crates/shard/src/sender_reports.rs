@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(40);
 /// A report for each subscription of peer `key` that has sent something, the first one at once.
 pub(crate) fn send(now: Instant, key: PeerKey, graph: &mut MediaGraph, out: &mut Outbox) {
     let Some(entry) = graph.peers.get_mut(key) else {
-        return;
+        return bug!("a peer has its turn and no entry");
     };
     for key in &entry.downs {
         let Some(down) = graph.downs.get_mut(*key) else {

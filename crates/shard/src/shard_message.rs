@@ -3,7 +3,7 @@
 use hearth_datagram::{Endpoint, MAX_DATAGRAM};
 use hearth_plane::TrackId;
 
-/// What a parcel is about.
+/// What a message between shards is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ShardMessageKind {
     /// A datagram that the kernel gave to the wrong shard, by an endpoint that has passed a check.
@@ -67,7 +67,7 @@ pub enum ShardMessageKind {
     },
 }
 
-/// What a parcel must not be held up by.
+/// What a message must not be held up by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lane {
     /// What a peer has authenticated, or a shard says of its own accord: media, reports, requests.
