@@ -6,17 +6,17 @@ use bytes::Bytes;
 use hearth_metrics::bug;
 use hearth_peer::Peer;
 use hearth_plane::{
-    Channel, CloseReason, Command, DownId, DownTrackSpec, Event, LayerLimit, PeerId, PeerSpec,
-    RoomId, ShardId, Source, TrackId, UpTrackSpec,
+    Channel, CloseReason, Command, DownTrackSpec, Event, LayerLimit, PeerId, PeerSpec, RoomId,
+    Source, TrackId, UpTrackSpec,
 };
 
 use crate::entry::{PeerEntry, TrackEntry};
+use crate::media_graph::MediaGraph;
 use crate::panic_scope::Scope;
 use crate::random::rtcp_ssrc;
 use crate::rtp_session::RtpSession;
-use crate::send_scheduler::QueuedDown;
 use crate::ssrc_table::SsrcTable;
-use crate::{Shard, ShardMessageKind, drops, quality};
+use crate::{Shard, drops, quality};
 
 impl Shard {
     /// Executes one command. Commands about things that are gone do nothing.
@@ -29,39 +29,9 @@ impl Shard {
                     shard.send_data(now, peer, channel, &payload);
                 });
             }
-        } else if let Some(turn) = self.scope_of(&command) {
+        } else if let Some(turn) = scope_of(&command, &self.graph) {
             self.guarded(turn, |shard| shard.execute(now, command));
         }
-    }
-
-    /// Whose turn a command is; `None` if it is about something that is gone.
-    fn scope_of(&self, command: &Command) -> Option<Scope> {
-        Some(match command {
-            Command::AddPeer { peer, .. }
-            | Command::SetRemote { peer, .. }
-            | Command::RestartIce { peer, .. }
-            | Command::AddRemoteCandidate { peer, .. }
-            | Command::RemovePeer { peer }
-            | Command::DataTaken { peer, .. } => Scope::Peer(*peer),
-            Command::SetUpTrack { track, spec } => match spec.source {
-                Source::Local(peer) => Scope::Peer(peer),
-                Source::Shard(_) => Scope::Track(*track),
-            },
-            Command::SetUpTrackMuted { track, .. }
-            | Command::RemoveUpTrack { track }
-            | Command::AddRelay { track, .. }
-            | Command::RemoveRelay { track, .. } => {
-                let entry = self.graph.tracks.get(self.graph.track_key(*track)?)?;
-                entry.publisher().map_or(Scope::Track(*track), Scope::Peer)
-            }
-            Command::SetDownTrack { spec, .. } => Scope::Peer(spec.peer),
-            Command::SetLayerLimit { down, .. } | Command::RemoveDownTrack { down } => {
-                let down = self.graph.downs.get(self.graph.down_key(*down)?)?;
-                Scope::Peer(self.graph.peers.get(down.peer)?.id)
-            }
-            // Have a turn for each transport and track.
-            Command::SendData { .. } | Command::CloseRoom { .. } => return None,
-        })
     }
 
     fn execute(&mut self, now: Instant, command: Command) {
@@ -72,13 +42,7 @@ impl Shard {
             }
             Command::RestartIce { peer, local } => {
                 let mut outdated = Vec::new();
-                self.with_peer(peer, |entry| {
-                    entry.ufrags.push(local.ufrag.clone());
-                    entry.peer.restart_ice(now, &local);
-                    // The one before stays valid until the new one works.
-                    let surplus = entry.ufrags.len().saturating_sub(2);
-                    outdated.extend(entry.ufrags.drain(..surplus));
-                });
+                self.with_peer(peer, |entry| outdated = entry.restart_ice(now, &local));
                 for ufrag in outdated {
                     self.steering.remove_ufrag(&ufrag);
                 }
@@ -95,7 +59,9 @@ impl Shard {
                 self.with_track(track, |entry| entry.track.set_muted(muted));
             }
             Command::RemoveUpTrack { track } => self.remove_up_track(track),
-            Command::AddRelay { track, to } => self.add_relay(track, to),
+            Command::AddRelay { track, to } => {
+                self.graph.add_destination(track, to, &mut self.out);
+            }
             Command::RemoveRelay { track, to } => {
                 self.with_track(track, |entry| entry.destinations.remove_shard(to));
             }
@@ -108,7 +74,7 @@ impl Shard {
                     self.graph.update_target_of(now, key, &mut self.out);
                 }
             }
-            Command::RemoveDownTrack { down } => self.remove_down_track(down),
+            Command::RemoveDownTrack { down } => self.graph.unsubscribe(down),
             Command::DataTaken { peer, bytes } => {
                 self.with_peer(peer, |entry| entry.peer.handle_data_taken(now, bytes));
             }
@@ -124,15 +90,15 @@ impl Shard {
         };
         self.steering.remove(key, &entry.ufrags, &entry.paths);
         self.deadlines.forget(key);
-        self.scheduler.forget_peer(peer.room, key);
+        self.out.scheduler.forget_peer(peer.room, key);
         for track in entry.tracks {
-            self.scheduler.forget_track(peer.room, track);
+            self.out.scheduler.forget_track(peer.room, track);
         }
     }
 
     pub(crate) fn remove_up_track(&mut self, track: TrackId) {
         if let Some(key) = self.graph.remove_track(track) {
-            self.scheduler.forget_track(track.room, key);
+            self.out.scheduler.forget_track(track.room, key);
         }
     }
 
@@ -169,7 +135,7 @@ impl Shard {
             rtp: RtpSession::new(now, rtcp_ssrc(&seed)),
             next_quality: now + quality::INTERVAL,
         });
-        self.scheduler.handle_peer(key);
+        self.out.scheduler.handle_peer(key);
         self.steering.add_ufrag(&spec.local.ufrag, key);
         self.drain_peer(key);
     }
@@ -184,39 +150,14 @@ impl Shard {
         if let Some(key) = self.graph.down_key(spec.down) {
             return self.graph.update_subscription(key, spec, &mut self.out.counts);
         }
-        let (id, peer) = (spec.down, self.graph.peer_key(spec.peer));
-        let (random, counts) = (&mut self.random, &mut self.out.counts);
-        let subscribed = self.graph.subscribe(now, spec, limit, random, counts);
+        let peer = self.graph.peer_key(spec.peer);
+        let (random, out) = (&mut self.random, &mut self.out);
+        let subscribed = self.graph.subscribe(now, spec, limit, random, out);
         let (Some(key), Some(peer)) = (subscribed, peer) else {
             return;
         };
-        let track = self.graph.downs.get(key).and_then(|down| self.graph.tracks.get(down.track));
-        if let Some(track) = track
-            && let Some(pending) = track.pending.first()
-            && let Some(place) = self.scheduler.place(id.room)
-        {
-            // What comes before the flush that is to follow is for it, too.
-            let (size, kind) = (pending.size, track.track.kind());
-            self.scheduler.queue(place, peer, QueuedDown { down: key, size, kind });
-        }
         self.schedule_soon(peer);
         self.graph.update_target_of(now, key, &mut self.out);
-    }
-
-    fn add_relay(&mut self, id: TrackId, to: ShardId) {
-        let entry = self.graph.track_key(id).and_then(|key| self.graph.tracks.get_mut(key));
-        if let Some(entry) = entry
-            && entry.destinations.add_shard(to)
-        {
-            let available = ShardMessageKind::Available { track: id, encodings: entry.available };
-            self.out.message(to, available, &[]);
-        }
-    }
-
-    fn remove_down_track(&mut self, id: DownId) {
-        if let Some(key) = self.graph.down_key(id) {
-            self.graph.remove_subscription(key);
-        }
     }
 
     fn send_data(&mut self, now: Instant, peer: PeerId, channel: Channel, payload: &Bytes) {
@@ -249,4 +190,34 @@ impl Shard {
             None => bug!("{track:?} has a key and no entry"),
         }
     }
+}
+
+/// Whose turn a command is; `None` if it is about something that is gone.
+fn scope_of(command: &Command, graph: &MediaGraph) -> Option<Scope> {
+    Some(match command {
+        Command::AddPeer { peer, .. }
+        | Command::SetRemote { peer, .. }
+        | Command::RestartIce { peer, .. }
+        | Command::AddRemoteCandidate { peer, .. }
+        | Command::RemovePeer { peer }
+        | Command::DataTaken { peer, .. } => Scope::Peer(*peer),
+        Command::SetUpTrack { track, spec } => match spec.source {
+            Source::Local(peer) => Scope::Peer(peer),
+            Source::Shard(_) => Scope::Track(*track),
+        },
+        Command::SetUpTrackMuted { track, .. }
+        | Command::RemoveUpTrack { track }
+        | Command::AddRelay { track, .. }
+        | Command::RemoveRelay { track, .. } => {
+            let entry = graph.tracks.get(graph.track_key(*track)?)?;
+            entry.publisher().map_or(Scope::Track(*track), Scope::Peer)
+        }
+        Command::SetDownTrack { spec, .. } => Scope::Peer(spec.peer),
+        Command::SetLayerLimit { down, .. } | Command::RemoveDownTrack { down } => {
+            let down = graph.downs.get(graph.down_key(*down)?)?;
+            Scope::Peer(graph.peers.get(down.peer)?.id)
+        }
+        // Have a turn for each transport and track.
+        Command::SendData { .. } | Command::CloseRoom { .. } => return None,
+    })
 }

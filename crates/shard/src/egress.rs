@@ -1,16 +1,23 @@
 //! Packets to subscribers, subscriber by subscriber, sealed straight into the send slab.
+//!
+//! * **Owns:** nothing: it has the scheduler say who is next, and the graph who gets what.
+//! * **In:** time, a slab. **Out:** datagrams in it: those that answer input, then what waits out of turn, then batches.
+//! * **Invariant:** all RTP leaves here, written and sealed in the turn of its subscriber; what does not fit the slab
+//!   stays queued.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use hearth_datagram::SendSlab;
 use hearth_media::Verdict;
-use hearth_metrics::{Counts, Metric};
+use hearth_metrics::{Counts, Metric, bug};
 use hearth_units::ExtSeq;
 
 use crate::entry::{CatchUp, DownEntry, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
-use crate::send_scheduler::Batch;
+use crate::media_graph::MediaGraph;
+use crate::panic_scope::PanicScope;
+use crate::send_scheduler::{Batch, QueuedDown, SendScheduler};
 use crate::{Shard, drops};
 
 /// Packets looked through for one that is longer: as many as leave as one.
@@ -27,30 +34,30 @@ impl Shard {
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
         self.out.move_control(slab);
-        while let Some(key) = self.scheduler.queues.first_peer() {
+        while let Some(key) = self.out.scheduler.queues.first_peer() {
             if slab.is_full() {
                 return true;
             }
             if self.for_peer(key, |shard| shard.send_queued(now, key, slab)) != Some(false) {
-                self.scheduler.queues.clear(key);
+                self.out.scheduler.queues.clear(key);
             }
         }
-        while let Some(mut batch) = self.scheduler.take_due(now) {
+        while let Some(mut batch) = self.out.scheduler.take_due(now) {
             for key in batch.peers.iter().rev().take(AHEAD) {
-                self.prefetch(&batch, *key);
+                prefetch(&self.graph, &self.out.scheduler, &batch, *key);
             }
             while let Some(&key) = batch.peers.last() {
                 if slab.is_full() {
-                    self.scheduler.resume(batch);
+                    self.out.scheduler.resume(batch);
                     return true;
                 }
                 if let Some(key) = batch.peers.iter().nth_back(AHEAD) {
-                    self.prefetch(&batch, *key);
+                    prefetch(&self.graph, &self.out.scheduler, &batch, *key);
                 }
                 let turn = |shard: &mut Self| shard.flush_peer(now, &batch, key, slab);
                 if self.for_peer(key, turn) != Some(false) {
                     batch.peers.pop();
-                    self.scheduler.handle_served(key);
+                    self.out.scheduler.handle_served(key);
                 }
             }
             for key in &batch.tracks {
@@ -59,24 +66,16 @@ impl Shard {
                     track.pending.clear();
                 }
             }
-            self.scheduler.recycle(batch);
+            self.out.scheduler.recycle(batch);
         }
-        self.scheduler.handle_sent(now, self.out.counts[Metric::PacketsSent]);
+        self.out.scheduler.handle_sent(now, self.out.counts[Metric::PacketsSent]);
         slab.entries().len() > before
-    }
-
-    /// Reads what serving a subscriber will need: the memory brings it while others are served.
-    fn prefetch(&self, batch: &Batch, key: PeerKey) {
-        black_box(self.graph.peers.get(key).map(|entry| entry.peer.prefetch()));
-        for queued in self.scheduler.queued(batch, key) {
-            black_box(self.graph.downs.get(queued.down).map(|down| down.down.prefetch()));
-        }
     }
 
     /// Sends a subscriber what waits for it out of turn; false if the slab is full before that.
     fn send_queued(&mut self, now: Instant, key: PeerKey, slab: &mut SendSlab) -> bool {
         while !slab.is_full() {
-            let Some(packet) = self.scheduler.queues.pop(key) else {
+            let Some(packet) = self.out.scheduler.queues.pop(key) else {
                 return true;
             };
             self.retransmitter.send(now, &packet, &mut self.graph, &mut self.out, slab);
@@ -92,35 +91,55 @@ impl Shard {
         key: PeerKey,
         slab: &mut SendSlab,
     ) -> bool {
-        let Some(peer) = self.graph.peers.get_mut(key) else {
-            return true;
-        };
-        let order = self.scheduler.take_order(batch, key);
-        let run = self.scheduler.is_collecting().then(GsoPadder::default);
-        let mut out =
-            Outlet { slab, counts: &mut self.out.counts, run, is_last: false, switched: false };
-        let mut complete = true;
-        for (i, queued) in order.iter().enumerate() {
-            // It may be gone since it was queued.
-            if let Some(down) = self.graph.downs.get_mut(queued.down)
-                && let Some(track) = self.graph.tracks.get(down.track)
-            {
-                out.is_last = i + 1 == order.len();
-                self.panic_scope.serve(track.id);
-                flush_down(now, peer, down, track, &mut out);
-                if down.is_behind(track) {
-                    complete = false;
-                    break;
-                }
-            }
-        }
-        let switched = out.switched;
-        self.scheduler.recycle_order(order);
+        let (graph, serving) = (&mut self.graph, &mut self.panic_scope);
+        let order = self.out.scheduler.take_order(batch, key);
+        let run = self.out.scheduler.is_collecting().then(GsoPadder::default);
+        let counts = &mut self.out.counts;
+        let mut outlet = Outlet { slab, counts, run, is_last: false, switched: false };
+        let complete = flush_in_order(now, key, &order, (graph, serving), &mut outlet);
+        let switched = outlet.switched;
+        self.out.scheduler.recycle_order(order);
         if switched {
             self.schedule_soon(key);
         }
         complete
     }
+}
+
+/// Reads what serving a subscriber will need: the memory brings it while others are served.
+fn prefetch(graph: &MediaGraph, scheduler: &SendScheduler, batch: &Batch, key: PeerKey) {
+    black_box(graph.peers.get(key).map(|entry| entry.peer.prefetch()));
+    for queued in scheduler.queued(batch, key) {
+        black_box(graph.downs.get(queued.down).map(|down| down.down.prefetch()));
+    }
+}
+
+/// Sends a subscriber what waits of its subscriptions; false if the slab is full before that.
+fn flush_in_order(
+    now: Instant,
+    key: PeerKey,
+    order: &[QueuedDown],
+    (graph, serving): (&mut MediaGraph, &mut PanicScope),
+    out: &mut Outlet<'_>,
+) -> bool {
+    let Some(peer) = graph.peers.get_mut(key) else {
+        bug!("a subscriber has its turn and no entry");
+        return true;
+    };
+    for (i, queued) in order.iter().enumerate() {
+        // It may be gone since it was queued.
+        if let Some(down) = graph.downs.get_mut(queued.down)
+            && let Some(track) = graph.tracks.get(down.track)
+        {
+            out.is_last = i + 1 == order.len();
+            serving.serve(track.id);
+            flush_down(now, peer, down, track, out);
+            if down.is_behind(track) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Where the packets of one subscriber go.

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
 use hearth_media::{DownTrack, UpTrack};
+use hearth_metrics::bug;
 use hearth_peer::Peer;
-use hearth_plane::{DownId, LayerLimit, PeerId, Source, TrackId, UpTrackSpec};
+use hearth_plane::{DownId, IceCredentials, LayerLimit, PeerId, Source, TrackId, UpTrackSpec};
 use hearth_units::ExtSeq;
 
 use crate::destination::{Destinations, WatchedEncodings};
 use crate::outbox::Outbox;
 use crate::rtp_session::RtpSession;
 use crate::shard_message::ShardMessageKind;
-use crate::slab::Key;
+use crate::slab::{Key, Slab};
 use crate::ssrc_table::SsrcTable;
 
 /// Names a transport of this shard.
@@ -42,6 +43,32 @@ pub(crate) struct PeerEntry {
     pub(crate) down_ssrcs: SsrcTable,
     pub(crate) rtp: RtpSession,
     pub(crate) next_quality: Instant,
+}
+
+impl PeerEntry {
+    /// It can be sent media from now on; what it subscribes to is to have its key frames asked for.
+    pub(crate) fn handle_connected(
+        &mut self,
+        downs: &Slab<DownEntry>,
+        tracks: &mut Slab<TrackEntry>,
+    ) {
+        self.connected = true;
+        for down in self.downs.iter().filter_map(|down| downs.get(*down)) {
+            match tracks.get_mut(down.track) {
+                Some(track) => track.needs_target_update = true,
+                None => bug!("{:?} outlived its track", down.id),
+            }
+        }
+    }
+
+    /// New local credentials (RFC 8445 §9). Returns the user fragments that are valid no longer: those before the last,
+    /// which stays until the new one works.
+    pub(crate) fn restart_ice(&mut self, now: Instant, local: &IceCredentials) -> Vec<String> {
+        self.ufrags.push(local.ufrag.clone());
+        self.peer.restart_ice(now, local);
+        let surplus = self.ufrags.len().saturating_sub(2);
+        self.ufrags.drain(..surplus).collect()
+    }
 }
 
 /// How many subscriptions watch each encoding.

@@ -1,6 +1,6 @@
 //! RTCP from clients: publishers' sender reports, subscribers' reports and requests.
 //!
-//! * **Owns:** nothing beyond [`Shard`]: it gives each part of a packet to the peer's RTP session, a subscription, or
+//! * **Owns:** nothing: it gives each part of a packet to the peer's RTP session, a subscription, or
 //!   the retransmitter.
 //! * **In:** plaintext compound packets. **Out:** what those make of them.
 //! * **Invariant:** O(length of the packet), whatever its sender subscribes to.
@@ -10,91 +10,101 @@ use std::time::Instant;
 use hearth_metrics::{Metric, bug};
 use hearth_rtp::rtcp::{NackSeqs, Packet, Packets, ReportBlock};
 
-use crate::Shard;
 use crate::entry::PeerKey;
+use crate::ingest::take_sender_report;
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
 use crate::retransmission::{MAX_ANSWERED, Retransmitter};
 
-impl Shard {
-    /// A plaintext compound RTCP packet of peer `key`.
-    pub(crate) fn receive_rtcp(&mut self, now: Instant, key: PeerKey, buf: &[u8]) {
-        let mut left = MAX_ANSWERED;
-        for packet in Packets::new(buf) {
-            match packet {
-                Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
-                    self.receive_sender_report(now, key, ssrc, (ntp, rtp_time));
-                    for block in reports {
-                        self.graph.handle_report_block(now, key, &block);
-                    }
+/// A plaintext compound RTCP packet of peer `key`.
+pub(crate) fn receive(
+    now: Instant,
+    key: PeerKey,
+    buf: &[u8],
+    graph: &mut MediaGraph,
+    out: &mut Outbox,
+) {
+    let mut left = MAX_ANSWERED;
+    for packet in Packets::new(buf) {
+        match packet {
+            Packet::SenderReport { ssrc, ntp, rtp_time, reports, .. } => {
+                receive_sender_report(now, (key, ssrc), (ntp, rtp_time), graph, out);
+                for block in reports {
+                    graph.handle_report_block(now, key, &block);
                 }
-                Packet::ReceiverReport { reports, .. } => {
-                    for block in reports {
-                        self.graph.handle_report_block(now, key, &block);
-                    }
-                }
-                Packet::Nack { media, seqs, .. } => {
-                    self.receive_nack(now, (key, media), seqs, &mut left);
-                }
-                Packet::Pli { media, .. } => {
-                    self.graph.handle_keyframe_request(now, key, media, &mut self.out);
-                }
-                Packet::Fir { entries, .. } => {
-                    for entry in entries {
-                        self.graph.handle_keyframe_request(now, key, entry.ssrc, &mut self.out);
-                    }
-                }
-                Packet::Xr { sender, blocks } => {
-                    if let Some(entry) = self.graph.peers.get_mut(key) {
-                        let (peer, out) = (&mut entry.peer, &mut self.out);
-                        entry.rtp.handle_extended_report(now, sender, blocks, peer, out);
-                    }
-                }
-                // Not asked for, or for the estimator that does not exist yet.
-                Packet::TransportCc(_)
-                | Packet::Remb { .. }
-                | Packet::Sdes
-                | Packet::Bye { .. }
-                | Packet::Unknown { .. } => {}
             }
+            Packet::ReceiverReport { reports, .. } => {
+                for block in reports {
+                    graph.handle_report_block(now, key, &block);
+                }
+            }
+            Packet::Nack { media, seqs, .. } => {
+                receive_nack(now, (key, media), seqs, &mut left, graph, out);
+            }
+            Packet::Pli { media, .. } => {
+                graph.handle_keyframe_request(now, key, media, out);
+            }
+            Packet::Fir { entries, .. } => {
+                for entry in entries {
+                    graph.handle_keyframe_request(now, key, entry.ssrc, out);
+                }
+            }
+            Packet::Xr { sender, blocks } => {
+                if let Some(entry) = graph.peers.get_mut(key) {
+                    let peer = &mut entry.peer;
+                    entry.rtp.handle_extended_report(now, sender, blocks, peer, out);
+                }
+            }
+            // Not asked for, or for the estimator that does not exist yet.
+            Packet::TransportCc(_)
+            | Packet::Remb { .. }
+            | Packet::Sdes
+            | Packet::Bye { .. }
+            | Packet::Unknown { .. } => {}
         }
     }
+}
 
-    /// Answers a NACK from the track's ring; `left` of the datagram's numbers may be.
-    pub(crate) fn receive_nack(
-        &mut self,
-        now: Instant,
-        (key, media): (PeerKey, u32),
-        seqs: NackSeqs<'_>,
-        left: &mut usize,
-    ) {
-        let Some(down) = self.graph.subscription(key, media) else {
-            return;
-        };
-        for seq in seqs.take(*left) {
-            *left -= 1;
-            if self.scheduler.queues.is_full() {
-                return self.out.counts.add(Metric::DropAnswersFull, 1);
-            }
-            let (graph, out) = (&mut self.graph, &mut self.out);
-            if let Some(packet) = Retransmitter::answer(now, down, seq, graph, out) {
-                self.scheduler.queues.push(key, packet);
-            }
+/// Answers a NACK from the track's ring; `left` of the datagram's numbers may be.
+pub(crate) fn receive_nack(
+    now: Instant,
+    (key, media): (PeerKey, u32),
+    seqs: NackSeqs<'_>,
+    left: &mut usize,
+    graph: &mut MediaGraph,
+    out: &mut Outbox,
+) {
+    let Some(down) = graph.subscription(key, media) else {
+        return;
+    };
+    for seq in seqs.take(*left) {
+        *left -= 1;
+        if out.scheduler.queues.is_full() {
+            return out.counts.add(Metric::DropAnswersFull, 1);
+        }
+        if let Some(packet) = Retransmitter::answer(now, down, seq, graph, out) {
+            out.scheduler.queues.push(key, packet);
         }
     }
+}
 
-    fn receive_sender_report(&mut self, now: Instant, key: PeerKey, ssrc: u32, report: (u64, u32)) {
-        let entry = self.graph.peers.get_mut(key);
-        let Some((track, encoding)) =
-            entry.and_then(|entry| entry.rtp.handle_sender_report(now, ssrc, report.0))
-        else {
-            return;
-        };
-        // The clock of an SSRC that the encoding does not come under, or of retransmissions, is another.
-        let track_entry = self.graph.tracks.get(track);
-        if track_entry.is_some_and(|entry| entry.track.ssrc(encoding) == Some(ssrc)) {
-            self.take_sender_report(now, track, encoding, report);
-        }
+fn receive_sender_report(
+    now: Instant,
+    (key, ssrc): (PeerKey, u32),
+    report: (u64, u32),
+    graph: &mut MediaGraph,
+    out: &mut Outbox,
+) {
+    let entry = graph.peers.get_mut(key);
+    let Some((track, encoding)) =
+        entry.and_then(|entry| entry.rtp.handle_sender_report(now, ssrc, report.0))
+    else {
+        return;
+    };
+    // The clock of an SSRC that the encoding does not come under, or of retransmissions, is another.
+    let track_entry = graph.tracks.get(track);
+    if track_entry.is_some_and(|entry| entry.track.ssrc(encoding) == Some(ssrc)) {
+        take_sender_report(now, (track, encoding), report, graph, out);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use hearth_media::{choose_target, retry_after};
 use hearth_metrics::bug;
 use hearth_peer::RttEstimator;
-use hearth_plane::{PeerId, ShardId, Source};
+use hearth_plane::{PeerId, ShardId, Source, TrackId};
 
 use crate::destination::WatchedEncodings;
 use crate::entry::{DownEntry, DownKey, PeerEntry, TrackEntry, TrackKey};
@@ -67,6 +67,17 @@ impl MediaGraph {
             entry.track.request_keyframe(now, encoding);
         }
         self.send_keyframe_requests(now, track, out);
+    }
+
+    /// Packets of a track go to shard `to`, too.
+    pub(crate) fn add_destination(&mut self, track: TrackId, to: ShardId, out: &mut Outbox) {
+        let key = self.track_key(track);
+        if let Some(entry) = key.and_then(|key| self.tracks.get_mut(key))
+            && entry.destinations.add_shard(to)
+        {
+            let kind = ShardMessageKind::Available { track: entry.id, encodings: entry.available };
+            out.message(to, kind, &[]);
+        }
     }
 
     /// Shard `sender` says which encodings of a track that is published here are watched there.

@@ -25,6 +25,7 @@ mod outbox;
 mod panic_scope;
 mod quality;
 mod random;
+mod reports;
 mod retransmission;
 mod rtp_session;
 mod send_queue;
@@ -48,13 +49,12 @@ use hearth_rtp::{PacketKind, classify};
 
 use crate::deadlines::Deadlines;
 use crate::destination::WatchedEncodings;
-use crate::entry::{PeerEntry, PeerKey, TrackKey};
+use crate::entry::{PeerKey, TrackKey};
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
 use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Retransmitter;
-use crate::send_scheduler::SendScheduler;
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 use crate::steering::{Route, Steering};
 
@@ -81,7 +81,6 @@ pub struct Shard {
     graph: MediaGraph,
     deadlines: Deadlines,
     retransmitter: Retransmitter,
-    scheduler: SendScheduler,
     out: Outbox,
     next_tick: Instant,
     next_levels: Instant,
@@ -102,8 +101,7 @@ impl Shard {
             graph: MediaGraph::default(),
             deadlines: Deadlines::new(),
             retransmitter: Retransmitter::new(),
-            scheduler: SendScheduler::new(now),
-            out: Outbox::new(),
+            out: Outbox::new(now),
             next_tick: now + TICK,
             next_levels: now,
             panic_scope: PanicScope::default(),
@@ -145,11 +143,14 @@ impl Shard {
             }
             ShardMessageKind::Confirmed { from } => self.steering.learn_foreign(from, sender),
             ShardMessageKind::Packet { track, encoding } => self.for_track(track, |shard, key| {
-                let _ = shard.ingest(now, key, encoding, message.bytes_mut());
+                let (graph, out) = (&mut shard.graph, &mut shard.out);
+                let _ = ingest::ingest(now, (key, encoding), message.bytes_mut(), graph, out);
             }),
             ShardMessageKind::SenderReport { track, encoding, ntp, rtp_time } => {
                 self.for_track(track, |shard, key| {
-                    shard.take_sender_report(now, key, encoding, (ntp, rtp_time));
+                    let (of, report) = ((key, encoding), (ntp, rtp_time));
+                    let (graph, out) = (&mut shard.graph, &mut shard.out);
+                    ingest::take_sender_report(now, of, report, graph, out);
                 });
             }
             ShardMessageKind::Watched { track, watched, known } => {
@@ -174,15 +175,13 @@ impl Shard {
     /// Deadlines, NACKs, reports, levels: whatever is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(key) = self.deadlines.take_nack(now) {
-            self.for_peer(key, |shard| shard.send_nacks(now, key));
-        }
-        while let Some(copy) = self.retransmitter.take_due(now) {
-            if let Some(peer) = self.graph.downs.get(copy.down).map(|entry| entry.peer)
-                && !self.scheduler.queues.push(peer, copy)
-            {
-                self.out.counts.add(Metric::DropAnswersFull, 1);
+            let turn =
+                |shard: &mut Self| reports::send_nacks(now, key, &mut shard.graph, &mut shard.out);
+            if let Some(next) = self.for_peer(key, turn).flatten() {
+                self.deadlines.note_nack(key, next);
             }
         }
+        self.retransmitter.queue_copies(now, &self.graph, &mut self.out);
         if now < self.next_tick {
             return;
         }
@@ -215,7 +214,7 @@ impl Shard {
         let tick = (self.graph.peers.len() + self.graph.tracks.len() > 0).then_some(self.next_tick);
         let retransmissions = [self.deadlines.poll_timeout(), self.retransmitter.poll_timeout()];
         let retransmissions = retransmissions.into_iter().flatten();
-        tick.into_iter().chain(self.scheduler.poll_timeout()).chain(retransmissions).min()
+        tick.into_iter().chain(self.out.scheduler.poll_timeout()).chain(retransmissions).min()
     }
 
     /// News for control. Call until `None`.
@@ -245,51 +244,13 @@ impl Shard {
                 entry.peer.handle_timeout(now);
             }
             self.drain_peer(key);
-            self.report(now, key);
+            if let Some(next) = reports::send(now, key, &mut self.graph, &mut self.out) {
+                self.deadlines.note_nack(key, next);
+            }
         }
-        let next = self.graph.peers.get(key).and_then(|entry| self.next_deadline(now, entry));
         if self.graph.peers.get(key).is_some() {
-            self.deadlines.set_tick(key, next);
+            self.deadlines.set_tick(key, self.graph.next_deadline(now, key));
         }
-    }
-
-    /// Whatever RTCP is due for peer `key`, and the report to its room.
-    fn report(&mut self, now: Instant, key: PeerKey) {
-        if self.graph.peers.get(key).is_none_or(|entry| !entry.connected) {
-            return;
-        }
-        self.send_nacks(now, key);
-        if let Some(entry) = self.graph.peers.get_mut(key) {
-            entry.rtp.send_reports(now, &mut entry.peer, &mut self.out);
-        }
-        sender_reports::send(now, key, &mut self.graph, &mut self.out);
-        quality::send(now, key, &mut self.graph, &mut self.out);
-    }
-
-    /// Asks peer `key` for what is missing of what somebody watches.
-    fn send_nacks(&mut self, now: Instant, key: PeerKey) {
-        let Some(entry) = self.graph.peers.get_mut(key) else {
-            return bug!("a peer has its turn and no entry");
-        };
-        let (tracks, out) = (&self.graph.tracks, &mut self.out);
-        let nacked = entry.rtp.send_nacks(now, tracks, &mut entry.peer, out);
-        if let Some(next) = nacked.next {
-            self.deadlines.note_nack(key, next);
-        }
-        for (track, encoding) in nacked.unrecoverable.into_iter().flatten() {
-            self.graph.request_keyframe(now, track, encoding, &mut self.out);
-        }
-    }
-
-    /// Who publishes is visited on every tick: losses and feedback cannot wait.
-    fn next_deadline(&self, now: Instant, entry: &PeerEntry) -> Option<Instant> {
-        if !entry.tracks.is_empty() {
-            return Some(now);
-        }
-        let downs = entry.downs.iter().filter_map(|down| self.graph.downs.get(*down));
-        let reports = downs.map(|down| down.next_sender_report).chain([entry.next_quality]);
-        let reports = reports.min().filter(|_| entry.connected);
-        entry.peer.poll_timeout().into_iter().chain(reports).min()
     }
 
     /// Something happened to a peer that its next visit must see.
@@ -334,8 +295,15 @@ impl Shard {
         };
         let kind = classify(buf);
         match entry.peer.handle_datagram(now, from, buf) {
-            hearth_peer::Incoming::Rtp { packet, .. } => self.receive_rtp(now, key, packet),
-            hearth_peer::Incoming::Rtcp(packet) => self.receive_rtcp(now, key, packet),
+            hearth_peer::Incoming::Rtp { packet, .. } => {
+                let next = ingest::receive(now, key, packet, &mut self.graph, &mut self.out);
+                if let Some(next) = next {
+                    self.deadlines.note_nack(key, next);
+                }
+            }
+            hearth_peer::Incoming::Rtcp(packet) => {
+                feedback::receive(now, key, packet, &mut self.graph, &mut self.out)
+            }
             hearth_peer::Incoming::Dropped(reason) => {
                 self.out.counts.add(drops::receive(reason), 1)
             }
@@ -366,12 +334,7 @@ impl Shard {
         while let Some(event) = entry.peer.poll_event() {
             self.out.event(match event {
                 PeerEvent::Connected => {
-                    entry.connected = true;
-                    for down in entry.downs.iter().filter_map(|down| self.graph.downs.get(*down)) {
-                        if let Some(track) = self.graph.tracks.get_mut(down.track) {
-                            track.needs_target_update = true;
-                        }
-                    }
+                    entry.handle_connected(&self.graph.downs, &mut self.graph.tracks);
                     Event::PeerConnected { peer }
                 }
                 PeerEvent::IceFailed => Event::IceFailed { peer },

@@ -20,7 +20,9 @@ use tracing::error;
 use crate::entry::{
     DownEntry, DownKey, PeerEntry, PeerKey, QualityWindow, Subscriber, TrackEntry, TrackKey,
 };
+use crate::outbox::Outbox;
 use crate::random::Random;
+use crate::send_scheduler::QueuedDown;
 use crate::slab::Slab;
 
 /// See the module documentation.
@@ -141,10 +143,10 @@ impl MediaGraph {
         spec: DownTrackSpec,
         limit: LayerLimit,
         random: &mut Random,
-        counts: &mut Counts,
+        out: &mut Outbox,
     ) -> Option<DownKey> {
         let (peer, track) = (self.peer_key(spec.peer)?, self.track_key(spec.track)?);
-        if !self.claim_ssrcs(peer, [Some(spec.ssrc), spec.rtx_ssrc], counts) {
+        if !self.claim_ssrcs(peer, [Some(spec.ssrc), spec.rtx_ssrc], &mut out.counts) {
             return None;
         }
         let (Some(peer_entry), Some(entry)) =
@@ -173,6 +175,13 @@ impl MediaGraph {
         peer_entry.downs.push(key);
         peer_entry.down_ssrcs.insert(ssrc, key);
         self.down_keys.insert(id, key);
+        if let Some(pending) = entry.pending.first()
+            && let Some(place) = out.scheduler.place(id.room)
+        {
+            // What comes before the flush that is to follow is for it, too.
+            let (size, kind) = (pending.size, entry.track.kind());
+            out.scheduler.queue(place, peer, QueuedDown { down: key, size, kind });
+        }
         Some(key)
     }
 
@@ -198,6 +207,13 @@ impl MediaGraph {
                 Some(peer) => peer.down_ssrcs.insert(ssrc, key),
                 None => bug!("a subscription outlived its peer"),
             }
+        }
+    }
+
+    /// Control ends a subscription.
+    pub(crate) fn unsubscribe(&mut self, down: DownId) {
+        if let Some(key) = self.down_key(down) {
+            self.remove_subscription(key);
         }
     }
 

@@ -1,11 +1,13 @@
 //! What a shard has to say, until its thread asks for it.
 //!
-//! * **Owns:** events for rooms, messages for other shards, finished datagrams that answer input, the shard's numbers.
+//! * **Owns:** events for rooms, messages for other shards, finished datagrams that answer input, the scheduler of RTP,
+//!   the shard's numbers.
 //! * **In:** [`Outbox::event`], [`Outbox::message`], [`Outbox::rtcp`], [`Outbox::datagram`].
 //! * **Out:** [`Outbox::poll_event`], [`Outbox::poll_message`], [`Outbox::move_control`].
-//! * **Invariant:** all but events is bounded: what is too much is dropped and counted. Media does not pass here.
+//! * **Invariant:** all but events is bounded: what is too much is dropped and counted.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use hearth_datagram::{Endpoint, MAX_DATAGRAM, SendSlab};
 use hearth_metrics::{Counts, Metric};
@@ -13,6 +15,7 @@ use hearth_peer::Peer;
 use hearth_plane::{Event, ShardId};
 use hearth_rtp::rtcp::Writer;
 
+use crate::send_scheduler::SendScheduler;
 use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 
 /// Messages waiting for their shard; more are dropped and counted.
@@ -30,6 +33,8 @@ pub(crate) struct Outbox {
     /// Finished datagrams that answer input.
     pub(crate) control: SendSlab,
     pub(crate) counts: Counts,
+    /// RTP that waits for its receivers.
+    pub(crate) scheduler: SendScheduler,
     events: VecDeque<Event>,
     messages: VecDeque<(ShardId, ShardMessage)>,
     /// Those of [`Lane::Checks`].
@@ -37,10 +42,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             control: SendSlab::new(MAX_CONTROL),
             counts: Counts::default(),
+            scheduler: SendScheduler::new(now),
             events: VecDeque::new(),
             messages: VecDeque::with_capacity(MAX_MESSAGES),
             checks: VecDeque::with_capacity(MAX_CHECKS),

@@ -232,7 +232,8 @@ mod tests {
     fn a_packet_waits(now: Instant, shard: &mut Shard) {
         let track = shard.graph.track_key(TRACK).unwrap();
         let seq = SeqUnwrapper::default().unwrap(1);
-        shard.queue_packet(now, track, (0, seq), true);
+        let (graph, out) = (&mut shard.graph, &mut shard.out);
+        crate::ingest::queue_packet(now, track, (0, seq), true, graph, out);
     }
 
     #[test]

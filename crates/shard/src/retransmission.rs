@@ -55,10 +55,17 @@ impl Retransmitter {
         self.copies.front().map(|copy| copy.at)
     }
 
-    /// A copy that is due, to be queued. Call until `None`.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<QueuedPacket> {
-        let SecondCopy { down, resend, .. } = self.copies.pop_front_if(|copy| copy.at <= now)?;
-        Some(QueuedPacket { down, resend, class: SendClass::SecondCopy })
+    /// Queues the copies that are due.
+    pub(crate) fn queue_copies(&mut self, now: Instant, graph: &MediaGraph, out: &mut Outbox) {
+        while let Some(copy) = self.copies.pop_front_if(|copy| copy.at <= now) {
+            let SecondCopy { down, resend, .. } = copy;
+            let packet = QueuedPacket { down, resend, class: SendClass::SecondCopy };
+            if let Some(entry) = graph.downs.get(down)
+                && !out.scheduler.queues.push(entry.peer, packet)
+            {
+                out.counts.add(Metric::DropAnswersFull, 1);
+            }
+        }
     }
 
     /// What answers one number of a NACK, of subscription `key`: a packet to be queued, or a key frame request.
@@ -172,7 +179,7 @@ mod tests {
     use hearth_units::MediaKind;
 
     use super::*;
-    use crate::{Shard, ShardConfig};
+    use crate::{Shard, ShardConfig, feedback};
 
     const ROOM: RoomId = RoomId(1);
     const PEER: PeerId = PeerId { room: ROOM, n: 1 };
@@ -203,7 +210,7 @@ mod tests {
             let table =
                 |shard: &Shard| shard.graph.peers.get(key).unwrap().down_ssrcs.lookups.get();
             let before = table(&shard);
-            shard.receive_rtcp(now, key, &buf[..len]);
+            feedback::receive(now, key, &buf[..len], &mut shard.graph, &mut shard.out);
             assert_eq!(table(&shard) - before, lookups, "{packets} packets of {len} bytes");
         }
     }
@@ -221,7 +228,8 @@ mod tests {
         let mut left = MAX_ANSWERED;
         for packet in hearth_rtp::rtcp::Packets::new(&buf[..len]) {
             let hearth_rtp::rtcp::Packet::Nack { media, seqs, .. } = packet else { panic!() };
-            shard.receive_nack(now, (key, media), seqs, &mut left);
+            let (graph, out) = (&mut shard.graph, &mut shard.out);
+            feedback::receive_nack(now, (key, media), seqs, &mut left, graph, out);
         }
         assert_eq!(left, 0);
     }
