@@ -111,7 +111,6 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
     std::thread::Builder::new()
         .name(format!("shard-{}", parts.config.id.0))
         .spawn(move || {
-            let id = parts.config.id;
             let shard = match Shard::new(WallClock::now(), parts.config.clone()) {
                 Ok(shard) => shard,
                 Err(error) => return drop(report.send(Err(StartError::Certificate(error)))),
@@ -120,8 +119,8 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
             let _ = report.send(Ok(()));
             let ShardInputs { inputs, stop, gauges } = inputs;
             let Parts { config, sockets, poller, paths, channels, held } = parts;
+            let id = config.id;
             let thread = ShardThread {
-                id,
                 config,
                 shard,
                 batch: RecvBatch::new(),
@@ -148,8 +147,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
 }
 
 struct ShardThread {
-    id: ShardId,
-    /// For the shard that replaces one that failed.
+    /// Of the shard, and of the one that replaces it when it fails.
     config: ShardConfig,
     shard: Shard,
     batch: RecvBatch,
@@ -183,20 +181,23 @@ impl ShardThread {
             match catch_unwind(AssertUnwindSafe(|| self.run())) {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => {
-                    error!(shard = self.id.0, %error, "The poller of a media thread failed");
+                    error!(shard = self.config.id.0, %error, "The poller of a media thread failed");
                 }
-                Err(_) => error!(shard = self.id.0, "A bug: a media thread panicked"),
+                Err(_) => error!(shard = self.config.id.0, "A bug: a media thread panicked"),
             }
             let soon = WallClock::now().saturating_duration_since(began) < STABLE;
             failures = if soon { failures + 1 } else { 1 };
             if failures > MAX_FAILURES || !self.begin_anew() {
-                error!(shard = self.id.0, "A media thread fails again and again; it is given up");
+                error!(
+                    shard = self.config.id.0,
+                    "A media thread fails again and again; it is given up"
+                );
                 return;
             }
             std::thread::park_timeout(FAILURE_PAUSE * (failures - 1));
         }
         self.rooms.clear();
-        info!(shard = self.id.0, "Shard stopped");
+        info!(shard = self.config.id.0, "Shard stopped");
     }
 
     /// Replaces a shard that failed by a new one; false if none can be made. Its participants reconnect
@@ -206,7 +207,7 @@ impl ShardThread {
         // Messages for other shards were complete. Its output to its own peers may be broken.
         let _ = catch_unwind(AssertUnwindSafe(|| self.flush_outputs()));
         // Another sequence of everything random than before.
-        self.config.seed = self.config.seed.derive(Purpose::Shard, self.id.0.into());
+        self.config.seed = self.config.seed.derive(Purpose::Shard, self.config.id.0.into());
         let Ok(shard) = Shard::new(WallClock::now(), self.config.clone()) else { return false };
         let mut failed = std::mem::replace(&mut self.shard, shard);
         self.counts.add_all(&failed.counts());
@@ -298,7 +299,7 @@ impl ShardThread {
             while let Some(socket) = self.sockets.get_mut(index) {
                 if let Err(error) = socket.recv_batch(&mut self.batch) {
                     // Linux reports here what went wrong with some earlier datagram.
-                    debug!(shard = self.id.0, %error, "Reading UDP failed");
+                    debug!(shard = self.config.id.0, %error, "Reading UDP failed");
                     break;
                 }
                 self.handled = 0;
@@ -399,7 +400,7 @@ impl ShardThread {
                 Lane::Media => (&ends.media, Metric::DropMessagesFull),
                 Lane::Checks => (&ends.checks, Metric::DropChecksFull),
             };
-            if lane.try_send((self.id, message)).is_err() {
+            if lane.try_send((self.config.id, message)).is_err() {
                 self.counts.add(dropped, 1);
                 continue;
             }
