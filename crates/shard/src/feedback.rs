@@ -80,7 +80,7 @@ pub(crate) fn receive_nack(
     for seq in seqs.take(*left) {
         *left -= 1;
         if out.scheduler.queues.is_full() {
-            return out.counts.add(Metric::DropAnswersFull, 1);
+            return out.counts.add(Metric::DropControlFull, 1);
         }
         if let Some(packet) = Retransmitter::answer(now, down, seq, graph, out) {
             out.scheduler.queues.push(key, packet);

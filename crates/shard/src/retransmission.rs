@@ -63,7 +63,7 @@ impl Retransmitter {
             if let Some(entry) = graph.downs.get(down)
                 && !out.scheduler.queues.push(entry.peer, packet)
             {
-                out.counts.add(Metric::DropAnswersFull, 1);
+                out.counts.add(Metric::DropControlFull, 1);
             }
         }
     }
