@@ -79,7 +79,7 @@ pub(crate) fn receive_nack(
     };
     for seq in seqs.take(*left) {
         *left -= 1;
-        if out.scheduler.queues.is_full() {
+        if out.scheduler.queues.is_full(key) {
             return out.counts.add(Metric::DropControlFull, 1);
         }
         if let Some(packet) = Retransmitter::answer(now, down, seq, graph, out) {

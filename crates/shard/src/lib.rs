@@ -9,6 +9,7 @@
 //! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
 
 mod commands;
+mod control_out;
 mod deadlines;
 mod demux;
 mod destination;
@@ -327,7 +328,7 @@ impl Shard {
         };
         while let Some(transmit) = entry.peer.poll_transmit() {
             self.steering.expect(transmit.path, key, &mut entry.paths);
-            self.out.datagram(transmit.path, &transmit.payload);
+            self.out.datagram(key, transmit.path, &transmit.payload);
         }
         let peer = entry.id;
         let mut closed = None;

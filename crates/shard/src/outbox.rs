@@ -15,6 +15,8 @@ use hearth_peer::Peer;
 use hearth_plane::{Event, ShardId};
 use hearth_rtp::rtcp::Writer;
 
+use crate::control_out::ControlOut;
+use crate::entry::PeerKey;
 use crate::send_scheduler::SendScheduler;
 use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
 
@@ -23,15 +25,13 @@ const MAX_MESSAGES: usize = 1_024;
 /// The same for the lane of checks. A browser sends a handful as it begins and repeats them; a flood may
 /// fill this and costs little.
 const MAX_CHECKS: usize = 32;
-/// Datagrams that answer input at once (RTCP, retransmissions); more are dropped and counted.
-pub(crate) const MAX_CONTROL: usize = 512;
 /// Bytes that sealing RTCP adds: tag 16, index 4.
 const SEAL_ROOM: usize = 20;
 
 /// See the module documentation.
 pub(crate) struct Outbox {
     /// Finished datagrams that answer input.
-    pub(crate) control: SendSlab,
+    control: ControlOut,
     pub(crate) counts: Counts,
     /// RTP that waits for its receivers.
     pub(crate) scheduler: SendScheduler,
@@ -44,7 +44,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            control: SendSlab::new(MAX_CONTROL),
+            control: ControlOut::new(),
             counts: Counts::default(),
             scheduler: SendScheduler::new(now),
             events: VecDeque::new(),
@@ -73,8 +73,8 @@ impl Outbox {
     }
 
     /// A finished datagram of a transport.
-    pub(crate) fn datagram(&mut self, path: Endpoint, datagram: &[u8]) {
-        if !self.control.push(path, datagram) {
+    pub(crate) fn datagram(&mut self, peer: PeerKey, path: Endpoint, datagram: &[u8]) {
+        if !self.control.push(peer, path, datagram) {
             self.counts.add(Metric::DropControlFull, 1);
         }
     }

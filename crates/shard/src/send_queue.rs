@@ -14,7 +14,9 @@ use hearth_media::Resend;
 use crate::entry::{DownKey, PeerKey};
 
 /// Packets that wait: a burst of loss of several subscribers. More are not sent; who asks again gets them later.
-const MAX_QUEUED: usize = 256;
+const MAX_QUEUED: usize = 512;
+/// Of these, for one peer: what a NACK after a short outage asks for. Who asks for more crowds out nobody else.
+const MAX_OF_A_PEER: u16 = 128;
 
 /// Why a packet leaves out of turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,11 +46,22 @@ pub(crate) struct SendQueues<P> {
     nodes: Vec<Node<P>>,
     /// The first of the nodes that are not used.
     free: u16,
-    /// By slot of a peer, its first and last node; [`NONE`] if it has none.
-    ends: Vec<(u16, u16)>,
+    /// By slot of a peer.
+    ends: Vec<Queue>,
     /// Those who have some, in the order in which they began to.
     peers: VecDeque<PeerKey>,
 }
+
+/// One peer's queue.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    /// Its first and last node; [`NONE`] if it has none.
+    first: u16,
+    last: u16,
+    len: u16,
+}
+
+const EMPTY: Queue = Queue { first: NONE, last: NONE, len: 0 };
 
 #[derive(Debug)]
 struct Node<P> {
@@ -65,21 +78,26 @@ impl<P: Copy> SendQueues<P> {
     /// There is a new peer; only then can something be queued for it.
     pub(crate) fn handle_peer(&mut self, peer: PeerKey) {
         if self.ends.len() <= peer.index() {
-            self.ends.resize(peer.index() + 1, (NONE, NONE));
+            self.ends.resize(peer.index() + 1, EMPTY);
         }
     }
 
-    /// Whether nothing more can be queued.
-    pub(crate) fn is_full(&self) -> bool {
-        self.free == NONE && self.nodes.len() >= MAX_QUEUED
+    /// Whether nothing more can be queued for `peer`.
+    pub(crate) fn is_full(&self, peer: PeerKey) -> bool {
+        let queue = self.ends.get(peer.index());
+        (self.free == NONE && self.nodes.len() >= MAX_QUEUED)
+            || queue.is_none_or(|queue| queue.len >= MAX_OF_A_PEER)
     }
 
     /// Queues a packet for `peer`; false if too many wait.
     pub(crate) fn push(&mut self, peer: PeerKey, packet: P) -> bool {
-        if self.is_full() {
+        if self.is_full(peer) {
             return false;
         }
-        let Some((first, last)) = self.ends.get_mut(peer.index()) else { return false };
+        let Some(Queue { first, last, len }) = self.ends.get_mut(peer.index()) else {
+            return false;
+        };
+        *len += 1;
         let node = Node { packet, next: NONE };
         let at = match self.nodes.get_mut(usize::from(self.free)) {
             Some(unused) => {
@@ -110,11 +128,12 @@ impl<P: Copy> SendQueues<P> {
 
     /// Takes the next packet for `peer`, which [`first_peer`](Self::first_peer) named.
     pub(crate) fn pop(&mut self, peer: PeerKey) -> Option<P> {
-        let (first, last) = self.ends.get_mut(peer.index())?;
+        let Queue { first, last, len } = self.ends.get_mut(peer.index())?;
         let node = self.nodes.get_mut(usize::from(*first))?;
         let next = std::mem::replace(&mut node.next, self.free);
         self.free = std::mem::replace(first, next);
         let packet = node.packet;
+        *len = len.saturating_sub(1);
         if next == NONE {
             *last = NONE;
             self.peers.retain(|other| *other != peer);
@@ -166,16 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn so_many_wait_and_no_more() {
+    fn so_many_wait_and_no_more_and_none_takes_the_room_of_another() {
         let mut queues = SendQueues::new();
-        queues.handle_peer(peer(0));
-        assert!(!queues.push(peer(1), 0), "nobody knows that one");
-        let room =
-            |queues: &mut SendQueues<u32>| (0..).take_while(|n| queues.push(peer(0), *n)).count();
-        assert_eq!((room(&mut queues), queues.is_full()), (MAX_QUEUED, true));
+        (0..5).for_each(|index| queues.handle_peer(peer(index)));
+        assert!(!queues.push(peer(9), 0), "nobody knows that one");
+        let room = |queues: &mut SendQueues<u32>, index| {
+            (0..).take_while(|n| queues.push(peer(index), *n)).count()
+        };
+        let of_a_peer = usize::from(MAX_OF_A_PEER);
+        assert_eq!((room(&mut queues, 0), queues.is_full(peer(0))), (of_a_peer, true));
+        assert!(!queues.is_full(peer(1)));
         assert_eq!((queues.pop(peer(0)), queues.pop(peer(0))), (Some(0), Some(1)));
-        assert_eq!((room(&mut queues), queues.is_full()), (2, true));
+        assert_eq!((room(&mut queues, 0), queues.is_full(peer(0))), (2, true));
+        assert_eq!([1, 2, 3, 4].map(|index| room(&mut queues, index)), [128, 128, 128, 0]);
         queues.clear(peer(0));
-        assert_eq!((queues.first_peer(), queues.is_full()), (None, false));
+        assert_eq!((queues.is_full(peer(0)), queues.is_full(peer(4))), (false, false));
     }
 }

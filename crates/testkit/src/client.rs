@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aws_lc_rs::hmac;
 use dimpl::{Dtls, Output};
 use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, RemoteParams};
 use hearth_rtp::{PacketKind, classify};
@@ -227,9 +228,25 @@ impl Client {
 
 /// A well-formed binding request to `username`, whose MESSAGE-INTEGRITY is `integrity`.
 pub fn forged_check(username: &str, integrity: [u8; 20]) -> Vec<u8> {
+    binding_request(username, "password", |_, _| integrity)
+}
+
+/// A connectivity check of somebody who knows the password.
+pub fn authentic_check(username: &str, password: &str) -> Vec<u8> {
+    binding_request(username, password, |key, parts| {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+        hmac::sign(&key, &parts.concat()).as_ref().try_into().unwrap()
+    })
+}
+
+fn binding_request(
+    username: &str,
+    password: &str,
+    integrity: impl Fn(&[u8], &[&[u8]]) -> [u8; 20],
+) -> Vec<u8> {
     let request = StunMessage::binding_request(username, TransId::new(), true, 1, 2, false);
     let mut buf = vec![0; 400];
-    let len = request.to_bytes(Some(b"password"), &mut buf, |_, _| integrity).unwrap();
+    let len = request.to_bytes(Some(password.as_bytes()), &mut buf, integrity).unwrap();
     buf.truncate(len);
     buf
 }

@@ -16,7 +16,7 @@ mod errors;
 mod publisher;
 mod viewer;
 
-pub use client::{Client, Received, forged_check};
+pub use client::{Client, Received, authentic_check, forged_check};
 pub use errors::ErrorWatch;
 pub use publisher::{Publisher, audio_codecs, extensions, video_codecs};
 pub use viewer::{AudioReport, FeedbackReport, Viewer, ViewerReport};

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hearth_datagram::SendSlab;
 use hearth_metrics::{Counts, Metric};
 use hearth_plane::{CloseReason, Command, Event, PeerId};
-use hearth_testkit::{ViewerReport, forged_check};
+use hearth_testkit::{ViewerReport, authentic_check, forged_check};
 
-use crate::support::{CLEAN, PUBLISHER, World};
+use crate::support::{CLEAN, PUBLISHER, World, credentials};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of each kind.
@@ -202,6 +203,39 @@ fn a_client_that_begins_during_a_flood_is_let_through() {
         }
         world.run_for(SECOND / 2_000);
     }
+}
+
+#[test]
+fn a_client_that_floods_checks_takes_no_answer_of_another() {
+    let mut world = World::call(1, &[0, 0], CLEAN);
+    world.run_for(2 * SECOND);
+    let check = |world: &mut World, who: usize| {
+        let (ours, theirs) = (credentials(0, who), world.client(who).params().ice.ufrag);
+        let mut check = authentic_check(&format!("{}:{theirs}", ours.ufrag), &ours.pwd);
+        let from = world.client(who).addr();
+        world.inject(0, from, &mut check);
+    };
+    let full = world.shards[0].counts()[Metric::DropControlFull];
+    for _ in 0..2_000 {
+        check(&mut world, 1);
+    }
+    for _ in 0..10 {
+        check(&mut world, 2);
+    }
+    let mut answers = [0; 2];
+    let addrs = [1, 2].map(|who| world.client(who).addr());
+    let mut slab = SendSlab::new(64);
+    while world.shards[0].poll_transmit(world.now, &mut slab) {
+        for (path, datagram) in slab.iter() {
+            let is_answer = datagram.starts_with(&[1, 1]);
+            for (count, addr) in answers.iter_mut().zip(addrs) {
+                *count += u32::from(is_answer && path.remote == addr);
+            }
+        }
+        slab.clear();
+    }
+    assert_eq!(answers, [128, 10], "the flood has its share, who is beside it has all");
+    assert_eq!(world.shards[0].counts()[Metric::DropControlFull] - full, 2_000 - 128);
 }
 
 fn vanish(world: &mut World, who: usize, step: Step) {
