@@ -234,7 +234,7 @@ impl DownTrack {
         });
         self.history.record(now, index, record);
         self.timestamps.sent(now, record.timestamp);
-        Verdict::Forward(written)
+        Verdict::Forward(Written { late: !is_next, ..written })
     }
 
     /// Which packet of the track answers a NACK for `wire`; counts as its retransmission. `rtt` is the round trip to
@@ -259,6 +259,13 @@ impl DownTrack {
                 seq.map_or_else(|| self.answer_lost(index), resend)
             }
         }
+    }
+
+    /// The packet that has just been written as `written`, to be sent once more.
+    pub fn resend(&self, pkt: &UpPacket<'_>, written: &Written) -> Option<Resend> {
+        let (encoding, seq, index) = (pkt.meta.encoding, pkt.meta.seq, written.index);
+        let record = self.history.get(index)?;
+        Some(Resend { encoding, seq, first: true, index, record })
     }
 
     /// What there is to say when the packet of a [`Resend`] is no longer stored.

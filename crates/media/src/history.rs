@@ -122,6 +122,11 @@ impl History {
         }
     }
 
+    /// How packet `index`, one of the last, was numbered.
+    pub(crate) fn get(&self, index: u64) -> Option<Record> {
+        self.records.get(self.place(index)).copied()
+    }
+
     /// How packet `wire` was numbered, if it may be retransmitted at `now`; that counts as a try. `rtt` is the round
     /// trip to the subscriber, if it is known.
     pub(crate) fn retransmit(&mut self, now: Instant, wire: u16, rtt: Option<Duration>) -> Recall {

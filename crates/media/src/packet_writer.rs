@@ -99,7 +99,7 @@ impl PacketWriter {
         let header = header(pkt, (codec.pt, self.ssrc), (index, record));
         let (header_len, transport_seq) = self.write_header(pkt, &header, record, is_final, buf)?;
         let len = write_payload(pkt, record, header_len, buf)?;
-        Some(Written { header_len, len, index, transport_seq })
+        Some(Written { header_len, len, index, late: false, transport_seq })
     }
 
     /// Writes `pkt`, which was sent as number `original`, as number `index` of the retransmissions.
@@ -116,7 +116,7 @@ impl PacketWriter {
         let at = header_len + 2;
         buf.get_mut(header_len..at)?.copy_from_slice(&(original as u16).to_be_bytes());
         let len = write_payload(pkt, record, at, buf)?;
-        Some(Written { header_len, len, index, transport_seq })
+        Some(Written { header_len, len, index, late: false, transport_seq })
     }
 
     /// Header and extensions; returns their length, and where the transport-wide sequence number is to be stamped. An

@@ -19,6 +19,8 @@ pub struct Written {
     pub len: usize,
     /// Sequence number without wraps; its upper part is the SRTP rollover counter.
     pub index: u64,
+    /// It comes after newer ones: it was lost on its path here, and its subscriber waits for it.
+    pub late: bool,
     /// Where the two bytes of the transport-wide sequence number lie.
     pub(crate) transport_seq: Option<u8>,
 }

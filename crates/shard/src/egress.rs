@@ -13,10 +13,11 @@ use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric, bug};
 use hearth_units::ExtSeq;
 
-use crate::entry::{CatchUp, DownEntry, PeerEntry, PeerKey, Pending, TrackEntry};
+use crate::entry::{CatchUp, DownEntry, DownKey, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
 use crate::media_graph::MediaGraph;
 use crate::panic_scope::PanicScope;
+use crate::retransmission::Retransmitter;
 use crate::send_scheduler::{Batch, QueuedDown, SendScheduler};
 use crate::{Shard, drops};
 
@@ -94,8 +95,9 @@ impl Shard {
         let (graph, serving) = (&mut self.graph, &mut self.panic_scope);
         let order = self.out.scheduler.take_order(batch, key);
         let run = self.out.scheduler.is_collecting().then(GsoPadder::default);
-        let counts = &mut self.out.counts;
-        let mut outlet = Outlet { slab, counts, run, is_last: false, switched: false };
+        let (counts, retransmitter) = (&mut self.out.counts, &mut self.retransmitter);
+        let mut outlet =
+            Outlet { slab, counts, retransmitter, run, is_last: false, switched: false };
         let complete = flush_in_order(now, key, &order, (graph, serving), &mut outlet);
         let switched = outlet.switched;
         self.out.scheduler.recycle_order(order);
@@ -133,7 +135,7 @@ fn flush_in_order(
         {
             out.is_last = i + 1 == order.len();
             serving.serve(track.id);
-            flush_down(now, peer, down, track, out);
+            flush_down(now, peer, (queued.down, down), track, out);
             if down.is_behind(track) {
                 return false;
             }
@@ -146,6 +148,8 @@ fn flush_in_order(
 struct Outlet<'a> {
     slab: &'a mut SendSlab,
     counts: &'a mut Counts,
+    /// Sends once more what comes late.
+    retransmitter: &'a mut Retransmitter,
     /// What they join, in a shard that collects.
     run: Option<GsoPadder>,
     /// No other subscription follows.
@@ -158,7 +162,7 @@ struct Outlet<'a> {
 fn flush_down(
     now: Instant,
     peer: &mut PeerEntry,
-    down: &mut DownEntry,
+    (key, down): (DownKey, &mut DownEntry),
     track: &TrackEntry,
     out: &mut Outlet<'_>,
 ) {
@@ -169,7 +173,7 @@ fn flush_down(
         down.catch_up = None;
         return;
     };
-    let Outlet { slab, counts, run, is_last, switched } = out;
+    let Outlet { slab, counts, retransmitter, run, is_last, switched } = out;
     while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
             return;
@@ -204,6 +208,11 @@ fn flush_down(
             *switched = true;
             let newest = track.track.newest(encoding);
             down.catch_up = newest.and_then(|newest| CatchUp::after(encoding, seq, newest));
+        }
+        if written.late
+            && let Some(resend) = down.down.resend(&pkt, &written)
+        {
+            retransmitter.copy_soon(now, key, down, resend);
         }
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {

@@ -4,7 +4,7 @@
 //! * **In:** a NACK, time.
 //! * **Out:** packets for the send queue of the subscriber; a key frame request where nothing else helps.
 //! * **Invariant:** one datagram is answered with [`MAX_ANSWERED`] packets at most, for one look-up of each of its
-//!   NACK packets; a copy is sent once, and only of the first retransmission of a packet.
+//!   NACK packets; a copy is sent once for each retransmission, and for a packet that was repaired late on its way here.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -53,6 +53,19 @@ impl Retransmitter {
     /// When the next copy is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.copies.front().map(|copy| copy.at)
+    }
+
+    /// A packet of `entry` was sent, for which its subscriber has waited: once more soon, where a copy is worth it.
+    pub(crate) fn copy_soon(
+        &mut self,
+        now: Instant,
+        down: DownKey,
+        entry: &DownEntry,
+        resend: Resend,
+    ) {
+        if COPIED_LOSS.contains(&entry.loss) && self.copies.len() < MAX_COPIES {
+            self.copies.push_back(SecondCopy { at: now + COPY_DELAY, down, resend });
+        }
     }
 
     /// Queues the copies that are due.
@@ -119,12 +132,8 @@ impl Retransmitter {
             slab.commit(to, len);
             out.counts.add(Metric::Retransmissions, 1);
         }
-        let is_copied = *class == SendClass::Retransmission
-            && resend.first
-            && COPIED_LOSS.contains(&entry.loss);
-        if is_copied && self.copies.len() < MAX_COPIES {
-            let copy = SecondCopy { at: now + COPY_DELAY, down: *down, resend: *resend };
-            self.copies.push_back(copy);
+        if *class == SendClass::Retransmission {
+            self.copy_soon(now, *down, entry, *resend);
         }
     }
 }

@@ -167,6 +167,26 @@ fn where_many_are_lost_on_the_way_out_retransmissions_are_sent_twice() {
 }
 
 #[test]
+fn what_was_repaired_on_the_way_here_is_sent_twice_where_many_are_lost_on_the_way_out() {
+    let mut sent = [0, 0];
+    for (sent, up) in sent.iter_mut().zip([0.0, 0.05]) {
+        let (mut world, link) = call(1, 100, &[0]);
+        world.nodes[1].down.set_config(LinkConfig { loss: 0.06, ..link });
+        world.run_for(5 * SECOND);
+        world.nodes[0].up.set_config(LinkConfig { loss: up, ..link });
+        let before = world.shards[0].counts()[Metric::Retransmissions];
+        let repaired = world.publisher().retransmitted;
+        world.run_for(30 * SECOND);
+        *sent = world.shards[0].counts()[Metric::Retransmissions] - before;
+        if up > 0.0 {
+            let repaired = world.publisher().retransmitted - repaired;
+            assert!(repaired > 100, "{repaired}");
+        }
+    }
+    assert!(sent[1] > sent[0] + 100, "{sent:?}");
+}
+
+#[test]
 fn who_wants_a_low_encoding_from_the_start_causes_no_key_frame_of_another() {
     let (mut world, _) = call(1, 40, &[0]);
     let at = world.add_connection();
