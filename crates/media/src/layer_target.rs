@@ -20,16 +20,20 @@ pub struct Target {
     pub temporal: u8,
 }
 
+/// The highest spatial layer that three bits can name, as all payload formats have them.
+const MAX_SPATIAL: u8 = 7;
+
 /// The best layers within `limit` of those there are (bit i of `available` for encoding i), else the lowest there are;
 /// `None` if nothing is to be sent. `current` is the encoding that is being sent.
 pub fn choose_target(limit: LayerLimit, available: u8, current: Option<u8>) -> Option<Target> {
     if !limit.enabled {
         return None;
     }
-    let best = (0..=limit.spatial.min(7)).rev().find(|i| available & (1 << i) != 0);
+    let highest = limit.spatial.min(MAX_SPATIAL);
+    let best = (0..=highest).rev().find(|i| available & (1 << i) != 0);
     let lowest = || (available != 0).then(|| available.trailing_zeros() as u8);
     // While nothing at all is received, what was sent is the likeliest to come again.
-    let spatial = best.or_else(lowest).or(current).unwrap_or(limit.spatial);
+    let spatial = best.or_else(lowest).or(current).unwrap_or(highest);
     Some(Target { spatial, temporal: limit.temporal })
 }
 
@@ -53,6 +57,9 @@ mod tests {
             (low, 0, Some(1), Some(1)),
             (low, 0, None, Some(0)),
             (all, 0, None, Some(2)),
+            // More than can be.
+            (LayerLimit { spatial: 200, ..all }, 0, None, Some(7)),
+            (LayerLimit { spatial: 200, ..all }, 0b1000_0001, None, Some(7)),
             (LayerLimit { enabled: false, ..all }, 0b111, Some(1), None),
         ] {
             let target = choose_target(limit, available, current);

@@ -167,6 +167,11 @@ impl TrackEntry {
             || self.track.wants_keyframe()
     }
 
+    /// Whether an encoding is received, or was before.
+    pub(crate) fn was_received(&self, encoding: u8) -> bool {
+        self.available & (1 << encoding) != 0 || self.track.codec(encoding).is_some()
+    }
+
     /// The encodings that are received at its publisher's shard: bit i for encoding i.
     fn received(&self, now: Instant) -> u8 {
         // What is not watched does not come here, and so only that shard knows.

@@ -177,8 +177,8 @@ fn update_target(
     // cannot decode; and an encoding that was never received has none.
     if let Some(encoding) = down.down.set_target(target)
         && peers.get(down.peer).is_some_and(|peer| peer.connected)
-        && let Some(codec) = entry.track.codec(encoding)
-        && down.down.decodes(codec)
+        && entry.was_received(encoding)
+        && entry.track.codec(encoding).is_none_or(|codec| down.down.decodes(codec))
     {
         entry.needs_target_update = true;
         entry.track.need_keyframe(now, encoding);
