@@ -39,7 +39,7 @@ impl Room {
                 let profile =
                     self.participants.get(key).map(|p| p.profile.clone()).unwrap_or_default();
                 let merged = profile.merged(&metadata, &name, attributes);
-                let limits = &self.config.limits;
+                let limits = &self.out.config.limits;
                 if let Err(excess) = merged.check(limits, &name, &metadata) {
                     return Err(CallError::TooLarge { what: excess.what, limit: excess.limit });
                 }
@@ -61,7 +61,7 @@ impl Room {
                 Ok(Reply::Done)
             }
             Call::UpdateRoomMetadata { metadata } => {
-                if let Err(excess) = self.config.limits.check_metadata(&metadata) {
+                if let Err(excess) = self.out.config.limits.check_metadata(&metadata) {
                     let what = "metadata size";
                     return Err(CallError::TooLarge { what, limit: excess.limit });
                 }
@@ -97,7 +97,7 @@ impl Room {
         muted: bool,
     ) -> Result<Reply, CallError> {
         let key = self.find(identity)?;
-        if !muted && !self.config.enable_remote_unmute {
+        if !muted && !self.out.config.enable_remote_unmute {
             return Err(CallError::RemoteUnmuteDisabled);
         }
         let id = self.own_track(key, sid).ok_or(CallError::TrackNotFound)?;

@@ -226,7 +226,7 @@ impl Room {
             for some in of_shard.chunks(MAX_RECEIVERS) {
                 let Some((shard, _)) = some.first() else { continue };
                 let peers = some.iter().map(|(_, peer)| *peer).collect();
-                self.command(
+                self.out.command(
                     *shard,
                     Command::SendData { peers, channel, payload: payload.clone() },
                 );

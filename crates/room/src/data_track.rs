@@ -144,7 +144,7 @@ impl Room {
         };
         let info = DataTrackInfo {
             pub_handle: request.pub_handle,
-            sid: short_id(&mut self.random.sids, "DTR_"),
+            sid: short_id(&mut self.out.random.sids, "DTR_"),
             name: request.name,
             encryption: request.encryption,
             frame_encoding: request.frame_encoding,

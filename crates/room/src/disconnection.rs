@@ -51,7 +51,7 @@ impl Room {
         if knows_action {
             self.send_final(key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
         } else if let Some(session) = self.participants.set_session(key, None) {
-            self.close_session(session);
+            self.out.close_session(session);
         }
     }
 

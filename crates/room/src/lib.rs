@@ -17,6 +17,7 @@ mod disconnection;
 mod dynacast;
 mod negotiation;
 mod notifications;
+mod outbox;
 mod packet;
 mod participant;
 mod participants;

@@ -25,7 +25,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 impl Room {
     /// The client offers: its publishing connection, or its only one.
     pub(crate) fn offer(&mut self, now: Instant, key: ParticipantKey, offer: SessionDescription) {
-        let local_addrs = self.config.local_addrs.clone();
+        let local_addrs = self.out.config.local_addrs.clone();
         let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
@@ -36,7 +36,7 @@ impl Room {
         };
         let mut commands = Vec::new();
         if read.remote().is_some_and(|remote| link.is_restart(&remote.ice)) {
-            commands.extend(link.restart(credentials(shard, &mut self.random.ice)));
+            commands.extend(link.restart(credentials(shard, &mut self.out.random.ice)));
         }
         let pending = participant.publishing.pending_tracks();
         let answer = transports.answerer.answer(read, &pending, &link.local);
@@ -50,7 +50,7 @@ impl Room {
             std::collections::HashMap::new()
         };
         for command in commands {
-            self.command(shard, command);
+            self.out.command(shard, command);
         }
         for mid in &answer.ended_mids {
             self.unpublish_mid(now, key, mid);
@@ -113,7 +113,7 @@ impl Room {
         };
         if let Some(remote) = accepted.remote {
             for command in subscriber.link.set_remote(remote, accepted.remote_candidates) {
-                self.command(shard, command);
+                self.out.command(shard, command);
             }
         }
         self.bound(now, key, &accepted.bound, &accepted.unbound);
@@ -139,7 +139,7 @@ impl Room {
         let shard = participant.shard;
         let link = participant.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
-            self.command(shard, command);
+            self.out.command(shard, command);
         }
     }
 
@@ -172,14 +172,14 @@ impl Room {
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
             return;
         }
-        let added = subscriber.link.add(&self.config.local_addrs);
+        let added = subscriber.link.add(&self.out.config.local_addrs);
         let offer = subscriber.offerer.create_offer(&subscriber.link.local);
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
         subscriber.pending = Some(PendingOffer { id, since: now });
         self.deadlines.watch(key, now + ANSWER_TIMEOUT);
         if let Some(command) = added {
-            self.command(shard, command);
+            self.out.command(shard, command);
         }
         let message = SessionDescription {
             r#type: "offer".to_owned(),
@@ -200,7 +200,7 @@ impl Room {
         if std::mem::replace(&mut link.trickled, true) {
             return;
         }
-        let candidates = link.candidates(&self.config.local_addrs, tagged);
+        let candidates = link.candidates(&self.out.config.local_addrs, tagged);
         let last = candidates.len().saturating_sub(1);
         for (n, candidate_init) in candidates.into_iter().enumerate() {
             let message =
@@ -240,7 +240,7 @@ impl Room {
     /// Every command for the shard of a participant.
     pub(crate) fn command_for(&mut self, key: ParticipantKey, command: Command) {
         if let Some(shard) = self.participants.get(key).map(|p| p.shard) {
-            self.command(shard, command);
+            self.out.command(shard, command);
         }
     }
 }

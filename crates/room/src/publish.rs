@@ -54,7 +54,7 @@ impl Room {
             }
         }
         let abilities = &participant.publishing.abilities;
-        let pending = Pending::new(&request, abilities, &mut self.random.sids);
+        let pending = Pending::new(&request, abilities, &mut self.out.random.sids);
         let track = Some(pending.info.clone());
         participant.publishing.pending.push(pending);
         let tracks = participant.publishing.pending_tracks();
@@ -114,7 +114,7 @@ impl Room {
         key: ParticipantKey,
         section: &Published,
     ) -> Option<TrackId> {
-        let id = self.next_track();
+        let id = self.out.next_track();
         let version = self.next_track_version(now);
         let participant = self.participants.get_mut(key)?;
         let Pending { mut info, track } =
@@ -143,9 +143,9 @@ impl Room {
             told_subscribed: false,
         };
         self.tracks.insert(id, publication);
-        self.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+        self.out.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec) });
         if muted {
-            self.command(home, Command::SetUpTrackMuted { track: id, muted });
+            self.out.command(home, Command::SetUpTrackMuted { track: id, muted });
         }
         Some(id)
     }
@@ -166,11 +166,11 @@ impl Room {
         track.spec = spec.clone();
         let home = track.home;
         self.dynacast.note_track(id);
-        self.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec.clone()) });
+        self.out.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec.clone()) });
         for shard in self.relays.shards(id) {
             let mut spec = spec.clone();
             spec.source = Source::Shard(home);
-            self.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+            self.out.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
         }
         if spec.encodings.len() != encodings_before {
             self.renew_wishes(id);
@@ -226,7 +226,7 @@ impl Room {
         let mut shards = self.relays.shards(id);
         shards.push(home);
         for shard in shards {
-            self.command(shard, Command::SetUpTrackMuted { track: id, muted });
+            self.out.command(shard, Command::SetUpTrackMuted { track: id, muted });
         }
         self.dynacast.note_track(id);
         if muted {
@@ -266,7 +266,7 @@ impl Room {
         self.unsubscribe_from(id);
         let track = self.tracks.remove(&id)?;
         self.track_sids.remove(&track.info.sid);
-        self.command(track.home, Command::RemoveUpTrack { track: id });
+        self.out.command(track.home, Command::RemoveUpTrack { track: id });
         self.speakers.remove(id);
         self.tell_speakers();
         self.quality.forget_up(id);

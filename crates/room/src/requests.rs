@@ -46,13 +46,13 @@ impl Room {
             M::SyncState(state) => self.sync_state(now, key, &state),
             M::Simulate(request) => self.simulate(now, key, &request),
             M::Ping(_) => {
-                let pong = self.unix_ms(now);
+                let pong = self.out.unix_ms(now);
                 self.send(key, Message::Pong(pong));
             }
             M::PingReq(ping) => {
                 let pong = proto::Pong {
                     last_ping_timestamp: ping.timestamp,
-                    timestamp: self.unix_ms(now),
+                    timestamp: self.out.unix_ms(now),
                 };
                 self.send(key, Message::PongResp(pong));
             }
@@ -167,7 +167,7 @@ impl Room {
         let (reason, message) = if participant.permission.can_update_metadata {
             let attributes = request.attributes.clone().into_iter().collect();
             let merged = participant.profile.merged(&request.metadata, &request.name, attributes);
-            match merged.check(&self.config.limits, &request.name, &request.metadata) {
+            match merged.check(&self.out.config.limits, &request.name, &request.metadata) {
                 Err(excess) => (Reason::LimitExceeded, excess.message),
                 Ok(()) => {
                     self.set_profile(now, key, merged);

@@ -8,11 +8,11 @@
 //! * **Invariant:** after every input, whoever's description changed is negotiated with; after
 //!   [`Output::Closed`] nothing happens any more.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_plane::{Command, DownId, Event, PeerId, RoomId, ShardId, TrackId};
+use hearth_plane::{Event, RoomId, ShardId, TrackId};
 use hearth_random::Seed;
 use hearth_signal::proto::{self, signal_response::Message};
 use hearth_signal::{room_sid, short_id};
@@ -23,11 +23,11 @@ use crate::compatibility::Compatibility;
 use crate::data_track::DataTracks;
 use crate::deadline_queue::DeadlineQueue;
 use crate::dynacast::{Demand, Dynacast};
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
 use crate::participants::Participants;
 use crate::publication::Publication;
 use crate::quality::Quality;
-use crate::random::Random;
 use crate::relays::Relays;
 use crate::session::leave;
 use crate::speakers::Speakers;
@@ -45,9 +45,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// One room.
 pub struct Room {
-    id: RoomId,
-    pub(crate) config: Arc<RoomConfig>,
-    pub(crate) random: Random,
+    pub(crate) out: Outbox,
     pub(crate) record: RoomInfo,
     pub(crate) participants: Participants,
     pub(crate) tracks: BTreeMap<TrackId, Publication>,
@@ -64,8 +62,6 @@ pub struct Room {
     /// Deadlines of participants.
     pub(crate) deadlines: DeadlineQueue<ParticipantKey>,
     pub(crate) update_throttle: UpdateThrottle,
-    ids: u32,
-    out: VecDeque<Output>,
 }
 
 /// What is told about the room.
@@ -74,8 +70,6 @@ pub(crate) struct RoomInfo {
     pub(crate) name: String,
     pub(crate) metadata: String,
     pub(crate) sif_trailer: String,
-    pub(crate) created_ms: i64,
-    created: Instant,
     turn_password: String,
     /// Of the track that changed last.
     track_version: proto::TimedVersion,
@@ -102,25 +96,21 @@ impl Room {
         config: Arc<RoomConfig>,
         seed: &Seed,
     ) -> Self {
-        let mut random = Random::new(seed);
+        let mut out = Outbox::new(now, unix_ms, id, config, seed);
         let record = RoomInfo {
-            sid: room_sid(&mut random.sids),
+            sid: room_sid(&mut out.random.sids),
             name,
-            metadata: config.metadata.clone(),
-            sif_trailer: (0..4).map(|_| short_id(&mut random.sids, "")).collect(),
-            created_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
-            created: now,
-            turn_password: random.ice.ice_chars(TURN_PASSWORD_LEN),
+            metadata: out.config.metadata.clone(),
+            sif_trailer: (0..4).map(|_| short_id(&mut out.random.sids, "")).collect(),
+            turn_password: out.random.ice.ice_chars(TURN_PASSWORD_LEN),
             track_version: proto::TimedVersion::default(),
             last_sent_counts: (0, 0),
             told_recording: false,
         };
-        let end = Some(now + config.empty_timeout);
-        let dynacast = Dynacast::new(config.dynacast_pause_delay);
+        let end = Some(now + out.config.empty_timeout);
+        let dynacast = Dynacast::new(out.config.dynacast_pause_delay);
         Self {
-            id,
-            config,
-            random,
+            out,
             record,
             participants: Participants::default(),
             tracks: BTreeMap::new(),
@@ -135,8 +125,6 @@ impl Room {
             timers: Timers { end, tick: None, over: false },
             deadlines: DeadlineQueue::default(),
             update_throttle: UpdateThrottle::new(now),
-            ids: 0,
-            out: VecDeque::new(),
         }
     }
 
@@ -278,23 +266,12 @@ impl Room {
 
     /// The next thing to be done; call until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
-    }
-
-    /// Milliseconds since 1970.
-    pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
-        let since = now.saturating_duration_since(self.record.created).as_millis();
-        self.record.created_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
-    }
-
-    /// Seconds since 1970.
-    pub(crate) fn unix(&self, now: Instant) -> u64 {
-        u64::try_from(self.unix_ms(now) / 1_000).unwrap_or(0)
+        self.out.poll()
     }
 
     /// A version for a track that changes now: higher than any before.
     pub(crate) fn next_track_version(&mut self, now: Instant) -> proto::TimedVersion {
-        let unix_micro = self.unix_ms(now).saturating_mul(1_000);
+        let unix_micro = self.out.unix_ms(now).saturating_mul(1_000);
         let last = &mut self.record.track_version;
         *last = if unix_micro > last.unix_micro {
             proto::TimedVersion { unix_micro, ticks: 0 }
@@ -304,47 +281,13 @@ impl Room {
         *last
     }
 
-    fn next_id(&mut self) -> u32 {
-        self.ids = self.ids.wrapping_add(1);
-        self.ids
-    }
-
-    pub(crate) fn next_peer(&mut self) -> PeerId {
-        PeerId { room: self.id, n: self.next_id() }
-    }
-
-    pub(crate) fn next_track(&mut self) -> TrackId {
-        TrackId { room: self.id, n: self.next_id() }
-    }
-
-    pub(crate) fn next_down(&mut self) -> DownId {
-        DownId { room: self.id, n: self.next_id() }
-    }
-
-    pub(crate) fn command(&mut self, shard: ShardId, command: Command) {
-        self.out.push_back(Output::Command { shard, command });
-    }
-
     /// Sends to a participant, if it has a session.
     pub(crate) fn send(&mut self, key: ParticipantKey, message: Message) {
         let Some(participant) = self.participants.get(key) else { return };
         let Some(session) = participant.session else { return };
         if let Some(message) = Compatibility(&participant.client).adapt(message) {
-            self.send_to(session, message);
+            self.out.send(session, message);
         }
-    }
-
-    pub(crate) fn send_to(&mut self, session: SessionId, message: Message) {
-        let response = Box::new(proto::SignalResponse { message: Some(message) });
-        self.out.push_back(Output::Signal { session, response });
-    }
-
-    pub(crate) fn count_dropped_data(&mut self) {
-        self.out.push_back(Output::DataDropped);
-    }
-
-    pub(crate) fn close_session(&mut self, session: SessionId) {
-        self.out.push_back(Output::CloseSession { session });
     }
 
     pub(crate) fn info(&self, key: ParticipantKey) -> Option<proto::ParticipantInfo> {
@@ -441,12 +384,12 @@ impl Room {
         proto::Room {
             sid: self.record.sid.clone(),
             name: self.record.name.clone(),
-            empty_timeout: seconds(self.config.empty_timeout),
-            departure_timeout: seconds(self.config.departure_timeout),
-            max_participants: self.config.max_participants,
-            creation_time: self.record.created_ms / 1_000,
-            creation_time_ms: self.record.created_ms,
-            enabled_codecs: self.config.room_codecs(),
+            empty_timeout: seconds(self.out.config.empty_timeout),
+            departure_timeout: seconds(self.out.config.departure_timeout),
+            max_participants: self.out.config.max_participants,
+            creation_time: self.out.created_ms() / 1_000,
+            creation_time_ms: self.out.created_ms(),
+            enabled_codecs: self.out.config.room_codecs(),
             metadata: self.record.metadata.clone(),
             num_participants,
             num_publishers,
@@ -492,7 +435,7 @@ impl Room {
             self.remove(now, key, reason);
         }
         self.timers.over = true;
-        self.out.push_back(Output::Closed);
+        self.out.close();
     }
 
     /// Negotiates with everybody whose description changed, tells publishers what is watched, and
@@ -512,7 +455,7 @@ impl Room {
         if self.participants.independent() > 0 {
             self.timers.end = None;
         } else if self.timers.end.is_none() {
-            self.timers.end = Some(now + self.config.departure_timeout);
+            self.timers.end = Some(now + self.out.config.departure_timeout);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Room {
 
     /// Whether nobody may join; `former` makes room for its own successor.
     fn is_full(&self, former: Option<ParticipantKey>) -> bool {
-        let max = self.config.max_participants as usize;
+        let max = self.out.config.max_participants as usize;
         let former = former.and_then(|key| self.participants.get(key));
         let replaced = usize::from(former.is_some_and(|p| !p.is_service()));
         max > 0 && self.participants.independent() >= max + replaced
@@ -87,23 +87,23 @@ impl Room {
         let (session, shard) = (*session, *shard);
         let permission = permission_of(&claims.video);
         let client = Compatibility(&request.client);
-        let quirks = client.quirks(&self.config.enabled_codecs);
+        let quirks = client.quirks(&self.out.config.enabled_codecs);
         let abilities = Abilities {
-            codecs: self.config.publish_codecs(&quirks.disabled_publish),
+            codecs: self.out.config.publish_codecs(&quirks.disabled_publish),
             incomplete_reports: request.client.browser.contains("OBS"),
         };
         let takes_lite = !request.disable_ice_lite && !quirks.firefox && client.takes_ice_lite();
-        let lite = self.config.ice_lite && takes_lite;
+        let lite = self.out.config.ice_lite && takes_lite;
         let shape = TransportOptions {
             single: request.single_pc,
             can_subscribe: permission.can_subscribe,
             subscriber_primary: client.subscriber_primary(),
             ice_lite: lite,
             quirks,
-            fingerprint: self.config.fingerprint,
+            fingerprint: self.out.config.fingerprint,
             shard,
         };
-        let peers = [self.next_peer(), self.next_peer()];
+        let peers = [self.out.next_peer(), self.out.next_peer()];
         let profile = Profile {
             name: claims.name.clone(),
             metadata: claims.metadata.clone(),
@@ -112,7 +112,7 @@ impl Room {
         let key = self.participants.next_key();
         self.participants.insert(Participant {
             key,
-            sid: participant_sid(&mut self.random.sids),
+            sid: participant_sid(&mut self.out.random.sids),
             identity,
             profile,
             state: State::Joining,
@@ -121,7 +121,7 @@ impl Room {
             permission,
             kind: kind_of(&claims.kind),
             is_publisher: false,
-            region: self.config.server.region.clone(),
+            region: self.out.config.server.region.clone(),
             claims: claims.clone(),
             client: request.client.clone(),
             preferences: Preferences {
@@ -131,7 +131,7 @@ impl Room {
             },
             shard,
             session: Some(session),
-            transports: Transports::new(&shape, peers, &mut self.random),
+            transports: Transports::new(&shape, peers, &mut self.out.random),
             publishing: Publishing { abilities, ..Publishing::default() },
             subscription_settings: crate::subscription_settings::SubscriptionSettings::default(),
             sent_versions: crate::updates::SentVersions::default(),
@@ -163,20 +163,20 @@ impl Room {
         let response = proto::JoinResponse {
             room: Some(room),
             other_participants: others.into_iter().map(|(_, info)| info).collect(),
-            server_version: self.config.server.version.clone(),
-            server_region: self.config.server.region.clone(),
-            ice_servers: self.config.ice_servers(),
+            server_version: self.out.config.server.version.clone(),
+            server_region: self.out.config.server.region.clone(),
+            ice_servers: self.out.config.ice_servers(),
             subscriber_primary: participant.transports.subscriber_primary,
             ping_timeout: 15,
             ping_interval: 5,
-            server_info: Some(self.config.server_info()),
+            server_info: Some(self.out.config.server_info()),
             sif_trailer: self.record.sif_trailer.clone().into_bytes(),
             enabled_publish_codecs,
             fast_publish: participant.permission.can_publish,
             participant: Some(info),
             ..proto::JoinResponse::default()
         };
-        self.send_to(session, Message::Join(response));
+        self.out.send(session, Message::Join(response));
     }
 
     /// What follows the `JoinResponse`: tracks and offers.
@@ -205,18 +205,18 @@ impl Room {
             })
         });
         let Some(key) = key else {
-            self.send_to(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
-            self.close_session(session);
+            self.out.send(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+            self.out.close_session(session);
             return;
         };
         let dropped = self.take_dropped_resume(now, key);
         let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
         let current = Some(session).filter(|_| !unanswered);
         if let Some(former) = self.participants.set_session(key, current) {
-            self.close_session(former);
+            self.out.close_session(former);
         }
         if unanswered {
-            self.close_session(session);
+            self.out.close_session(session);
             return;
         }
         if let Some(participant) = self.participants.get_mut(key) {
@@ -231,7 +231,7 @@ impl Room {
         self.restart_subscriber(now, key);
         if dropped.is_some() {
             self.participants.set_session(key, None);
-            self.close_session(session);
+            self.out.close_session(session);
         }
     }
 
@@ -242,12 +242,12 @@ impl Room {
         }
         let last = participant.data.last_sequence();
         let response = proto::ReconnectResponse {
-            ice_servers: self.config.ice_servers(),
-            server_info: Some(self.config.server_info()),
+            ice_servers: self.out.config.ice_servers(),
+            server_info: Some(self.out.config.server_info()),
             last_message_seq: last,
             ..proto::ReconnectResponse::default()
         };
-        self.send_to(session, Message::Reconnect(response));
+        self.out.send(session, Message::Reconnect(response));
     }
 
     /// Who left while there was no connection, and everybody who is here, whatever the client knew.
@@ -284,9 +284,9 @@ impl Room {
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         subscriber.pending = None;
-        let restart = subscriber.link.restart(credentials(shard, &mut self.random.ice));
+        let restart = subscriber.link.restart(credentials(shard, &mut self.out.random.ice));
         if let Some(command) = restart {
-            self.command(shard, command);
+            self.out.command(shard, command);
         }
         self.offer_subscriber(now, key);
     }
@@ -334,7 +334,7 @@ impl Room {
 
     /// Sends a token with what the participant may do by now.
     pub(crate) fn refresh_token(&mut self, now: Instant, key: ParticipantKey) {
-        let unix = self.unix(now);
+        let unix = self.out.unix(now);
         let Some(participant) = self.participants.get_mut(key) else { return };
         participant.deadlines.refresh = now + REFRESH;
         self.deadlines.watch(key, now + REFRESH);
@@ -345,7 +345,7 @@ impl Room {
         claims.name.clone_from(&participant.profile.name);
         claims.metadata.clone_from(&participant.profile.metadata);
         claims.attributes.clone_from(&participant.profile.attributes);
-        if let Ok(token) = self.config.keys.refresh(&claims, unix) {
+        if let Ok(token) = self.out.config.keys.refresh(&claims, unix) {
             self.send(key, Message::RefreshToken(token));
         }
     }
@@ -380,8 +380,8 @@ impl Room {
     /// Sends the client its last message; the participant stays.
     pub(crate) fn send_final(&mut self, key: ParticipantKey, message: Message) {
         if let Some(session) = self.participants.set_session(key, None) {
-            self.send_to(session, message);
-            self.close_session(session);
+            self.out.send(session, message);
+            self.out.close_session(session);
         }
     }
 
@@ -402,7 +402,7 @@ impl Room {
         let Some(gone) = self.participants.remove(key) else { return };
         for link in gone.transports.links() {
             if let Some(command) = link.remove() {
-                self.command(gone.shard, command);
+                self.out.command(gone.shard, command);
             }
         }
         info.set_state(State::Disconnected);

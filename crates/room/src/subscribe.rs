@@ -105,18 +105,18 @@ impl Room {
 
     /// A participant with two connections may subscribe, and could not when it joined.
     pub(crate) fn add_missing_subscriber(&mut self, key: ParticipantKey) {
-        let peer = self.next_peer();
+        let peer = self.out.next_peer();
         let Some(participant) = self.participants.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
         if participant.permission.can_subscribe && transports.downstream().is_none() {
-            transports.add_subscriber(peer, shard, &mut self.random);
+            transports.add_subscriber(peer, shard, &mut self.out.random);
             self.participants.add_peer(key, peer);
         }
     }
 
     fn subscribe(&mut self, subscriber: ParticipantKey, id: TrackId) {
-        let down = self.next_down();
+        let down = self.out.next_down();
         let Some(kind) = self.tracks.get(&id).map(|track| track.spec.kind) else { return };
         let Some(ssrc) = self.next_ssrc(subscriber) else { return };
         let rtx_ssrc = if kind == MediaKind::Video { self.next_ssrc(subscriber) } else { None };
@@ -155,11 +155,11 @@ impl Room {
         });
         if shard != home && self.relays.acquire(id, shard) {
             spec.source = Source::Shard(home);
-            self.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
+            self.out.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
             if muted {
-                self.command(shard, Command::SetUpTrackMuted { track: id, muted });
+                self.out.command(shard, Command::SetUpTrackMuted { track: id, muted });
             }
-            self.command(home, Command::AddRelay { track: id, to: shard });
+            self.out.command(home, Command::AddRelay { track: id, to: shard });
         }
         self.tell_speaker_to(subscriber, publisher);
         self.dirty.insert(subscriber);
@@ -188,14 +188,14 @@ impl Room {
         participant.transports.remove_sender(down);
         self.dirty.insert(gone.subscriber);
         if gone.spec.is_some() {
-            self.command(shard, Command::RemoveDownTrack { down });
+            self.out.command(shard, Command::RemoveDownTrack { down });
         }
         let home = self.tracks.get(&gone.track).map(|track| track.home);
         if let Some(home) = home.filter(|home| *home != shard)
             && self.relays.release(gone.track, shard)
         {
-            self.command(home, Command::RemoveRelay { track: gone.track, to: shard });
-            self.command(shard, Command::RemoveUpTrack { track: gone.track });
+            self.out.command(home, Command::RemoveRelay { track: gone.track, to: shard });
+            self.out.command(shard, Command::RemoveUpTrack { track: gone.track });
         }
         self.tell_silence_to(gone.subscriber, gone.publisher);
     }
