@@ -18,8 +18,7 @@ impl Room {
         match call {
             Call::Info => Ok(self.room_reply()),
             Call::ListParticipants => {
-                let info =
-                    self.participants.iter().map(|p| p.info(&self.tracks, &self.data_tracks));
+                let info = self.roster.iter().map(|p| p.info(self.published()));
                 Ok(Reply::Participants(info.collect()))
             }
             Call::GetParticipant { identity } => {
@@ -36,8 +35,7 @@ impl Room {
             }
             Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
                 let key = self.find(&identity)?;
-                let profile =
-                    self.participants.get(key).map(|p| p.profile.clone()).unwrap_or_default();
+                let profile = self.roster.get(key).map(|p| p.profile.clone()).unwrap_or_default();
                 let merged = profile.merged(&metadata, &name, attributes);
                 let limits = &self.out.config.limits;
                 if let Err(excess) = merged.check(limits, &name, &metadata) {
@@ -66,7 +64,7 @@ impl Room {
                     return Err(CallError::TooLarge { what, limit: excess.limit });
                 }
                 self.record.metadata = metadata;
-                self.send_room();
+                self.record.send_to_all(&self.roster, &mut self.out);
                 Ok(self.room_reply())
             }
             Call::DeleteRoom => {
@@ -77,15 +75,15 @@ impl Room {
     }
 
     fn find(&self, identity: &str) -> Result<ParticipantKey, CallError> {
-        self.participants.by_identity(identity).ok_or(CallError::ParticipantNotFound)
+        self.roster.by_identity(identity).ok_or(CallError::ParticipantNotFound)
     }
 
     fn room_reply(&self) -> Reply {
-        Reply::Room(Box::new(self.room_info()))
+        Reply::Room(Box::new(self.record.message(&self.roster, &self.out)))
     }
 
     fn participant_reply(&self, key: ParticipantKey) -> Result<Reply, CallError> {
-        let info = self.info(key).ok_or(CallError::ParticipantNotFound)?;
+        let info = self.roster.info(key, self.published()).ok_or(CallError::ParticipantNotFound)?;
         Ok(Reply::Participant(Box::new(info)))
     }
 
@@ -100,11 +98,11 @@ impl Room {
         if !muted && !self.out.config.enable_remote_unmute {
             return Err(CallError::RemoteUnmuteDisabled);
         }
-        let id = self.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
+        let id = self.publications.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
         let message = proto::MuteTrackRequest { sid: sid.to_owned(), muted };
-        self.send(key, Message::Mute(message));
+        self.roster.send(&mut self.out, key, Message::Mute(message));
         self.set_muted(now, id, muted);
-        let track = self.tracks.get(&id).ok_or(CallError::TrackNotFound)?;
+        let track = self.publications.tracks.get(&id).ok_or(CallError::TrackNotFound)?;
         Ok(Reply::Track(Box::new(track.info.clone())))
     }
 
@@ -115,13 +113,12 @@ impl Room {
         key: ParticipantKey,
         permission: proto::ParticipantPermission,
     ) {
-        if self.participants.get(key).is_none_or(|participant| participant.permission == permission)
-        {
+        if self.roster.get(key).is_none_or(|participant| participant.permission == permission) {
             return;
         }
         let (may_publish, may_send_data) = (permission.can_publish, permission.can_publish_data);
-        self.participants.set_permission(key, permission);
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        self.roster.set_permission(key, permission);
+        let Some(participant) = self.roster.get_mut(key) else { return };
         participant.is_publisher &= may_publish;
         self.unpublish_forbidden(now, key);
         self.add_missing_subscriber(key);
@@ -130,6 +127,6 @@ impl Room {
             self.unpublish_data_tracks(key);
         }
         self.changed(key);
-        self.refresh_token(now, key);
+        self.roster.refresh_token(now, key, &mut self.out);
     }
 }

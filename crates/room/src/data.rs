@@ -91,18 +91,18 @@ struct Destinations {
 
 impl Room {
     pub(crate) fn data(&mut self, peer: PeerId, channel: Channel, payload: Bytes) {
-        let Some(key) = self.participants.by_peer(peer) else { return };
+        let Some(key) = self.roster.by_peer(peer) else { return };
         let len = payload.len();
         self.receive(key, channel, payload);
         // After the commands that pass it on: a receiving shard that is full holds back the sender.
-        let taken = self.participants.get_mut(key).filter(|_| !channel.is_lossy());
+        let taken = self.roster.get_mut(key).filter(|_| !channel.is_lossy());
         if let Some(command) = taken.and_then(|sender| sender.data.take(peer, len)) {
             self.command_for(key, command);
         }
     }
 
     fn receive(&mut self, key: ParticipantKey, channel: Channel, payload: Bytes) {
-        let Some(sender) = self.participants.get(key) else { return };
+        let Some(sender) = self.roster.get(key) else { return };
         if !sender.permission.can_publish_data || payload.len() > MAX_MESSAGE {
             return;
         }
@@ -121,7 +121,7 @@ impl Room {
 
     fn packet(&mut self, key: ParticipantKey, payload: &[u8], lossy: bool) {
         let Ok(packet) = DataPacket::decode(payload) else { return };
-        let Some(sender) = self.participants.get_mut(key) else { return };
+        let Some(sender) = self.roster.get_mut(key) else { return };
         if !lossy && !sender.data.advance(packet.sequence) {
             return;
         }
@@ -188,10 +188,10 @@ impl Room {
     ) {
         let everybody = to.sids.is_empty() && to.identities.is_empty();
         let mut receivers = if everybody {
-            self.participants.keys()
+            self.roster.keys()
         } else {
-            let by_sid = to.sids.iter().filter_map(|sid| self.participants.by_sid(sid));
-            let by_identity = to.identities.iter().filter_map(|i| self.participants.by_identity(i));
+            let by_sid = to.sids.iter().filter_map(|sid| self.roster.by_sid(sid));
+            let by_identity = to.identities.iter().filter_map(|i| self.roster.by_identity(i));
             by_sid.chain(by_identity).collect()
         };
         receivers.sort_unstable();
@@ -203,7 +203,7 @@ impl Room {
     fn deliver_to(&mut self, receivers: &[ParticipantKey], lossy: bool, payload: &Bytes) {
         let mut open = Vec::with_capacity(receivers.len());
         for receiver in receivers {
-            let Some(participant) = self.participants.get_mut(*receiver) else { continue };
+            let Some(participant) = self.roster.get_mut(*receiver) else { continue };
             if participant.data.is_open {
                 open.push((participant.shard, participant.transports.primary().peer));
             } else if !lossy && !participant.data.wait(payload.clone()) {
@@ -235,8 +235,8 @@ impl Room {
     }
 
     pub(crate) fn channel_open(&mut self, peer: PeerId, channel: Channel) {
-        let Some(key) = self.participants.by_peer(peer) else { return };
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(key) = self.roster.by_peer(peer) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if channel == Channel::Reliable && participant.transports.is_primary(peer) {
             participant.data.is_open = true;
             self.flush_data(key);
@@ -245,7 +245,7 @@ impl Room {
 
     /// Sends what waited, if the channel is open.
     pub(crate) fn flush_data(&mut self, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if !participant.data.is_open {
             return;
         }

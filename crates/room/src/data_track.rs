@@ -128,7 +128,7 @@ impl Room {
         key: ParticipantKey,
         request: PublishDataTrackRequest,
     ) {
-        let allowed = self.participants.get(key).is_some_and(|p| p.permission.can_publish_data);
+        let allowed = self.roster.get(key).is_some_and(|p| p.permission.can_publish_data);
         let checked = if allowed {
             self.data_tracks.check(key, &request)
         } else {
@@ -138,7 +138,7 @@ impl Room {
             Ok(handle) => handle,
             Err(reason) => {
                 let request = request_response::Request::PublishDataTrack(request);
-                self.refuse(key, reason, refusal_text(reason), request);
+                self.roster.refuse(&mut self.out, key, reason, refusal_text(reason), request);
                 return;
             }
         };
@@ -152,13 +152,13 @@ impl Room {
         };
         self.data_tracks.sids.insert(info.sid.clone(), (key, handle));
         self.data_tracks.published.insert((key, handle), info.clone());
-        if let Some(participant) = self.participants.get_mut(key) {
+        if let Some(participant) = self.roster.get_mut(key) {
             participant.is_publisher = true;
         }
         let message = proto::PublishDataTrackResponse { info: Some(info) };
-        self.send(key, Message::PublishDataTrackResponse(message));
+        self.roster.send(&mut self.out, key, Message::PublishDataTrackResponse(message));
         self.changed(key);
-        for subscriber in self.participants.keys() {
+        for subscriber in self.roster.keys() {
             self.reconcile_data_tracks(subscriber, |of, _| of == key);
         }
     }
@@ -171,12 +171,12 @@ impl Room {
         let handle = u16::try_from(request.pub_handle).unwrap_or(0);
         let Some((info, subscribers)) = self.data_tracks.remove((key, handle)) else {
             let request = request_response::Request::UnpublishDataTrack(request);
-            self.refuse(key, request_response::Reason::NotFound, "", request);
+            self.roster.refuse(&mut self.out, key, request_response::Reason::NotFound, "", request);
             return;
         };
         self.forget_wants_of(&info.sid);
         let message = proto::UnpublishDataTrackResponse { info: Some(info) };
-        self.send(key, Message::UnpublishDataTrackResponse(message));
+        self.roster.send(&mut self.out, key, Message::UnpublishDataTrackResponse(message));
         self.changed(key);
         for subscriber in subscribers {
             self.tell_handles(subscriber);
@@ -206,8 +206,8 @@ impl Room {
 
     /// The track is gone for good.
     fn forget_wants_of(&mut self, sid: &str) {
-        for key in self.participants.keys() {
-            if let Some(participant) = self.participants.get_mut(key) {
+        for key in self.roster.keys() {
+            if let Some(participant) = self.roster.get_mut(key) {
                 participant.subscription_settings.forget(sid);
             }
         }
@@ -229,7 +229,7 @@ impl Room {
             .collect();
         let mut changed = false;
         for (id, sid) in ids {
-            let wanted = self.participants.get(subscriber).is_some_and(|participant| {
+            let wanted = self.roster.get(subscriber).is_some_and(|participant| {
                 let limit = participant.subscription_settings.subscribe(&sid);
                 participant.has_joined()
                     && participant.permission.can_subscribe
@@ -256,7 +256,7 @@ impl Room {
             .updates
             .get(..crate::subscription_settings::MAX_WANTS)
             .unwrap_or(&request.updates);
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         for update in updates {
             participant.subscription_settings.set_subscribe(&update.track_sid, update.subscribe);
         }
@@ -266,7 +266,7 @@ impl Room {
 
     fn tell_handles(&mut self, key: ParticipantKey) {
         let entry = |(handle, publisher, track_sid): (u16, ParticipantKey, String)| {
-            let publisher = self.participants.get(publisher)?;
+            let publisher = self.roster.get(publisher)?;
             let track = proto::data_track_subscriber_handles::PublishedDataTrack {
                 publisher_identity: publisher.identity.clone(),
                 publisher_sid: publisher.sid.clone(),
@@ -277,7 +277,7 @@ impl Room {
         let handles = self.data_tracks.handles(key);
         let sub_handles: HashMap<_, _> = handles.into_iter().filter_map(entry).collect();
         let message = proto::DataTrackSubscriberHandles { sub_handles };
-        self.send(key, Message::DataTrackSubscriberHandles(message));
+        self.roster.send(&mut self.out, key, Message::DataTrackSubscriberHandles(message));
     }
 
     /// A packet of a data track: the same to everybody who has it, but for the handle.
@@ -291,7 +291,7 @@ impl Room {
         // Most of them have the same handle.
         let mut by_handle: BTreeMap<u16, Vec<(ShardId, PeerId)>> = BTreeMap::new();
         for (subscriber, handle) in subscribers {
-            if let Some(participant) = self.participants.get(*subscriber) {
+            if let Some(participant) = self.roster.get(*subscriber) {
                 let receiver = (participant.shard, participant.transports.primary().peer);
                 by_handle.entry(*handle).or_default().push(receiver);
             }

@@ -31,8 +31,8 @@ impl Room {
     /// The signal connection broke without a goodbye. If there is a transport to come back to, the
     /// client may resume until that fails, too.
     pub(crate) fn session_lost(&mut self, now: Instant, key: ParticipantKey) {
-        self.participants.set_session(key, None);
-        let transports = self.participants.get(key).map(|p| &p.transports);
+        self.roster.set_session(key, None);
+        let transports = self.roster.get(key).map(|p| &p.transports);
         if !transports.is_some_and(|t| t.was_connected() && !t.any_closed()) {
             self.remove(now, key, DisconnectReason::SignalClose);
         }
@@ -40,8 +40,8 @@ impl Room {
 
     /// A transport is silent; it is kept, so that a resume with an ICE restart revives it.
     pub(crate) fn ice_failed(&mut self, now: Instant, peer: PeerId) {
-        let Some(key) = self.participants.by_peer(peer) else { return };
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(key) = self.roster.by_peer(peer) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if participant.deadlines.remove.is_some() {
             return;
         }
@@ -49,16 +49,20 @@ impl Room {
         let knows_action = participant.client.protocol > LAST_WITHOUT_ACTION;
         self.wait_for(now, key, true);
         if knows_action {
-            self.send_final(key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
-        } else if let Some(session) = self.participants.set_session(key, None) {
+            self.roster.send_final(
+                &mut self.out,
+                key,
+                leave(Action::Resume, DisconnectReason::ConnectionTimeout),
+            );
+        } else if let Some(session) = self.roster.set_session(key, None) {
             self.out.close_session(session);
         }
     }
 
     /// A transport is gone for good: the shard has forgotten it.
     pub(crate) fn peer_closed(&mut self, now: Instant, peer: PeerId, reason: CloseReason) {
-        let Some(key) = self.participants.by_peer(peer) else { return };
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(key) = self.roster.by_peer(peer) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         tracing::debug!(?peer, ?reason, "Transport closed");
         if let Some(link) = participant.transports.by_peer_mut(peer) {
             link.closed = true;
@@ -69,7 +73,7 @@ impl Room {
             CloseReason::PeerClosed if participant.session.is_some() => {
                 let at =
                     *participant.deadlines.request_reconnect.get_or_insert(now + CLOSED_TIMEOUT);
-                self.deadlines.watch(key, at);
+                self.roster.deadlines.watch(key, at);
             }
             CloseReason::PeerClosed => self.remove(now, key, DisconnectReason::SignalClose),
             // The time for becoming active decides.
@@ -85,7 +89,7 @@ impl Room {
 
     /// A shard has lost a track: it comes back when its publisher does.
     pub(crate) fn track_failed(&mut self, now: Instant, track: TrackId) {
-        if let Some(publisher) = self.tracks.get(&track).map(|track| track.publisher) {
+        if let Some(publisher) = self.publications.tracks.get(&track).map(|track| track.publisher) {
             self.request_reconnect(now, publisher);
         }
     }
@@ -93,8 +97,8 @@ impl Room {
     /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
     /// there again, and need it anew.
     pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
-        for key in self.participants.keys() {
-            if self.participants.get(key).is_some_and(|participant| participant.shard == shard) {
+        for key in self.roster.keys() {
+            if self.roster.get(key).is_some_and(|participant| participant.shard == shard) {
                 self.unsubscribe_all(key);
                 self.request_reconnect(now, key);
             }
@@ -103,21 +107,25 @@ impl Room {
 
     /// Has the client come back with a new session, for which its participant waits a while.
     pub(crate) fn request_reconnect(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         participant.deadlines.request_reconnect = None;
         if let Some(removal) = &mut participant.deadlines.remove {
             removal.resumable = false;
         } else if participant.session.is_some() {
             self.wait_for(now, key, false);
-            self.send_final(key, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+            self.roster.send_final(
+                &mut self.out,
+                key,
+                leave(Action::Reconnect, DisconnectReason::StateMismatch),
+            );
         } else {
             self.remove(now, key, DisconnectReason::ConnectionTimeout);
         }
     }
 
     fn wait_for(&mut self, now: Instant, key: ParticipantKey, resumable: bool) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         participant.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
-        self.deadlines.watch(key, now + GRACE);
+        self.roster.deadlines.watch(key, now + GRACE);
     }
 }

@@ -212,11 +212,11 @@ impl State {
 impl Room {
     /// Tells publishers whose tracks are wanted in another quality than before.
     pub(crate) fn send_demands(&mut self, now: Instant) {
-        while let Some(id) = self.dynacast.poll_changed() {
-            let Some(track) = self.tracks.get(&id) else { continue };
+        while let Some(id) = self.publications.dynacast.poll_changed() {
+            let Some(track) = self.publications.tracks.get(&id) else { continue };
             let encodings = track.spec.encodings.len();
             let demand = (!track.info.muted).then(|| self.demand(id, encodings));
-            if let Some(demand) = self.dynacast.handle_demand(now, id, demand) {
+            if let Some(demand) = self.publications.dynacast.handle_demand(now, id, demand) {
                 self.tell_demand(id, demand);
             }
         }
@@ -224,9 +224,9 @@ impl Room {
 
     /// The client may have missed what it was told, or taken it back.
     pub(crate) fn repeat_demands(&mut self, publisher: ParticipantKey) {
-        let tracks = self.participants.get(publisher).map(|p| p.publishing.tracks.clone());
+        let tracks = self.roster.get(publisher).map(|p| p.publishing.tracks.clone());
         for id in tracks.unwrap_or_default() {
-            if let Some(told) = self.dynacast.told(id) {
+            if let Some(told) = self.publications.dynacast.told(id) {
                 self.tell_demand(id, told);
             }
         }
@@ -245,10 +245,10 @@ impl Room {
     }
 
     fn tell_demand(&mut self, id: TrackId, demand: Demand) {
-        let Some(track) = self.tracks.get(&id) else { return };
+        let Some(track) = self.publications.tracks.get(&id) else { return };
         tracing::debug!(track = ?id, ?demand, "Demand changed");
         let message = update(track.info.sid.clone(), track.codec(), demand);
-        self.send(track.publisher, Message::SubscribedQualityUpdate(message));
+        self.roster.send(&mut self.out, track.publisher, Message::SubscribedQualityUpdate(message));
     }
 }
 

@@ -6,6 +6,7 @@
 //! * **Invariant:** no input panics; everything a client can make grow has a bound.
 //! * **Not here:** SDP (`negotiate`), packets (`shard`), sockets (`runtime`, `http`).
 
+mod announcements;
 mod api;
 mod calls;
 mod compatibility;
@@ -20,14 +21,16 @@ mod notifications;
 mod outbox;
 mod packet;
 mod participant;
-mod participants;
 mod publication;
+mod publications;
 mod publish;
 mod quality;
 mod random;
 mod relays;
 mod requests;
 mod room;
+mod room_info;
+mod roster;
 mod session;
 mod simulate;
 mod speakers;

@@ -26,7 +26,7 @@ impl Room {
     /// The client offers: its publishing connection, or its only one.
     pub(crate) fn offer(&mut self, now: Instant, key: ParticipantKey, offer: SessionDescription) {
         let local_addrs = self.out.config.local_addrs.clone();
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
         let link = &mut transports.publisher;
@@ -61,13 +61,13 @@ impl Room {
             id: offer.id,
             mid_to_track_id,
         };
-        self.send(key, Message::Answer(answer_message));
+        self.roster.send(&mut self.out, key, Message::Answer(answer_message));
         if let Some(tagged) = answer.tagged {
             self.trickle_out(key, SignalTarget::Publisher, &tagged);
         }
         // The answer pauses what the offer says is paused, whatever the client was told since.
         self.repeat_demands(key);
-        self.published(now, key, answer.published);
+        self.sections_published(now, key, answer.published);
         self.bound(now, key, &answer.bound, &answer.unbound);
         self.dirty.insert(key);
     }
@@ -81,7 +81,7 @@ impl Room {
             message: format!("offer refused: {error}"),
             ..proto::RequestResponse::default()
         };
-        self.send(key, Message::RequestResponse(response));
+        self.roster.send(&mut self.out, key, Message::RequestResponse(response));
         if !matches!(error, NegotiateError::Sdp(_)) {
             self.full_reconnect(now, key);
         }
@@ -94,7 +94,7 @@ impl Room {
         key: ParticipantKey,
         answer: &SessionDescription,
     ) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         let Some(pending) = subscriber.pending else { return };
@@ -127,7 +127,7 @@ impl Room {
             Err(error) => {
                 let request = request_response::Request::Trickle(request);
                 let reason = request_response::Reason::UnclassifiedError;
-                self.refuse(key, reason, &error.to_string(), request);
+                self.roster.refuse(&mut self.out, key, reason, &error.to_string(), request);
                 return;
             }
         };
@@ -135,7 +135,7 @@ impl Room {
         if candidate.line.is_empty() || candidate.line.contains(".local ") {
             return;
         }
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let link = participant.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
@@ -145,7 +145,7 @@ impl Room {
 
     /// Sends whatever the client has to know about changed senders.
     pub(crate) fn negotiate(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if participant.session.is_none() {
             return;
         }
@@ -153,7 +153,7 @@ impl Room {
         if transports.single {
             if let Some((num_audios, num_videos)) = transports.answerer.sections_needed() {
                 let message = proto::MediaSectionsRequirement { num_audios, num_videos };
-                self.send(key, Message::MediaSectionsRequirement(message));
+                self.roster.send(&mut self.out, key, Message::MediaSectionsRequirement(message));
             }
         } else if transports
             .subscriber
@@ -166,7 +166,7 @@ impl Room {
 
     /// Dual: describes the subscriber connection to the client, if there is anything to describe.
     pub(crate) fn offer_subscriber(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
@@ -177,7 +177,7 @@ impl Room {
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
         subscriber.pending = Some(PendingOffer { id, since: now });
-        self.deadlines.watch(key, now + ANSWER_TIMEOUT);
+        self.roster.deadlines.watch(key, now + ANSWER_TIMEOUT);
         if let Some(command) = added {
             self.out.command(shard, command);
         }
@@ -187,7 +187,7 @@ impl Room {
             id,
             mid_to_track_id: offer.mid_to_track_id.into_iter().collect(),
         };
-        self.send(key, Message::Offer(message));
+        self.roster.send(&mut self.out, key, Message::Offer(message));
         if let Some(tagged) = offer.tagged {
             self.trickle_out(key, SignalTarget::Subscriber, &tagged);
         }
@@ -195,7 +195,7 @@ impl Room {
 
     /// Sends our candidates, once per credentials.
     fn trickle_out(&mut self, key: ParticipantKey, target: SignalTarget, tagged: &TaggedSection) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let Some(link) = participant.transports.link_mut(target) else { return };
         if std::mem::replace(&mut link.trickled, true) {
             return;
@@ -205,41 +205,13 @@ impl Room {
         for (n, candidate_init) in candidates.into_iter().enumerate() {
             let message =
                 proto::TrickleRequest { candidate_init, target: target.into(), r#final: n == last };
-            self.send(key, Message::Trickle(message));
+            self.roster.send(&mut self.out, key, Message::Trickle(message));
         }
-    }
-
-    /// Tells a client that its request is refused.
-    pub(crate) fn refuse(
-        &mut self,
-        key: ParticipantKey,
-        reason: request_response::Reason,
-        message: &str,
-        request: request_response::Request,
-    ) {
-        self.respond(key, 0, reason, message, Some(request));
-    }
-
-    pub(crate) fn respond(
-        &mut self,
-        key: ParticipantKey,
-        request_id: u32,
-        reason: request_response::Reason,
-        message: &str,
-        request: Option<request_response::Request>,
-    ) {
-        let response = proto::RequestResponse {
-            request_id,
-            reason: reason.into(),
-            message: message.to_owned(),
-            request,
-        };
-        self.send(key, Message::RequestResponse(response));
     }
 
     /// Every command for the shard of a participant.
     pub(crate) fn command_for(&mut self, key: ParticipantKey, command: Command) {
-        if let Some(shard) = self.participants.get(key).map(|p| p.shard) {
+        if let Some(shard) = self.roster.get(key).map(|p| p.shard) {
             self.out.command(shard, command);
         }
     }

@@ -20,7 +20,7 @@ impl Room {
     /// A shard measured microphones.
     pub(crate) fn levels(&mut self, levels: &[Level]) {
         for Level { track, level } in levels {
-            let Some(publication) = self.tracks.get(track) else { continue };
+            let Some(publication) = self.publications.tracks.get(track) else { continue };
             if publication.is_microphone() && !publication.info.muted {
                 self.speakers.set(*track, publication.publisher, *level);
             }
@@ -40,7 +40,7 @@ impl Room {
             return;
         }
         let changes: BTreeMap<ParticipantKey, SpeakerInfo> = changes.into_iter().collect();
-        for recipient in self.participants.keys() {
+        for recipient in self.roster.keys() {
             let speakers: Vec<SpeakerInfo> = self
                 .subscriptions
                 .concerning(recipient)
@@ -49,13 +49,13 @@ impl Room {
                 .collect();
             if !speakers.is_empty() {
                 let message = proto::SpeakersChanged { speakers };
-                self.send(recipient, Message::SpeakersChanged(message));
+                self.roster.send(&mut self.out, recipient, Message::SpeakersChanged(message));
             }
         }
     }
 
     fn speaker(&self, key: ParticipantKey, level: f32) -> Option<SpeakerInfo> {
-        let sid = self.participants.get(key)?.sid.clone();
+        let sid = self.roster.get(key)?.sid.clone();
         Some(SpeakerInfo { sid, level, active: level > 0.0 })
     }
 
@@ -70,7 +70,7 @@ impl Room {
             && let Some(speaker) = self.speaker(publisher, level)
         {
             let message = proto::SpeakersChanged { speakers: vec![speaker] };
-            self.send(subscriber, Message::SpeakersChanged(message));
+            self.roster.send(&mut self.out, subscriber, Message::SpeakersChanged(message));
         }
     }
 
@@ -85,7 +85,7 @@ impl Room {
             && let Some(speaker) = self.speaker(publisher, 0.0)
         {
             let message = proto::SpeakersChanged { speakers: vec![speaker] };
-            self.send(subscriber, Message::SpeakersChanged(message));
+            self.roster.send(&mut self.out, subscriber, Message::SpeakersChanged(message));
         }
     }
 
@@ -93,11 +93,11 @@ impl Room {
     /// for anybody.
     pub(crate) fn send_quality(&mut self) {
         let active: Vec<ParticipantKey> =
-            self.participants.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
+            self.roster.iter().filter(|p| p.is_active()).map(|p| p.key).collect();
         let mut infos = BTreeMap::new();
         let mut changed = false;
         for key in active {
-            let Some(participant) = self.participants.get(key) else { continue };
+            let Some(participant) = self.roster.get(key) else { continue };
             let up = participant.publishing.tracks.iter().copied();
             let down = self.subscriptions.of_subscriber(key).map(|s| s.down);
             let score = self.quality.score(up, down);
@@ -118,7 +118,7 @@ impl Room {
             let concerning = self.subscriptions.concerning(*recipient).into_iter();
             let updates = concerning.filter_map(|key| infos.get(&key).cloned()).collect();
             let message = proto::ConnectionQualityUpdate { updates };
-            self.send(*recipient, Message::ConnectionQuality(message));
+            self.roster.send(&mut self.out, *recipient, Message::ConnectionQuality(message));
         }
     }
 }

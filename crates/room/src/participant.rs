@@ -17,10 +17,10 @@ use hearth_signal::proto;
 use proto::participant_info::{Kind, KindDetail, State};
 
 use crate::SessionId;
+use crate::announcements::Published;
 use crate::compatibility::Compatibility;
 use crate::data::DataState;
-use crate::data_track::DataTracks;
-use crate::publication::{Publication, Publishing};
+use crate::publication::Publishing;
 use crate::subscription_settings::SubscriptionSettings;
 use crate::transport::Transports;
 use crate::updates::SentVersions;
@@ -107,15 +107,10 @@ pub(crate) struct Participant {
 
 impl Participant {
     /// As others see it.
-    pub(crate) fn info(
-        &self,
-        tracks: &BTreeMap<hearth_plane::TrackId, Publication>,
-        data_tracks: &DataTracks,
-    ) -> proto::ParticipantInfo {
-        let published = &self.publishing.tracks;
-        let tracks: Vec<_> =
-            published.iter().filter_map(|id| tracks.get(id)).map(|p| p.info.clone()).collect();
-        let data_tracks = data_tracks.of(self.key);
+    pub(crate) fn info(&self, published: Published<'_>) -> proto::ParticipantInfo {
+        let tracks = self.publishing.tracks.iter().filter_map(|id| published.tracks.get(*id));
+        let tracks = tracks.map(|publication| publication.info.clone()).collect();
+        let data_tracks = published.data_tracks.of(self.key);
         proto::ParticipantInfo {
             sid: self.sid.clone(),
             identity: self.identity.clone(),
@@ -137,6 +132,18 @@ impl Participant {
             capabilities: self.client.capabilities.clone(),
             ..proto::ParticipantInfo::default()
         }
+    }
+
+    /// The claims of its token, with what it may do and says about itself by now.
+    pub(crate) fn current_claims(&self) -> Claims {
+        let mut claims = self.claims.clone();
+        if self.permission != permission_of(&claims.video) {
+            apply_permission(&mut claims.video, &self.permission);
+        }
+        claims.name.clone_from(&self.profile.name);
+        claims.metadata.clone_from(&self.profile.metadata);
+        claims.attributes.clone_from(&self.profile.attributes);
+        claims
     }
 
     /// It has been told who is here.
@@ -199,7 +206,7 @@ pub(crate) fn permission_of(grant: &VideoGrant) -> proto::ParticipantPermission 
 }
 
 /// The grant that a permission stands for, for refreshed tokens.
-pub(crate) fn apply_permission(grant: &mut VideoGrant, permission: &proto::ParticipantPermission) {
+fn apply_permission(grant: &mut VideoGrant, permission: &proto::ParticipantPermission) {
     let source = |&source: &i32| {
         let source = proto::TrackSource::try_from(source).ok()?;
         Some(source.as_str_name().to_ascii_lowercase())

@@ -28,9 +28,10 @@ impl Room {
         key: ParticipantKey,
         request: AddTrackRequest,
     ) {
-        let in_use = self.track_of_cid(key, &request.cid).is_some();
-        let known = self.own_track(key, &request.sid).is_some();
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let in_use =
+            self.roster.get(key).and_then(|p| self.publications.of_cid(p, &request.cid)).is_some();
+        let known = self.publications.own_track(key, &request.sid).is_some();
+        let Some(participant) = self.roster.get_mut(key) else { return };
         match participant.publishing.check(&request, &participant.permission, in_use, known) {
             Ok(()) => {}
             Err(refusal) => {
@@ -49,7 +50,7 @@ impl Room {
                     }
                 };
                 let request = request_response::Request::AddTrack(request);
-                self.refuse(key, reason, message, request);
+                self.roster.refuse(&mut self.out, key, reason, message, request);
                 return;
             }
         }
@@ -60,32 +61,14 @@ impl Room {
         let tracks = participant.publishing.pending_tracks();
         let matched = participant.transports.answerer.match_pending(&tracks);
         let message = proto::TrackPublishedResponse { cid: request.cid, track };
-        self.send(key, Message::TrackPublished(message));
+        self.roster.send(&mut self.out, key, Message::TrackPublished(message));
         if !matched.is_empty() {
-            self.published(now, key, matched);
+            self.sections_published(now, key, matched);
         }
     }
 
-    fn track_of_cid(&self, key: ParticipantKey, cid: &str) -> Option<TrackId> {
-        let participant = self.participants.get(key)?;
-        let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.cid == cid);
-        participant.publishing.tracks.iter().find(is).copied()
-    }
-
-    fn track_of_mid(&self, key: ParticipantKey, mid: &str) -> Option<TrackId> {
-        let participant = self.participants.get(key)?;
-        let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.spec.mid == mid);
-        participant.publishing.tracks.iter().find(is).copied()
-    }
-
-    /// The participant's own track of this sid.
-    pub(crate) fn own_track(&self, key: ParticipantKey, sid: &str) -> Option<TrackId> {
-        let id = *self.track_sids.get(sid)?;
-        self.tracks.get(&id).filter(|track| track.publisher == key).map(|track| track.id)
-    }
-
     /// Sections that carry tracks, new and old.
-    pub(crate) fn published(
+    pub(crate) fn sections_published(
         &mut self,
         now: Instant,
         key: ParticipantKey,
@@ -94,7 +77,9 @@ impl Room {
         let mut begun = Vec::new();
         let mut changed = false;
         for section in sections {
-            if let Some(id) = self.track_of_mid(key, &section.mid) {
+            if let Some(id) =
+                self.roster.get(key).and_then(|p| self.publications.of_mid(p, &section.mid))
+            {
                 changed |= self.track_changed(now, id, &section);
             } else if let Some(id) = self.track_begins(now, key, &section) {
                 begun.push(id);
@@ -115,8 +100,8 @@ impl Room {
         section: &Published,
     ) -> Option<TrackId> {
         let id = self.out.next_track();
-        let version = self.next_track_version(now);
-        let participant = self.participants.get_mut(key)?;
+        let version = self.publications.next_version(now, &self.out);
+        let participant = self.roster.get_mut(key)?;
         let Pending { mut info, track } =
             participant.publishing.take_pending(&section.pending_cid)?;
         let home = participant.shard;
@@ -128,10 +113,10 @@ impl Room {
         let microphone = info.source() == proto::TrackSource::Microphone;
         let muted = info.muted;
         if section.kind == MediaKind::Video {
-            self.dynacast.begin(now, id, muted);
+            self.publications.dynacast.begin(now, id, muted);
         }
         let spec = spec_of(section, source, microphone);
-        self.track_sids.insert(info.sid.clone(), id);
+        self.publications.track_sids.insert(info.sid.clone(), id);
         let publication = Publication {
             id,
             publisher: key,
@@ -142,7 +127,7 @@ impl Room {
             stereo: track.stereo,
             told_subscribed: false,
         };
-        self.tracks.insert(id, publication);
+        self.publications.tracks.insert(id, publication);
         self.out.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec) });
         if muted {
             self.out.command(home, Command::SetUpTrackMuted { track: id, muted });
@@ -152,8 +137,8 @@ impl Room {
 
     /// A later offer describes a track again; true if others see a difference.
     fn track_changed(&mut self, now: Instant, id: TrackId, section: &Published) -> bool {
-        let version = self.next_track_version(now);
-        let Some(track) = self.tracks.get_mut(&id) else { return false };
+        let version = self.publications.next_version(now, &self.out);
+        let Some(track) = self.publications.tracks.get_mut(&id) else { return false };
         let spec = spec_of(section, track.spec.source, track.spec.measure_level);
         let visible = fill_info(&mut track.info, section);
         if visible {
@@ -165,9 +150,9 @@ impl Room {
         let encodings_before = track.spec.encodings.len();
         track.spec = spec.clone();
         let home = track.home;
-        self.dynacast.note_track(id);
+        self.publications.dynacast.note_track(id);
         self.out.command(home, Command::SetUpTrack { track: id, spec: Box::new(spec.clone()) });
-        for shard in self.relays.shards(id) {
+        for shard in self.publications.relays.shards(id) {
             let mut spec = spec.clone();
             spec.source = Source::Shard(home);
             self.out.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
@@ -180,7 +165,7 @@ impl Room {
 
     /// A shard saw the first packet of an encoding.
     pub(crate) fn encoding_started(&mut self, id: TrackId, encoding: u8, ssrc: u32) {
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let Some(track) = self.publications.tracks.get_mut(&id) else { return };
         let rid = track.spec.encodings.get(usize::from(encoding)).and_then(|e| e.rid.clone());
         if let Some(codec) = track.info.codecs.first_mut() {
             set_layer(&mut codec.layers, encoding.into(), rid.as_deref(), Some(ssrc));
@@ -196,39 +181,45 @@ impl Room {
         request: proto::MuteTrackRequest,
     ) {
         let muted = request.muted;
-        if let Some(id) = self.own_track(key, &request.sid) {
+        if let Some(id) = self.publications.own_track(key, &request.sid) {
             self.set_muted(now, id, muted);
             return;
         }
         let pending = self
-            .participants
+            .roster
             .get_mut(key)
             .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == request.sid));
         match pending {
             Some(pending) => pending.info.muted = muted,
             None => {
                 let request = request_response::Request::Mute(request);
-                self.refuse(key, request_response::Reason::NotFound, "", request);
+                self.roster.refuse(
+                    &mut self.out,
+                    key,
+                    request_response::Reason::NotFound,
+                    "",
+                    request,
+                );
             }
         }
     }
 
     /// Mutes or unmutes a track, and tells everybody if that changes it.
     pub(crate) fn set_muted(&mut self, now: Instant, id: TrackId, muted: bool) {
-        let version = self.next_track_version(now);
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let version = self.publications.next_version(now, &self.out);
+        let Some(track) = self.publications.tracks.get_mut(&id) else { return };
         if track.info.muted == muted {
             return;
         }
         track.info.muted = muted;
         track.info.version = Some(version);
         let (home, publisher) = (track.home, track.publisher);
-        let mut shards = self.relays.shards(id);
+        let mut shards = self.publications.relays.shards(id);
         shards.push(home);
         for shard in shards {
             self.out.command(shard, Command::SetUpTrackMuted { track: id, muted });
         }
-        self.dynacast.note_track(id);
+        self.publications.dynacast.note_track(id);
         if muted {
             self.speakers.remove(id);
             self.tell_speakers();
@@ -238,7 +229,7 @@ impl Room {
 
     /// The section of a track is not sent any more.
     pub(crate) fn unpublish_mid(&mut self, now: Instant, key: ParticipantKey, mid: &str) {
-        if let Some(id) = self.track_of_mid(key, mid) {
+        if let Some(id) = self.roster.get(key).and_then(|p| self.publications.of_mid(p, mid)) {
             self.unpublish(now, id);
         }
     }
@@ -247,8 +238,7 @@ impl Room {
     pub(crate) fn unpublish(&mut self, now: Instant, id: TrackId) {
         let Some((publisher, cid)) = self.end_track(id) else { return };
         self.changed(publisher);
-        let queued =
-            self.participants.get_mut(publisher).and_then(|p| p.publishing.take_queued(&cid));
+        let queued = self.roster.get_mut(publisher).and_then(|p| p.publishing.take_queued(&cid));
         if let Some(request) = queued {
             self.add_track(now, publisher, request);
         }
@@ -256,7 +246,7 @@ impl Room {
 
     /// All tracks of somebody who leaves end; nobody is told of each.
     pub(crate) fn unpublish_all(&mut self, _now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         for id in participant.publishing.tracks.clone() {
             self.end_track(id);
         }
@@ -264,38 +254,38 @@ impl Room {
 
     fn end_track(&mut self, id: TrackId) -> Option<(ParticipantKey, String)> {
         self.unsubscribe_from(id);
-        let track = self.tracks.remove(&id)?;
-        self.track_sids.remove(&track.info.sid);
+        let track = self.publications.tracks.remove(&id)?;
+        self.publications.track_sids.remove(&track.info.sid);
         self.out.command(track.home, Command::RemoveUpTrack { track: id });
         self.speakers.remove(id);
         self.tell_speakers();
         self.quality.forget_up(id);
-        self.dynacast.forget(id);
-        for key in self.participants.keys() {
-            if let Some(participant) = self.participants.get_mut(key) {
+        self.publications.dynacast.forget(id);
+        for key in self.roster.keys() {
+            if let Some(participant) = self.roster.get_mut(key) {
                 participant.subscription_settings.forget(&track.info.sid);
             }
         }
-        let participant = self.participants.get_mut(track.publisher)?;
+        let participant = self.roster.get_mut(track.publisher)?;
         participant.publishing.tracks.retain(|other| *other != id);
         Some((track.publisher, track.cid))
     }
 
     /// Ends what the participant may not publish any more, and tells it so.
     pub(crate) fn unpublish_forbidden(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         let permission = &participant.permission;
         let forbidden: Vec<(TrackId, String)> = participant
             .publishing
             .tracks
             .iter()
-            .filter_map(|id| self.tracks.get(id))
+            .filter_map(|id| self.publications.tracks.get(id))
             .filter(|track| !may_publish(permission, track.info.source()))
             .map(|track| (track.id, track.info.sid.clone()))
             .collect();
         for (id, track_sid) in forbidden {
             let message = proto::TrackUnpublishedResponse { track_sid };
-            self.send(key, Message::TrackUnpublished(message));
+            self.roster.send(&mut self.out, key, Message::TrackUnpublished(message));
             self.unpublish(now, id);
         }
     }
@@ -309,20 +299,30 @@ impl Room {
         request: request_response::Request,
         change: impl Fn(&mut proto::TrackInfo),
     ) {
-        let version = self.next_track_version(now);
-        if let Some(track) = self.own_track(key, sid).and_then(|id| self.tracks.get_mut(&id)) {
+        let version = self.publications.next_version(now, &self.out);
+        if let Some(track) = self
+            .publications
+            .own_track(key, sid)
+            .and_then(|id| self.publications.tracks.get_mut(&id))
+        {
             change(&mut track.info);
             track.info.version = Some(version);
             self.changed(key);
             return;
         }
         let pending = self
-            .participants
+            .roster
             .get_mut(key)
             .and_then(|p| p.publishing.pending.iter_mut().find(|t| t.info.sid == sid));
         match pending {
             Some(pending) => change(&mut pending.info),
-            None => self.refuse(key, request_response::Reason::NotFound, "", request),
+            None => self.roster.refuse(
+                &mut self.out,
+                key,
+                request_response::Reason::NotFound,
+                "",
+                request,
+            ),
         }
     }
 }

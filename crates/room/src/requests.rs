@@ -47,14 +47,14 @@ impl Room {
             M::Simulate(request) => self.simulate(now, key, &request),
             M::Ping(_) => {
                 let pong = self.out.unix_ms(now);
-                self.send(key, Message::Pong(pong));
+                self.roster.send(&mut self.out, key, Message::Pong(pong));
             }
             M::PingReq(ping) => {
                 let pong = proto::Pong {
                     last_ping_timestamp: ping.timestamp,
                     timestamp: self.out.unix_ms(now),
                 };
-                self.send(key, Message::PongResp(pong));
+                self.roster.send(&mut self.out, key, Message::PongResp(pong));
             }
             M::UpdateMetadata(request) => self.update_metadata(now, key, request),
             M::UpdateAudioTrack(request) => {
@@ -77,14 +77,22 @@ impl Room {
             M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(key, request),
             M::UpdateDataSubscription(request) => self.update_data_subscription(key, &request),
             M::StoreDataBlobRequest(request) => {
-                let reason = request_response::Reason::NotAllowed;
-                self.respond(key, request.request_id, reason, NO_BLOBS, None);
+                self.refuse_blob(key, request.request_id);
             }
             M::GetDataBlobRequest(request) => {
-                let reason = request_response::Reason::NotAllowed;
-                self.respond(key, request.request_id, reason, NO_BLOBS, None);
+                self.refuse_blob(key, request.request_id);
             }
         }
+    }
+
+    fn refuse_blob(&mut self, key: ParticipantKey, request_id: u32) {
+        let response = proto::RequestResponse {
+            request_id,
+            reason: request_response::Reason::NotAllowed.into(),
+            message: NO_BLOBS.to_owned(),
+            request: None,
+        };
+        self.roster.respond(&mut self.out, key, response);
     }
 
     /// The client says goodbye; it gets its reason back.
@@ -108,15 +116,14 @@ impl Room {
         request: proto::SubscriptionPermission,
     ) {
         let identity_of = |sid: &str| {
-            let participant =
-                self.participants.by_sid(sid).and_then(|key| self.participants.get(key))?;
+            let participant = self.roster.by_sid(sid).and_then(|key| self.roster.get(key))?;
             Some(participant.identity.clone())
         };
         let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
             tracing::debug!(?key, "A subscription permission names nobody");
             return;
         };
-        if let Some(participant) = self.participants.get_mut(key) {
+        if let Some(participant) = self.roster.get_mut(key) {
             participant.publishing.rules = rules;
             self.reconcile_publisher(now, key);
         }
@@ -124,10 +131,11 @@ impl Room {
 
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
     fn sync_state(&mut self, now: Instant, key: ParticipantKey, state: &proto::SyncState) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         let pending = &participant.publishing.pending;
         let is_known = |sid: &str| {
-            self.own_track(key, sid).is_some() || pending.iter().any(|p| p.info.sid == sid)
+            self.publications.own_track(key, sid).is_some()
+                || pending.iter().any(|p| p.info.sid == sid)
         };
         let sid_of = |published: &proto::TrackPublishedResponse| {
             published.track.as_ref().map(|track| track.sid.clone())
@@ -161,7 +169,7 @@ impl Room {
     ) {
         use request_response::Reason;
 
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let protocol = participant.client.protocol;
         let id = request.request_id;
         let (reason, message) = if participant.permission.can_update_metadata {
@@ -178,17 +186,23 @@ impl Room {
             (Reason::NotAllowed, "does not have permission to update own metadata")
         };
         if reason != Reason::Ok || protocol > LAST_WITHOUT_OK {
-            self.respond(key, id, reason, message, Some(Request::UpdateMetadata(request)));
+            let response = proto::RequestResponse {
+                request_id: id,
+                reason: reason.into(),
+                message: message.to_owned(),
+                request: Some(Request::UpdateMetadata(request)),
+            };
+            self.roster.respond(&mut self.out, key, response);
         }
     }
 
     /// Changes name, metadata and attributes, and tells everybody.
     pub(crate) fn set_profile(&mut self, now: Instant, key: ParticipantKey, profile: Profile) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if participant.profile != profile {
             participant.profile = profile;
             self.changed(key);
-            self.refresh_token(now, key);
+            self.roster.refresh_token(now, key, &mut self.out);
         }
     }
 }

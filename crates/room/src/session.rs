@@ -16,23 +16,21 @@ use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 
+use crate::announcements::Published;
 use crate::compatibility::Compatibility;
 use crate::config::codec_message;
 use crate::participant::{
-    Deadlines, Participant, ParticipantKey, Preferences, Profile, apply_permission, is_service,
-    kind_of, permission_of,
+    Deadlines, Participant, ParticipantKey, Preferences, Profile, is_service, kind_of,
+    permission_of,
 };
 use crate::publication::{Abilities, Publishing};
 use crate::transport::{TransportOptions, Transports, credentials};
-use crate::updates::as_left;
 use crate::{Join, JoinError, Room, SessionId};
 
 /// Whoever is not active by then is removed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two refreshed tokens.
-const REFRESH: Duration = Duration::from_secs(300);
-/// Up to this protocol, clients do not recognise a new session by its identity.
-const LAST_WITHOUT_REPLACEMENT: i32 = 11;
+pub(crate) const REFRESH: Duration = Duration::from_secs(300);
 
 impl Room {
     pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<(), JoinError> {
@@ -41,7 +39,7 @@ impl Room {
             self.resume(now, &join, &identity);
             return Ok(());
         }
-        let former = self.participants.by_identity(&identity);
+        let former = self.roster.by_identity(&identity);
         let claims = join.admitted.claims();
         let kind = kind_of(&claims.kind);
         let dependent = is_service(kind, &permission_of(&claims.video));
@@ -53,31 +51,19 @@ impl Room {
         }
         let key = self.admit(now, &join, identity);
         self.send_join(join.session, key);
-        self.joined(key);
-        self.refresh_token(now, key);
+        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        self.roster.joined(key, published, &mut self.out);
+        self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
         Ok(())
-    }
-
-    /// Tells the others; the client itself knows from its `JoinResponse`.
-    fn joined(&mut self, key: ParticipantKey) {
-        if let Some(participant) = self.participants.get_mut(key) {
-            participant.state = State::Joined;
-            participant.version += 1;
-        }
-        let info = self.info(key);
-        if let (Some(participant), Some(info)) = (self.participants.get_mut(key), info) {
-            participant.sent_versions.note(key, &info);
-        }
-        self.announce(key);
     }
 
     /// Whether nobody may join; `former` makes room for its own successor.
     fn is_full(&self, former: Option<ParticipantKey>) -> bool {
         let max = self.out.config.max_participants as usize;
-        let former = former.and_then(|key| self.participants.get(key));
+        let former = former.and_then(|key| self.roster.get(key));
         let replaced = usize::from(former.is_some_and(|p| !p.is_service()));
-        max > 0 && self.participants.independent() >= max + replaced
+        max > 0 && self.roster.independent() >= max + replaced
     }
 
     /// Makes the participant.
@@ -109,8 +95,8 @@ impl Room {
             metadata: claims.metadata.clone(),
             attributes: claims.attributes.clone(),
         };
-        let key = self.participants.next_key();
-        self.participants.insert(Participant {
+        let key = self.roster.next_key();
+        self.roster.insert(Participant {
             key,
             sid: participant_sid(&mut self.out.random.sids),
             identity,
@@ -145,24 +131,20 @@ impl Room {
             },
             dropped_resume: None,
         });
-        self.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
+        self.roster.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
         key
     }
 
     fn send_join(&mut self, session: SessionId, key: ParticipantKey) {
-        let others = self.seen_by(key, |other| other != key);
-        let Some(info) = self.info(key) else { return };
-        let room = self.room_info();
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        for (other, info) in &others {
-            participant.sent_versions.note(*other, info);
-        }
-        participant.sent_versions.note(key, &info);
+        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let Some((info, others)) = self.roster.first_infos(key, published) else { return };
+        let room = self.record.message(&self.roster, &self.out);
+        let Some(participant) = self.roster.get(key) else { return };
         let codecs = participant.publishing.abilities.codecs.iter();
         let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
         let response = proto::JoinResponse {
             room: Some(room),
-            other_participants: others.into_iter().map(|(_, info)| info).collect(),
+            other_participants: others,
             server_version: self.out.config.server.version.clone(),
             server_region: self.out.config.server.region.clone(),
             ice_servers: self.out.config.ice_servers(),
@@ -196,8 +178,8 @@ impl Room {
     fn resume(&mut self, now: Instant, join: &Join, identity: &str) {
         let session = join.session;
         let sid = &join.request.participant_sid;
-        let key = self.participants.by_identity(identity).filter(|key| {
-            self.participants.get(*key).is_some_and(|p| {
+        let key = self.roster.by_identity(identity).filter(|key| {
+            self.roster.get(*key).is_some_and(|p| {
                 (sid.is_empty() || *sid == p.sid)
                     && p.transports.single == join.request.single_pc
                     && p.deadlines.remove.is_none_or(|removal| removal.resumable)
@@ -212,31 +194,32 @@ impl Room {
         let dropped = self.take_dropped_resume(now, key);
         let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
         let current = Some(session).filter(|_| !unanswered);
-        if let Some(former) = self.participants.set_session(key, current) {
+        if let Some(former) = self.roster.set_session(key, current) {
             self.out.close_session(former);
         }
         if unanswered {
             self.out.close_session(session);
             return;
         }
-        if let Some(participant) = self.participants.get_mut(key) {
+        if let Some(participant) = self.roster.get_mut(key) {
             participant.deadlines.remove = None;
         }
         self.send_reconnect(session, key);
-        self.send_everything(key);
-        let room = Some(self.room_info());
-        self.send(key, Message::RoomUpdate(proto::RoomUpdate { room }));
-        self.refresh_token(now, key);
+        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        self.roster.send_everything(key, published, &mut self.out);
+        let room = Some(self.record.message(&self.roster, &self.out));
+        self.roster.send(&mut self.out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
+        self.roster.refresh_token(now, key, &mut self.out);
         self.repeat_demands(key);
         self.restart_subscriber(now, key);
         if dropped.is_some() {
-            self.participants.set_session(key, None);
+            self.roster.set_session(key, None);
             self.out.close_session(session);
         }
     }
 
     fn send_reconnect(&mut self, session: SessionId, key: ParticipantKey) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         if !Compatibility(&participant.client).takes_reconnect() {
             return;
         }
@@ -250,37 +233,9 @@ impl Room {
         self.out.send(session, Message::Reconnect(response));
     }
 
-    /// Who left while there was no connection, and everybody who is here, whatever the client knew.
-    /// What a connection that was already dead was told is not known to be missed.
-    fn send_everything(&mut self, key: ParticipantKey) {
-        let seen = self.seen_by(key, |_| true);
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        let mut left = participant.sent_versions.take_missed();
-        let is_seen =
-            |key: ParticipantKey| seen.binary_search_by_key(&key, |(key, _)| *key).is_ok();
-        let unseen = participant.sent_versions.take_unseen(is_seen);
-        for (about, info) in &seen {
-            participant.sent_versions.note(*about, info);
-        }
-        left.extend(unseen.into_iter().filter_map(|key| Some(as_left(&self.info(key)?))));
-        self.send_infos(key, left);
-        self.send_infos(key, seen.into_iter().map(|(_, info)| info).collect());
-    }
-
-    /// Those of them whom `viewer` may know, itself included, in the order of their keys.
-    fn seen_by(
-        &self,
-        viewer: ParticipantKey,
-        of: impl Fn(ParticipantKey) -> bool,
-    ) -> Vec<(ParticipantKey, proto::ParticipantInfo)> {
-        let shown = self.participants.iter().filter(|p| p.key == viewer || !p.is_hidden());
-        let shown = shown.filter(|p| of(p.key));
-        shown.map(|p| (p.key, p.info(&self.tracks, &self.data_tracks))).collect()
-    }
-
     /// Dual: offers anew with new credentials, since the client may have missed anything.
     fn restart_subscriber(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let Some(subscriber) = &mut participant.transports.subscriber else { return };
         subscriber.pending = None;
@@ -292,8 +247,8 @@ impl Room {
     }
 
     pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
-        let Some(key) = self.participants.by_peer(peer) else { return };
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(key) = self.roster.by_peer(peer) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         if let Some(link) = participant.transports.by_peer_mut(peer) {
             link.connected = true;
         }
@@ -302,16 +257,14 @@ impl Room {
         }
         participant.state = State::Active;
         participant.deadlines.active = None;
-        if let Some(at) = participant.deadlines().min() {
-            self.deadlines.watch(key, at);
-        }
+        self.roster.watch_deadlines(key);
         self.changed(key);
         self.subscribe_to_all(now, key);
         self.flush_data(key);
     }
 
     pub(crate) fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
             participant.deadlines;
@@ -328,25 +281,7 @@ impl Room {
         } else if unanswered {
             self.full_reconnect(now, key);
         } else if refresh <= now {
-            self.refresh_token(now, key);
-        }
-    }
-
-    /// Sends a token with what the participant may do by now.
-    pub(crate) fn refresh_token(&mut self, now: Instant, key: ParticipantKey) {
-        let unix = self.out.unix(now);
-        let Some(participant) = self.participants.get_mut(key) else { return };
-        participant.deadlines.refresh = now + REFRESH;
-        self.deadlines.watch(key, now + REFRESH);
-        let mut claims = participant.claims.clone();
-        if participant.permission != permission_of(&claims.video) {
-            apply_permission(&mut claims.video, &participant.permission);
-        }
-        claims.name.clone_from(&participant.profile.name);
-        claims.metadata.clone_from(&participant.profile.metadata);
-        claims.attributes.clone_from(&participant.profile.attributes);
-        if let Ok(token) = self.out.config.keys.refresh(&claims, unix) {
-            self.send(key, Message::RefreshToken(token));
+            self.roster.refresh_token(now, key, &mut self.out);
         }
     }
 
@@ -373,16 +308,8 @@ impl Room {
         message: Message,
         reason: DisconnectReason,
     ) {
-        self.send_final(key, message);
+        self.roster.send_final(&mut self.out, key, message);
         self.remove(now, key, reason);
-    }
-
-    /// Sends the client its last message; the participant stays.
-    pub(crate) fn send_final(&mut self, key: ParticipantKey, message: Message) {
-        if let Some(session) = self.participants.set_session(key, None) {
-            self.out.send(session, message);
-            self.out.close_session(session);
-        }
     }
 
     /// The participant is gone: ends all it had and tells everybody.
@@ -392,31 +319,12 @@ impl Room {
         self.remove_data_tracks(key);
         self.speakers.forget(key);
         self.quality.forget(key);
-        self.deadlines.forget(key);
         self.dirty.remove(&key);
-        if self.update_throttle.forget(key) {
-            // Who waits for news of a successor has forgotten its predecessor.
-            self.announce_together([key]);
-        }
-        let Some(mut info) = self.info(key) else { return };
-        let Some(gone) = self.participants.remove(key) else { return };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
         for link in gone.transports.links() {
             if let Some(command) = link.remove() {
                 self.out.command(gone.shard, command);
-            }
-        }
-        info.set_state(State::Disconnected);
-        info.set_disconnect_reason(reason);
-        info.version = info.version.saturating_add(1);
-        let replaced = reason == DisconnectReason::DuplicateIdentity;
-        for recipient in self.participants.keys() {
-            let Some(participant) = self.participants.get_mut(recipient) else { continue };
-            if participant.session.is_none() {
-                participant.sent_versions.miss(key, &info);
-            } else if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
-                participant.sent_versions.forget(key);
-            } else {
-                self.tell(recipient, key, &info);
             }
         }
     }

@@ -60,15 +60,15 @@ impl Room {
     }
 
     fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         participant.deadlines.simulated_speaker = Some(end);
-        self.deadlines.watch(key, end);
+        self.roster.deadlines.watch(key, end);
         self.tell_simulated_speaker(key, LEVEL);
     }
 
     pub(crate) fn end_simulated_speaker(&mut self, key: ParticipantKey) {
-        if let Some(participant) = self.participants.get_mut(key) {
+        if let Some(participant) = self.roster.get_mut(key) {
             participant.deadlines.simulated_speaker = None;
             self.tell_simulated_speaker(key, 0.0);
         }
@@ -76,18 +76,18 @@ impl Room {
 
     /// Tells those who hear it, and itself.
     fn tell_simulated_speaker(&mut self, key: ParticipantKey, level: f32) {
-        let Some(sid) = self.participants.get(key).map(|p| p.sid.clone()) else { return };
+        let Some(sid) = self.roster.get(key).map(|p| p.sid.clone()) else { return };
         let speaker = SpeakerInfo { sid, level, active: level > 0.0 };
-        for recipient in self.participants.keys() {
+        for recipient in self.roster.keys() {
             if recipient == key || self.subscriptions.is_subscribed_to(recipient, key) {
                 let message = proto::SpeakersChanged { speakers: vec![speaker.clone()] };
-                self.send(recipient, Message::SpeakersChanged(message));
+                self.roster.send(&mut self.out, recipient, Message::SpeakersChanged(message));
             }
         }
     }
 
     fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
-        if let Some(participant) = self.participants.get_mut(key) {
+        if let Some(participant) = self.roster.get_mut(key) {
             let until = now + DROP_TIMEOUT;
             participant.dropped_resume = Some(DroppedResume { until, unanswered });
         }
@@ -99,7 +99,7 @@ impl Room {
         now: Instant,
         key: ParticipantKey,
     ) -> Option<DroppedResume> {
-        let dropped = self.participants.get_mut(key)?.dropped_resume.take();
+        let dropped = self.roster.get_mut(key)?.dropped_resume.take();
         dropped.filter(|dropped| now < dropped.until)
     }
 }

@@ -16,6 +16,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
 use crate::Room;
+use crate::announcements::Published;
 use crate::compatibility::Compatibility;
 use crate::dynacast::Demand;
 use crate::participant::ParticipantKey;
@@ -25,14 +26,14 @@ use crate::subscription_settings::Settings;
 impl Room {
     /// A track is there: everybody who wants it gets it.
     pub(crate) fn offer_to_all(&mut self, now: Instant, track: TrackId) {
-        for subscriber in self.participants.keys() {
+        for subscriber in self.roster.keys() {
             self.reconcile(now, subscriber, track);
         }
     }
 
     /// A participant can receive, or what it may receive changed.
     pub(crate) fn subscribe_to_all(&mut self, now: Instant, subscriber: ParticipantKey) {
-        let tracks: Vec<TrackId> = self.tracks.keys().copied().collect();
+        let tracks: Vec<TrackId> = self.publications.tracks.keys().copied().collect();
         for track in tracks {
             self.reconcile(now, subscriber, track);
         }
@@ -41,12 +42,12 @@ impl Room {
 
     /// What may be received of a publisher changed.
     pub(crate) fn reconcile_publisher(&mut self, now: Instant, publisher: ParticipantKey) {
-        let tracks = self.participants.get(publisher).map(|p| p.publishing.tracks.clone());
+        let tracks = self.roster.get(publisher).map(|p| p.publishing.tracks.clone());
         for track in tracks.unwrap_or_default() {
             self.offer_to_all(now, track);
         }
         if self.data_tracks.has_any(publisher) {
-            for subscriber in self.participants.keys() {
+            for subscriber in self.roster.keys() {
                 self.reconcile_data_tracks(subscriber, |of, _| of == publisher);
             }
         }
@@ -54,7 +55,7 @@ impl Room {
 
     /// Begins or ends a subscription if it is not as it should be.
     pub(crate) fn reconcile(&mut self, _now: Instant, subscriber: ParticipantKey, track: TrackId) {
-        let Some(publication) = self.tracks.get(&track) else { return };
+        let Some(publication) = self.publications.tracks.get(&track) else { return };
         let (publisher, sid) = (publication.publisher, publication.info.sid.clone());
         let wanted = self.is_wanted(subscriber, track);
         let allowed = wanted && self.is_allowed(subscriber, publisher, &sid);
@@ -67,7 +68,7 @@ impl Room {
 
     fn is_wanted(&self, subscriber: ParticipantKey, track: TrackId) -> bool {
         let (Some(participant), Some(track)) =
-            (self.participants.get(subscriber), self.tracks.get(&track))
+            (self.roster.get(subscriber), self.publications.tracks.get(&track))
         else {
             return false;
         };
@@ -86,19 +87,23 @@ impl Room {
         publisher: ParticipantKey,
         sid: &str,
     ) -> bool {
-        let Some(publisher) = self.participants.get(publisher) else { return false };
-        let Some(participant) = self.participants.get(subscriber) else { return false };
+        let Some(publisher) = self.roster.get(publisher) else { return false };
+        let Some(participant) = self.roster.get(subscriber) else { return false };
         let allowed = participant.is_recorder()
             || publisher.publishing.rules.allow(&participant.identity, sid);
         let publisher_sid = publisher.sid.clone();
-        let Some(participant) = self.participants.get_mut(subscriber) else { return false };
+        let Some(participant) = self.roster.get_mut(subscriber) else { return false };
         if participant.subscription_settings.note_allowed(sid, allowed) {
             let message = proto::SubscriptionPermissionUpdate {
                 participant_sid: publisher_sid,
                 track_sid: sid.to_owned(),
                 allowed,
             };
-            self.send(subscriber, Message::SubscriptionPermissionUpdate(message));
+            self.roster.send(
+                &mut self.out,
+                subscriber,
+                Message::SubscriptionPermissionUpdate(message),
+            );
         }
         allowed
     }
@@ -106,29 +111,32 @@ impl Room {
     /// A participant with two connections may subscribe, and could not when it joined.
     pub(crate) fn add_missing_subscriber(&mut self, key: ParticipantKey) {
         let peer = self.out.next_peer();
-        let Some(participant) = self.participants.get_mut(key) else { return };
+        let Some(participant) = self.roster.get_mut(key) else { return };
         let shard = participant.shard;
         let transports = &mut participant.transports;
         if participant.permission.can_subscribe && transports.downstream().is_none() {
             transports.add_subscriber(peer, shard, &mut self.out.random);
-            self.participants.add_peer(key, peer);
+            self.roster.add_peer(key, peer);
         }
     }
 
     fn subscribe(&mut self, subscriber: ParticipantKey, id: TrackId) {
         let down = self.out.next_down();
-        let Some(kind) = self.tracks.get(&id).map(|track| track.spec.kind) else { return };
+        let Some(kind) = self.publications.tracks.get(&id).map(|track| track.spec.kind) else {
+            return;
+        };
         let Some(ssrc) = self.next_ssrc(subscriber) else { return };
         let rtx_ssrc = if kind == MediaKind::Video { self.next_ssrc(subscriber) } else { None };
-        let Some(track) = self.tracks.get(&id) else { return };
+        let Some(track) = self.publications.tracks.get(&id) else { return };
         let (publisher, home) = (track.publisher, track.home);
         let sid = track.info.sid.clone();
         let (codec, stereo) = (track.codec(), track.stereo);
         let mut spec = track.spec.clone();
         let muted = track.info.muted;
-        let Some(info) = self.info(publisher) else { return };
-        self.tell(subscriber, publisher, &info);
-        let Some(participant) = self.participants.get_mut(subscriber) else { return };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let Some(info) = self.roster.info(publisher, published) else { return };
+        self.roster.tell(subscriber, publisher, &info, &mut self.out);
+        let Some(participant) = self.roster.get_mut(subscriber) else { return };
         let packed = Compatibility(&participant.client).packs_stream_id();
         let stream_id = if packed { format!("{}|{sid}", info.sid) } else { info.sid };
         let shard = participant.shard;
@@ -153,7 +161,7 @@ impl Room {
             spec: None,
             limit: None,
         });
-        if shard != home && self.relays.acquire(id, shard) {
+        if shard != home && self.publications.relays.acquire(id, shard) {
             spec.source = Source::Shard(home);
             self.out.command(shard, Command::SetUpTrack { track: id, spec: Box::new(spec) });
             if muted {
@@ -167,8 +175,9 @@ impl Room {
 
     /// One that the subscriber's transport has not carried yet.
     fn next_ssrc(&mut self, subscriber: ParticipantKey) -> Option<u32> {
-        let participant = self.participants.get_mut(subscriber)?;
-        let published = participant.publishing.tracks.iter().filter_map(|id| self.tracks.get(id));
+        let participant = self.roster.get_mut(subscriber)?;
+        let published =
+            participant.publishing.tracks.iter().filter_map(|id| self.publications.tracks.get(id));
         let encodings = published.flat_map(|track| &track.spec.encodings);
         let theirs =
             |ssrc| encodings.clone().any(|e| e.ssrc == Some(ssrc) || e.rtx_ssrc == Some(ssrc));
@@ -179,20 +188,20 @@ impl Room {
     pub(crate) fn unsubscribe(&mut self, down: DownId) {
         let Some(gone) = self.subscriptions.remove(down) else { return };
         self.quality.forget_down(down);
-        if let Some(track) = self.tracks.get(&gone.track) {
+        if let Some(track) = self.publications.tracks.get(&gone.track) {
             let before = Demand::of(gone.limit, track.spec.encodings.len());
-            self.dynacast.note_limit(gone.track, before, Demand::Off);
+            self.publications.dynacast.note_limit(gone.track, before, Demand::Off);
         }
-        let Some(participant) = self.participants.get_mut(gone.subscriber) else { return };
+        let Some(participant) = self.roster.get_mut(gone.subscriber) else { return };
         let shard = participant.shard;
         participant.transports.remove_sender(down);
         self.dirty.insert(gone.subscriber);
         if gone.spec.is_some() {
             self.out.command(shard, Command::RemoveDownTrack { down });
         }
-        let home = self.tracks.get(&gone.track).map(|track| track.home);
+        let home = self.publications.tracks.get(&gone.track).map(|track| track.home);
         if let Some(home) = home.filter(|home| *home != shard)
-            && self.relays.release(gone.track, shard)
+            && self.publications.relays.release(gone.track, shard)
         {
             self.out.command(home, Command::RemoveRelay { track: gone.track, to: shard });
             self.out.command(shard, Command::RemoveUpTrack { track: gone.track });
@@ -231,20 +240,20 @@ impl Room {
         for down in unbound {
             let Some(subscription) = self.subscriptions.get(*down) else { continue };
             let track = subscription.track;
-            let sid = self.tracks.get(&track).map(|track| track.info.sid.clone());
+            let sid = self.publications.tracks.get(&track).map(|track| track.info.sid.clone());
             let Some(track_sid) = sid else { continue };
-            if let Some(participant) = self.participants.get_mut(key) {
+            if let Some(participant) = self.roster.get_mut(key) {
                 participant.subscription_settings.set_subscribe(&track_sid, false);
             }
             let err = proto::SubscriptionError::SeCodecUnsupported.into();
             let message = proto::SubscriptionResponse { track_sid, err };
-            self.send(key, Message::SubscriptionResponse(message));
+            self.roster.send(&mut self.out, key, Message::SubscriptionResponse(message));
             self.reconcile(now, key, track);
         }
     }
 
     fn bind(&mut self, key: ParticipantKey, bound: &Bound) {
-        let Some(participant) = self.participants.get(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         let Some(peer) = participant.transports.downstream().map(|link| link.peer) else { return };
         let Some(subscription) = self.subscriptions.get_mut(bound.sender) else { return };
         let spec = DownTrackSpec {
@@ -275,25 +284,25 @@ impl Room {
     /// The publisher learns of its first subscriber; a client with two connections, that its video
     /// flows.
     fn tell_subscribed(&mut self, subscriber: ParticipantKey, id: TrackId) {
-        let hidden = self.participants.get(subscriber).is_some_and(|p| p.permission.hidden);
-        let single = self.participants.get(subscriber).is_some_and(|p| p.transports.single);
-        let Some(track) = self.tracks.get_mut(&id) else { return };
+        let hidden = self.roster.get(subscriber).is_some_and(|p| p.permission.hidden);
+        let single = self.roster.get(subscriber).is_some_and(|p| p.transports.single);
+        let Some(track) = self.publications.tracks.get_mut(&id) else { return };
         let (publisher, kind) = (track.publisher, track.spec.kind);
         let track_sid = track.info.sid.clone();
         let first = !hidden && !std::mem::replace(&mut track.told_subscribed, true);
         if first {
             let message = proto::TrackSubscribed { track_sid: track_sid.clone() };
-            self.send(publisher, Message::TrackSubscribed(message));
+            self.roster.send(&mut self.out, publisher, Message::TrackSubscribed(message));
         }
         if kind == MediaKind::Video && !single {
-            let participant_sid = self.participants.get(publisher).map(|p| p.sid.clone());
+            let participant_sid = self.roster.get(publisher).map(|p| p.sid.clone());
             let state = proto::StreamStateInfo {
                 participant_sid: participant_sid.unwrap_or_default(),
                 track_sid,
                 state: proto::StreamState::Active.into(),
             };
             let message = proto::StreamStateUpdate { stream_states: vec![state] };
-            self.send(subscriber, Message::StreamStateUpdate(message));
+            self.roster.send(&mut self.out, subscriber, Message::StreamStateUpdate(message));
         }
     }
 
@@ -310,8 +319,8 @@ impl Room {
         subscriber: ParticipantKey,
         id: TrackId,
     ) -> Option<(DownId, LayerLimit)> {
-        let participant = self.participants.get(subscriber)?;
-        let track = self.tracks.get(&id)?;
+        let participant = self.roster.get(subscriber)?;
+        let track = self.publications.tracks.get(&id)?;
         let initial = Settings::initial(participant.preferences.adaptive_stream);
         let settings =
             participant.subscription_settings.settings(&track.info.sid).unwrap_or(initial);
@@ -323,7 +332,7 @@ impl Room {
         }
         let before = Demand::of(subscription.limit.replace(limit), encodings);
         let down = subscription.down;
-        self.dynacast.note_limit(id, before, Demand::of(Some(limit), encodings));
+        self.publications.dynacast.note_limit(id, before, Demand::of(Some(limit), encodings));
         Some((down, limit))
     }
 
@@ -347,9 +356,9 @@ impl Room {
         for sid in
             request.track_sids.iter().chain(named).take(crate::subscription_settings::MAX_WANTS)
         {
-            let Some(participant) = self.participants.get_mut(key) else { return };
+            let Some(participant) = self.roster.get_mut(key) else { return };
             participant.subscription_settings.set_subscribe(sid, request.subscribe);
-            if let Some(track) = self.track_sids.get(sid) {
+            if let Some(track) = self.publications.track_sids.get(sid) {
                 self.reconcile(now, key, *track);
             }
         }
@@ -362,9 +371,9 @@ impl Room {
         request: &proto::UpdateTrackSettings,
     ) {
         for sid in request.track_sids.iter().take(crate::subscription_settings::MAX_WANTS) {
-            let Some(participant) = self.participants.get_mut(key) else { return };
+            let Some(participant) = self.roster.get_mut(key) else { return };
             participant.subscription_settings.set_settings(sid, Settings::of(request));
-            if let Some(track) = self.track_sids.get(sid) {
+            if let Some(track) = self.publications.track_sids.get(sid) {
                 self.apply_settings(key, *track);
             }
         }

@@ -1,22 +1,30 @@
-//! The participants of a room, and the ways to find one.
+//! The participants of a room, the ways to find one, and what is sent to them.
 //!
-//! * **Owns:** all participants, who has which identity, sid, session and transport, and how many count.
-//! * **In:** participants, sessions, transports.
-//! * **Out:** participants.
+//! * **Owns:** all participants, who has which identity, sid, session and transport, how many count; their deadlines,
+//!   and whose announcements wait ([`UpdateThrottle`]).
+//! * **In:** participants, sessions, transports; messages to one.
+//! * **Out:** participants; messages on their sessions.
 //! * **Invariant:** an identity, a sid, a session or a transport finds at most one participant, and
 //!   only one that is here.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use hearth_plane::PeerId;
-use hearth_signal::proto::ParticipantPermission;
+use hearth_signal::proto::{
+    self, ParticipantPermission, request_response, signal_response::Message,
+};
 
 use crate::SessionId;
+use crate::compatibility::Compatibility;
+use crate::deadline_queue::DeadlineQueue;
+use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey};
+use crate::session::REFRESH;
+use crate::update_throttle::UpdateThrottle;
 
 /// See the module.
-#[derive(Default)]
-pub(crate) struct Participants {
+pub(crate) struct Roster {
     /// In boxes, as keys that only grow leave the nodes half empty.
     all: BTreeMap<ParticipantKey, Box<Participant>>,
     identities: BTreeMap<String, ParticipantKey>,
@@ -27,9 +35,28 @@ pub(crate) struct Participants {
     independent: usize,
     recorders: usize,
     next: u32,
+    /// When something is due for a participant.
+    pub(crate) deadlines: DeadlineQueue<ParticipantKey>,
+    pub(crate) update_throttle: UpdateThrottle,
 }
 
-impl Participants {
+impl Roster {
+    /// A roster without participants.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            sids: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            independent: 0,
+            recorders: 0,
+            next: 0,
+            deadlines: DeadlineQueue::default(),
+            update_throttle: UpdateThrottle::new(now),
+        }
+    }
+
     /// A name for the next participant.
     pub(crate) fn next_key(&mut self) -> ParticipantKey {
         self.next = self.next.wrapping_add(1);
@@ -139,11 +166,78 @@ impl Participants {
         self.peers.get(&peer).copied()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn keys(&self) -> Vec<ParticipantKey> {
         self.all.keys().copied().collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Participant> {
         self.all.values().map(Box::as_ref)
+    }
+
+    /// Sends to a participant, if it has a session.
+    pub(crate) fn send(&self, out: &mut Outbox, key: ParticipantKey, message: Message) {
+        let Some(participant) = self.get(key) else { return };
+        let Some(session) = participant.session else { return };
+        if let Some(message) = Compatibility(&participant.client).adapt(message) {
+            out.send(session, message);
+        }
+    }
+
+    /// Sends the client its last message; the participant stays.
+    pub(crate) fn send_final(&mut self, out: &mut Outbox, key: ParticipantKey, message: Message) {
+        if let Some(session) = self.set_session(key, None) {
+            out.send(session, message);
+            out.close_session(session);
+        }
+    }
+
+    /// Tells a client that its request is refused.
+    pub(crate) fn refuse(
+        &self,
+        out: &mut Outbox,
+        key: ParticipantKey,
+        reason: request_response::Reason,
+        message: &str,
+        request: request_response::Request,
+    ) {
+        let response = proto::RequestResponse {
+            request_id: 0,
+            reason: reason.into(),
+            message: message.to_owned(),
+            request: Some(request),
+        };
+        self.respond(out, key, response);
+    }
+
+    /// Says whether and why not a client's request was met.
+    pub(crate) fn respond(
+        &self,
+        out: &mut Outbox,
+        key: ParticipantKey,
+        response: proto::RequestResponse,
+    ) {
+        self.send(out, key, Message::RequestResponse(response));
+    }
+
+    /// A participant's deadlines changed.
+    pub(crate) fn watch_deadlines(&mut self, key: ParticipantKey) {
+        if let Some(at) = self.get(key).and_then(|participant| participant.deadlines().min()) {
+            self.deadlines.watch(key, at);
+        }
+    }
+
+    /// Sends a token with what the participant may do by now.
+    pub(crate) fn refresh_token(&mut self, now: Instant, key: ParticipantKey, out: &mut Outbox) {
+        let Some(participant) = self.get_mut(key) else { return };
+        participant.deadlines.refresh = now + REFRESH;
+        let claims = participant.current_claims();
+        self.deadlines.watch(key, now + REFRESH);
+        if let Ok(token) = out.config.keys.refresh(&claims, out.unix(now)) {
+            self.send(out, key, Message::RefreshToken(token));
+        }
     }
 }
