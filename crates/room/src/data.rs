@@ -97,7 +97,7 @@ impl Room {
         // After the commands that pass it on: a receiving shard that is full holds back the sender.
         let taken = self.roster.get_mut(key).filter(|_| !channel.is_lossy());
         if let Some(command) = taken.and_then(|sender| sender.data.take(peer, len)) {
-            self.command_for(key, command);
+            self.roster.command(&mut self.out, key, command);
         }
     }
 

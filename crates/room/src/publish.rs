@@ -222,7 +222,7 @@ impl Room {
         self.publications.dynacast.note_track(id);
         if muted {
             self.speakers.remove(id);
-            self.tell_speakers();
+            self.speakers.announce(&self.subscriptions, &self.roster, &mut self.out);
         }
         self.changed(publisher);
     }
@@ -258,7 +258,7 @@ impl Room {
         self.publications.track_sids.remove(&track.info.sid);
         self.out.command(track.home, Command::RemoveUpTrack { track: id });
         self.speakers.remove(id);
-        self.tell_speakers();
+        self.speakers.announce(&self.subscriptions, &self.roster, &mut self.out);
         self.quality.forget_up(id);
         self.publications.dynacast.forget(id);
         for key in self.roster.keys() {

@@ -3,16 +3,19 @@
 //! * **Owns:** a smoothed score per track and per subscription, and the quality last shown of each
 //!   participant.
 //! * **In:** a [`PeerReport`] per transport every 5 s.
-//! * **Out:** participants whose shown quality changed.
+//! * **Out:** `connection_quality`, when the shown quality of a participant changed.
 //! * **Invariant:** scores are between 0 and 100; what is not there any more has none.
 //! * **livekit-server:** `pkg/sfu/connectionquality`.
 
 use std::collections::BTreeMap;
 
 use hearth_plane::{DownId, PeerReport, TrackId, TrackReport};
-use hearth_signal::proto::ConnectionQuality;
+use hearth_signal::proto::{self, ConnectionQuality, signal_response::Message};
 
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::roster::Roster;
+use crate::subscription::Subscriptions;
 
 /// Percent of lost packets times this is taken off the score.
 const LOSS_WEIGHT: f32 = 6.0;
@@ -74,6 +77,43 @@ impl Quality {
     }
 }
 
+impl Quality {
+    /// Tells active participants how well they and their publishers are connected, if that changed
+    /// for anybody.
+    pub(crate) fn announce(
+        &mut self,
+        subscriptions: &Subscriptions,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let mut infos = BTreeMap::new();
+        let mut changed = false;
+        for participant in roster.iter().filter(|participant| participant.is_active()) {
+            let key = participant.key;
+            let up = participant.publishing.tracks.iter().copied();
+            let down = subscriptions.of_subscriber(key).map(|s| s.down);
+            let score = self.score(up, down);
+            let quality = quality_of(score);
+            changed |= self.note(key, quality);
+            let info = proto::ConnectionQualityInfo {
+                participant_sid: participant.sid.clone(),
+                quality: quality.into(),
+                score: opinion(score),
+            };
+            infos.insert(key, info);
+        }
+        if !changed {
+            return;
+        }
+        for recipient in infos.keys() {
+            let concerning = subscriptions.concerning(*recipient).into_iter();
+            let updates = concerning.filter_map(|key| infos.get(&key).cloned()).collect();
+            let message = proto::ConnectionQualityUpdate { updates };
+            roster.send(out, *recipient, Message::ConnectionQuality(message));
+        }
+    }
+}
+
 /// `None` if nothing can be said.
 fn score<Id>(report: &TrackReport<Id>) -> Option<f32> {
     if report.idle {
@@ -99,7 +139,7 @@ fn smooth(score: &mut f32, new: f32, idle: bool) {
 }
 
 /// The name of a score.
-pub(crate) fn quality_of(score: f32) -> ConnectionQuality {
+fn quality_of(score: f32) -> ConnectionQuality {
     if score > 80.0 {
         ConnectionQuality::Excellent
     } else if score > 40.0 {
@@ -112,7 +152,7 @@ pub(crate) fn quality_of(score: f32) -> ConnectionQuality {
 }
 
 /// Mean opinion score, 1 to 4.5.
-pub(crate) fn opinion(score: f32) -> f32 {
+fn opinion(score: f32) -> f32 {
     (1.0 + 0.035 * score + 0.000_007 * score * (score - 60.0) * (100.0 - score)).clamp(1.0, 4.5)
 }
 

@@ -32,9 +32,12 @@ impl Room {
     ) {
         use signal_request::Message as M;
         match message {
-            M::Offer(offer) => self.offer(now, key, offer),
+            M::Offer(offer) => self.offer(now, key, &offer),
             M::Answer(answer) => self.answer(now, key, &answer),
-            M::Trickle(request) => self.trickle(key, request),
+            M::Trickle(request) => {
+                let Self { negotiator, roster, out, .. } = self;
+                negotiator.handle_candidate(key, request, roster, out);
+            }
             M::AddTrack(request) => self.add_track(now, key, request),
             M::Mute(request) => self.mute(now, key, request),
             M::Subscription(request) => self.update_subscription(now, key, &request),

@@ -8,17 +8,17 @@
 //! * **Invariant:** after every input, whoever's description changed is negotiated with; after
 //!   [`Output::Closed`] nothing happens any more.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_plane::{Event, RoomId, ShardId};
+use hearth_plane::{Event, Level, RoomId, ShardId};
 use hearth_random::Seed;
 use hearth_signal::proto;
 
 use crate::announcements::Published;
 use crate::data_track::DataTracks;
 use crate::dynacast::Demand;
+use crate::negotiation::Negotiator;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
 use crate::publications::Publications;
@@ -43,8 +43,7 @@ pub struct Room {
     pub(crate) data_tracks: DataTracks,
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
-    /// Participants whose description changed during this input.
-    pub(crate) dirty: BTreeSet<ParticipantKey>,
+    pub(crate) negotiator: Negotiator,
     pub(crate) timers: Timers,
 }
 
@@ -78,7 +77,7 @@ impl Room {
             data_tracks: DataTracks::default(),
             speakers: Speakers::default(),
             quality: Quality::default(),
-            dirty: BTreeSet::new(),
+            negotiator: Negotiator::default(),
             timers: Timers { end, tick: None, over: false },
         }
     }
@@ -189,7 +188,7 @@ impl Room {
         self.roster.announce_together(waiting, published, &mut self.out);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
-            self.send_quality();
+            self.quality.announce(&self.subscriptions, &self.roster, &mut self.out);
             self.send_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
@@ -236,6 +235,17 @@ impl Room {
         self.roster.changed(key, published, &mut self.out);
     }
 
+    /// A shard measured microphones.
+    fn levels(&mut self, levels: &[Level]) {
+        for Level { track, level } in levels {
+            let Some(publication) = self.publications.tracks.get(track) else { continue };
+            if publication.is_microphone() && !publication.info.muted {
+                self.speakers.set(*track, publication.publisher, *level);
+            }
+        }
+        self.speakers.announce(&self.subscriptions, &self.roster, &mut self.out);
+    }
+
     fn send_counts(&mut self, now: Instant) {
         if self.roster.is_empty() {
             self.timers.tick = None;
@@ -268,9 +278,7 @@ impl Room {
         if self.timers.over {
             return;
         }
-        while let Some(key) = self.dirty.pop_first() {
-            self.negotiate(now, key);
-        }
+        self.negotiator.negotiate_changed(now, &mut self.roster, &mut self.out);
         self.send_demands(now);
         self.roster.update_throttle.handle_time(now);
         if self.record.recording_changed(&self.roster) {

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hearth_plane::PeerId;
+use hearth_plane::{Command, PeerId};
 use hearth_signal::proto::{
     self, ParticipantPermission, request_response, signal_response::Message,
 };
@@ -184,6 +184,13 @@ impl Roster {
         let Some(session) = participant.session else { return };
         if let Some(message) = Compatibility(&participant.client).adapt(message) {
             out.send(session, message);
+        }
+    }
+
+    /// Has the shard of a participant do something.
+    pub(crate) fn command(&self, out: &mut Outbox, key: ParticipantKey, command: Command) {
+        if let Some(participant) = self.get(key) {
+            out.command(participant.shard, command);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::participant::{
     permission_of,
 };
 use crate::publication::{Abilities, Publishing};
-use crate::transport::{TransportOptions, Transports, credentials};
+use crate::transport::{TransportOptions, Transports};
 use crate::{Join, JoinError, Room, SessionId};
 
 /// Whoever is not active by then is removed.
@@ -169,9 +169,9 @@ impl Room {
         // Before the first description, so that it can already carry the tracks that are here.
         self.subscribe_to_all(now, key);
         if let Some(offer) = request.publisher_offer {
-            self.offer(now, key, offer);
+            self.offer(now, key, &offer);
         }
-        self.offer_subscriber(now, key);
+        self.negotiator.offer_subscriber(now, key, &mut self.roster, &mut self.out);
     }
 
     /// A client comes back to the session it believes to have.
@@ -211,7 +211,7 @@ impl Room {
         self.roster.send(&mut self.out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.roster.refresh_token(now, key, &mut self.out);
         self.repeat_demands(key);
-        self.restart_subscriber(now, key);
+        self.negotiator.restart_subscriber(now, key, &mut self.roster, &mut self.out);
         if dropped.is_some() {
             self.roster.set_session(key, None);
             self.out.close_session(session);
@@ -231,19 +231,6 @@ impl Room {
             ..proto::ReconnectResponse::default()
         };
         self.out.send(session, Message::Reconnect(response));
-    }
-
-    /// Dual: offers anew with new credentials, since the client may have missed anything.
-    fn restart_subscriber(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
-        let shard = participant.shard;
-        let Some(subscriber) = &mut participant.transports.subscriber else { return };
-        subscriber.pending = None;
-        let restart = subscriber.link.restart(credentials(shard, &mut self.out.random.ice));
-        if let Some(command) = restart {
-            self.out.command(shard, command);
-        }
-        self.offer_subscriber(now, key);
     }
 
     pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
@@ -319,7 +306,7 @@ impl Room {
         self.remove_data_tracks(key);
         self.speakers.forget(key);
         self.quality.forget(key);
-        self.dirty.remove(&key);
+        self.negotiator.forget(key);
         let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
         let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
         for link in gone.transports.links() {

@@ -9,13 +9,13 @@
 
 use std::time::{Duration, Instant};
 
-use hearth_signal::proto::{self, DisconnectReason, SpeakerInfo, leave_request::Action};
-use proto::signal_response::Message;
+use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 use proto::simulate_scenario::Scenario;
 
 use crate::Room;
 use crate::participant::{DroppedResume, ParticipantKey};
 use crate::session::leave;
+use crate::speakers::send_level;
 
 /// How long a resume is waited for that is to be dropped.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,12 +76,9 @@ impl Room {
 
     /// Tells those who hear it, and itself.
     fn tell_simulated_speaker(&mut self, key: ParticipantKey, level: f32) {
-        let Some(sid) = self.roster.get(key).map(|p| p.sid.clone()) else { return };
-        let speaker = SpeakerInfo { sid, level, active: level > 0.0 };
         for recipient in self.roster.keys() {
             if recipient == key || self.subscriptions.is_subscribed_to(recipient, key) {
-                let message = proto::SpeakersChanged { speakers: vec![speaker.clone()] };
-                self.roster.send(&mut self.out, recipient, Message::SpeakersChanged(message));
+                send_level(recipient, (key, level), &self.roster, &mut self.out);
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** the last level of every microphone, and the level last shown for each participant.
 //! * **In:** levels of tracks; tracks that are muted or gone.
-//! * **Out:** participants whose shown level changed.
+//! * **Out:** `speakers_changed`, for participants whose shown level changed.
 //! * **Invariant:** a participant that is shown as speaking is shown silent before it is forgotten
 //!   by its recipients.
 //! * **livekit-server:** `pkg/rtc/room.go` (`audioUpdateWorker`): levels in steps of 1/8.
@@ -10,8 +10,12 @@
 use std::collections::BTreeMap;
 
 use hearth_plane::TrackId;
+use hearth_signal::proto::{self, SpeakerInfo, signal_response::Message};
 
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::roster::Roster;
+use crate::subscription::Subscriptions;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -42,12 +46,12 @@ impl Speakers {
     }
 
     /// What is shown of this participant; 0 if it is silent.
-    pub(crate) fn shown(&self, publisher: ParticipantKey) -> f32 {
+    fn shown(&self, publisher: ParticipantKey) -> f32 {
         self.shown.get(&publisher).copied().unwrap_or(0.0)
     }
 
     /// Participants whose level changed since the last call, with the new one, loudest first.
-    pub(crate) fn take_changes(&mut self) -> Vec<(ParticipantKey, f32)> {
+    fn take_changes(&mut self) -> Vec<(ParticipantKey, f32)> {
         let mut levels: BTreeMap<ParticipantKey, f32> = BTreeMap::new();
         for (publisher, level) in self.tracks.values() {
             let loudest = levels.entry(*publisher).or_default();
@@ -64,6 +68,79 @@ impl Speakers {
         self.shown = levels;
         changes
     }
+}
+
+impl Speakers {
+    /// Tells everybody whose level changed, as far as it concerns them.
+    pub(crate) fn announce(
+        &mut self,
+        subscriptions: &Subscriptions,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let changes: BTreeMap<ParticipantKey, SpeakerInfo> = self
+            .take_changes()
+            .into_iter()
+            .filter_map(|(key, level)| Some((key, speaker(roster, key, level)?)))
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        for recipient in roster.keys() {
+            let concerning = subscriptions.concerning(recipient).into_iter();
+            let speakers: Vec<SpeakerInfo> =
+                concerning.filter_map(|key| changes.get(&key).cloned()).collect();
+            if !speakers.is_empty() {
+                let message = proto::SpeakersChanged { speakers };
+                roster.send(out, recipient, Message::SpeakersChanged(message));
+            }
+        }
+    }
+
+    /// A subscription begins: the publisher may be speaking.
+    pub(crate) fn tell_speaker(
+        &self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let level = self.shown(publisher);
+        if level > 0.0 {
+            send_level(subscriber, (publisher, level), roster, out);
+        }
+    }
+
+    /// The last subscription to a publisher ended: if it speaks, it is heard no more.
+    pub(crate) fn tell_silence(
+        &self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        if self.shown(publisher) > 0.0 {
+            send_level(subscriber, (publisher, 0.0), roster, out);
+        }
+    }
+}
+
+/// Tells one participant how loud another is.
+pub(crate) fn send_level(
+    to: ParticipantKey,
+    (key, level): (ParticipantKey, f32),
+    roster: &Roster,
+    out: &mut Outbox,
+) {
+    if let Some(speaker) = speaker(roster, key, level) {
+        let message = proto::SpeakersChanged { speakers: vec![speaker] };
+        roster.send(out, to, Message::SpeakersChanged(message));
+    }
+}
+
+fn speaker(roster: &Roster, key: ParticipantKey, level: f32) -> Option<SpeakerInfo> {
+    let sid = roster.get(key)?.sid.clone();
+    Some(SpeakerInfo { sid, level, active: level > 0.0 })
 }
 
 fn steps(level: f32) -> f32 {

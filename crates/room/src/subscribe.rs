@@ -140,7 +140,7 @@ impl Room {
         let packed = Compatibility(&participant.client).packs_stream_id();
         let stream_id = if packed { format!("{}|{sid}", info.sid) } else { info.sid };
         let shard = participant.shard;
-        participant.transports.add_sender(Sender {
+        let sender = Sender {
             id: down,
             kind,
             codec,
@@ -149,7 +149,8 @@ impl Room {
             stream_id: stream_id.clone(),
             track_id: sid,
             stereo,
-        });
+        };
+        self.negotiator.add_sender(participant, sender);
         self.subscriptions.insert(Subscription {
             down,
             subscriber,
@@ -169,8 +170,7 @@ impl Room {
             }
             self.out.command(home, Command::AddRelay { track: id, to: shard });
         }
-        self.tell_speaker_to(subscriber, publisher);
-        self.dirty.insert(subscriber);
+        self.speakers.tell_speaker(subscriber, publisher, &self.roster, &mut self.out);
     }
 
     /// One that the subscriber's transport has not carried yet.
@@ -194,8 +194,7 @@ impl Room {
         }
         let Some(participant) = self.roster.get_mut(gone.subscriber) else { return };
         let shard = participant.shard;
-        participant.transports.remove_sender(down);
-        self.dirty.insert(gone.subscriber);
+        self.negotiator.remove_sender(participant, down);
         if gone.spec.is_some() {
             self.out.command(shard, Command::RemoveDownTrack { down });
         }
@@ -206,7 +205,10 @@ impl Room {
             self.out.command(home, Command::RemoveRelay { track: gone.track, to: shard });
             self.out.command(shard, Command::RemoveUpTrack { track: gone.track });
         }
-        self.tell_silence_to(gone.subscriber, gone.publisher);
+        if !self.subscriptions.is_subscribed_to(gone.subscriber, gone.publisher) {
+            let (subscriber, publisher) = (gone.subscriber, gone.publisher);
+            self.speakers.tell_silence(subscriber, publisher, &self.roster, &mut self.out);
+        }
     }
 
     /// The track ends.
@@ -275,7 +277,11 @@ impl Room {
         let limit = if first { self.note_limit(key, track).map(|(_, limit)| limit) } else { None };
         let subscription = self.subscriptions.get(bound.sender);
         let limit = limit.or_else(|| subscription.and_then(|s| s.limit)).unwrap_or(LayerLimit::ALL);
-        self.command_for(key, Command::SetDownTrack { spec: Box::new(spec), limit });
+        self.roster.command(
+            &mut self.out,
+            key,
+            Command::SetDownTrack { spec: Box::new(spec), limit },
+        );
         if first {
             self.tell_subscribed(key, track);
         }
@@ -309,7 +315,7 @@ impl Room {
     /// Tells the shard what the subscriber wants of the track, if that is new.
     pub(crate) fn apply_settings(&mut self, subscriber: ParticipantKey, id: TrackId) {
         if let Some((down, limit)) = self.note_limit(subscriber, id) {
-            self.command_for(subscriber, Command::SetLayerLimit { down, limit });
+            self.roster.command(&mut self.out, subscriber, Command::SetLayerLimit { down, limit });
         }
     }
 
