@@ -27,7 +27,7 @@ impl Room {
             }
             Call::RemoveParticipant { identity } => {
                 let key = self.find(&identity)?;
-                self.disconnect(now, key, DisconnectReason::ParticipantRemoved);
+                self.disconnect(key, DisconnectReason::ParticipantRemoved);
                 Ok(Reply::Done)
             }
             Call::MutePublishedTrack { identity, track_sid, muted } => {
@@ -51,11 +51,11 @@ impl Room {
                 let key = self.find(&identity)?;
                 let request =
                     proto::UpdateSubscription { track_sids, subscribe, participant_tracks };
-                self.update_subscription(now, key, &request);
+                self.update_subscription(key, &request);
                 Ok(Reply::Done)
             }
             Call::SendData { packet, lossy } => {
-                self.send_data(*packet, lossy);
+                self.data.send(*packet, lossy, &mut self.roster, &mut self.out);
                 Ok(Reply::Done)
             }
             Call::UpdateRoomMetadata { metadata } => {
@@ -68,7 +68,7 @@ impl Room {
                 Ok(self.room_reply())
             }
             Call::DeleteRoom => {
-                self.close(now, DisconnectReason::RoomDeleted);
+                self.close(DisconnectReason::RoomDeleted);
                 Ok(Reply::Done)
             }
         }
@@ -122,9 +122,9 @@ impl Room {
         participant.is_publisher &= may_publish;
         self.unpublish_forbidden(now, key);
         self.add_missing_subscriber(key);
-        self.subscribe_to_all(now, key);
+        self.subscribe_to_all(key);
         if !may_send_data {
-            self.unpublish_data_tracks(key);
+            self.data.tracks.unpublish_all(key, &mut self.roster, &mut self.out);
         }
         self.changed(key);
         self.roster.refresh_token(now, key, &mut self.out);

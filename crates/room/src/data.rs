@@ -1,7 +1,7 @@
 //! Messages between participants.
 //!
-//! * **Owns:** per participant, the sequence it has reached, what waits until its channel opens
-//!   ([`DataState`]).
+//! * **Owns:** the data tracks of the room ([`DataRouter`]); per participant, the sequence it has reached and what
+//!   waits until its channel opens ([`DataState`]).
 //! * **In:** messages on data channels; RoomService's `SendData`.
 //! * **Out:** `SendData` commands; `DataTaken` when what came reliably was dealt with; [`Output::DataDropped`](crate::Output::DataDropped).
 //! * **Invariant:** a message never returns to its sender, says truly who that is, and keeps its
@@ -18,9 +18,11 @@ use hearth_signal::proto::data_stream::header::ContentHeader;
 use hearth_signal::proto::{DataPacket, UserPacket, data_packet};
 use prost::Message as _;
 
-use crate::Room;
+use crate::data_track::DataTracks;
+use crate::outbox::Outbox;
 use crate::packet::{GENERATED_CHAT, GENERATED_TEXT, Stamp, stamp};
 use crate::participant::ParticipantKey;
+use crate::roster::Roster;
 
 /// Reliable messages kept for a participant whose channel is not open yet, in bytes.
 const MAX_WAITING: usize = 100_000;
@@ -89,80 +91,62 @@ struct Destinations {
     identities: Vec<String>,
 }
 
-impl Room {
-    pub(crate) fn data(&mut self, peer: PeerId, channel: Channel, payload: Bytes) {
-        let Some(key) = self.roster.by_peer(peer) else { return };
-        let len = payload.len();
-        self.receive(key, channel, payload);
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct DataRouter {
+    pub(crate) tracks: DataTracks,
+}
+
+impl DataRouter {
+    /// A message of a client.
+    pub(crate) fn handle_message(
+        &self,
+        (peer, channel): (PeerId, Channel),
+        payload: &Bytes,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        let Some(key) = roster.by_peer(peer) else { return };
+        self.receive((key, channel), payload, roster, out);
         // After the commands that pass it on: a receiving shard that is full holds back the sender.
-        let taken = self.roster.get_mut(key).filter(|_| !channel.is_lossy());
-        if let Some(command) = taken.and_then(|sender| sender.data.take(peer, len)) {
-            self.roster.command(&mut self.out, key, command);
+        let Some(sender) = roster.get_mut(key).filter(|_| !channel.is_lossy()) else { return };
+        if let Some(command) = sender.data.take(peer, payload.len()) {
+            out.command(sender.shard, command);
         }
     }
 
-    fn receive(&mut self, key: ParticipantKey, channel: Channel, payload: Bytes) {
-        let Some(sender) = self.roster.get(key) else { return };
+    fn receive(
+        &self,
+        (key, channel): (ParticipantKey, Channel),
+        payload: &Bytes,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        let Some(sender) = roster.get(key) else { return };
         if !sender.permission.can_publish_data || payload.len() > MAX_MESSAGE {
             return;
         }
         match channel {
-            Channel::Reliable => self.packet(key, &payload, false),
-            Channel::Lossy => self.packet(key, &payload, true),
-            Channel::DataTrack => self.data_track_packet(key, &payload),
+            Channel::Reliable => forward(key, payload, false, roster, out),
+            Channel::Lossy => forward(key, payload, true, roster, out),
+            Channel::DataTrack => self.tracks.forward(key, payload, roster, out),
             Channel::Other => {
                 let user = UserPacket { payload: payload.to_vec(), ..UserPacket::default() };
                 let value = Some(data_packet::Value::User(user));
                 let packet = DataPacket { value, ..DataPacket::default() };
-                self.packet(key, &packet.encode_to_vec(), false);
+                forward(key, &packet.encode_to_vec(), false, roster, out);
             }
         }
-    }
-
-    fn packet(&mut self, key: ParticipantKey, payload: &[u8], lossy: bool) {
-        let Ok(packet) = DataPacket::decode(payload) else { return };
-        let Some(sender) = self.roster.get_mut(key) else { return };
-        if !lossy && !sender.data.advance(packet.sequence) {
-            return;
-        }
-        let (sid, agent) = (sender.sid.clone(), sender.is_agent());
-        let named = packet.participant_identity;
-        let speaks_for_other = agent && !named.is_empty() && named != sender.identity;
-        let mut generated = None;
-        let mut identity = if sender.is_hidden() { "" } else { &sender.identity }.to_owned();
-        let mut to = Destinations { sids: Vec::new(), identities: packet.destination_identities };
-        let mut user = None;
-        match packet.value {
-            Some(data_packet::Value::User(mut packet)) => {
-                packet.participant_sid = if identity.is_empty() { "" } else { &sid }.to_owned();
-                packet.participant_identity.clone_from(&identity);
-                to.sids.clone_from(&packet.destination_sids);
-                to.identities.extend(packet.destination_identities.clone());
-                user = Some(packet);
-            }
-            // Metrics go to whoever subscribed to them, which is nobody yet.
-            Some(data_packet::Value::Metrics(_) | data_packet::Value::Speaker(_)) => return,
-            Some(data_packet::Value::Transcription(_)) if !agent => return,
-            Some(data_packet::Value::ChatMessage(_)) if speaks_for_other => {
-                (identity, generated) = (named, Some(GENERATED_CHAT));
-            }
-            Some(data_packet::Value::StreamHeader(header)) if speaks_for_other => {
-                if let Some(ContentHeader::TextHeader(_)) = header.content_header {
-                    (identity, generated) = (named, Some(GENERATED_TEXT));
-                }
-            }
-            Some(_) | None => {}
-        }
-        let stamped = stamp(
-            payload,
-            &Stamp { sid: &sid, identity: &identity, lossy, user: user.as_ref(), generated },
-        );
-        let Some(stamped) = stamped else { return };
-        self.deliver(Some(key), &to, lossy, &stamped);
     }
 
     /// Sends on behalf of the server.
-    pub(crate) fn send_data(&mut self, mut packet: DataPacket, lossy: bool) {
+    pub(crate) fn send(
+        &self,
+        mut packet: DataPacket,
+        lossy: bool,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
         packet.participant_sid = String::new();
         packet.participant_identity = String::new();
         packet.sequence = 0;
@@ -175,84 +159,141 @@ impl Room {
         }
         let payload = Bytes::from(packet.encode_to_vec());
         if payload.len() <= MAX_MESSAGE {
-            self.deliver(None, &to, lossy, &payload);
+            deliver(None, &to, lossy, &payload, roster, out);
         }
     }
 
-    fn deliver(
-        &mut self,
-        from: Option<ParticipantKey>,
-        to: &Destinations,
-        lossy: bool,
-        payload: &Bytes,
-    ) {
-        let everybody = to.sids.is_empty() && to.identities.is_empty();
-        let mut receivers = if everybody {
-            self.roster.keys()
-        } else {
-            let by_sid = to.sids.iter().filter_map(|sid| self.roster.by_sid(sid));
-            let by_identity = to.identities.iter().filter_map(|i| self.roster.by_identity(i));
-            by_sid.chain(by_identity).collect()
-        };
-        receivers.sort_unstable();
-        receivers.dedup();
-        receivers.retain(|receiver| Some(*receiver) != from);
-        self.deliver_to(&receivers, lossy, payload);
-    }
-
-    fn deliver_to(&mut self, receivers: &[ParticipantKey], lossy: bool, payload: &Bytes) {
-        let mut open = Vec::with_capacity(receivers.len());
-        for receiver in receivers {
-            let Some(participant) = self.roster.get_mut(*receiver) else { continue };
-            if participant.data.is_open {
-                open.push((participant.shard, participant.transports.primary().peer));
-            } else if !lossy && !participant.data.wait(payload.clone()) {
-                self.count_dropped_data();
-            }
-        }
-        let channel = if lossy { Channel::Lossy } else { Channel::Reliable };
-        self.send_to_peers(open, channel, payload);
-    }
-
-    /// One command for each shard, or a few if it has many of the receivers.
-    pub(crate) fn send_to_peers(
-        &mut self,
-        mut receivers: Vec<(ShardId, PeerId)>,
+    /// A client can receive on a channel.
+    pub(crate) fn channel_open(
+        &self,
+        peer: PeerId,
         channel: Channel,
-        payload: &Bytes,
+        roster: &mut Roster,
+        out: &mut Outbox,
     ) {
-        receivers.sort_unstable();
-        for of_shard in receivers.chunk_by(|a, b| a.0 == b.0) {
-            for some in of_shard.chunks(MAX_RECEIVERS) {
-                let Some((shard, _)) = some.first() else { continue };
-                let peers = some.iter().map(|(_, peer)| *peer).collect();
-                self.out.command(
-                    *shard,
-                    Command::SendData { peers, channel, payload: payload.clone() },
-                );
-            }
-        }
-    }
-
-    pub(crate) fn channel_open(&mut self, peer: PeerId, channel: Channel) {
-        let Some(key) = self.roster.by_peer(peer) else { return };
-        let Some(participant) = self.roster.get_mut(key) else { return };
+        let Some(key) = roster.by_peer(peer) else { return };
+        let Some(participant) = roster.get_mut(key) else { return };
         if channel == Channel::Reliable && participant.transports.is_primary(peer) {
             participant.data.is_open = true;
-            self.flush_data(key);
+            self.flush(key, roster, out);
         }
     }
 
     /// Sends what waited, if the channel is open.
-    pub(crate) fn flush_data(&mut self, key: ParticipantKey) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
-        if !participant.data.is_open {
-            return;
-        }
+    pub(crate) fn flush(&self, key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
+        let Some(participant) = roster.get_mut(key).filter(|p| p.data.is_open) else { return };
         let waiting = std::mem::take(&mut participant.data.waiting);
         participant.data.waiting_bytes = 0;
         for payload in waiting {
-            self.deliver_to(&[key], false, &payload);
+            deliver_to(&[key], false, &payload, roster, out);
+        }
+    }
+}
+
+/// Passes a packet of a client on, with what it may not say of itself.
+fn forward(
+    key: ParticipantKey,
+    payload: &[u8],
+    lossy: bool,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let Ok(packet) = DataPacket::decode(payload) else { return };
+    let Some(sender) = roster.get_mut(key) else { return };
+    if !lossy && !sender.data.advance(packet.sequence) {
+        return;
+    }
+    let (sid, agent) = (sender.sid.clone(), sender.is_agent());
+    let named = packet.participant_identity;
+    let speaks_for_other = agent && !named.is_empty() && named != sender.identity;
+    let mut generated = None;
+    let mut identity = if sender.is_hidden() { "" } else { &sender.identity }.to_owned();
+    let mut to = Destinations { sids: Vec::new(), identities: packet.destination_identities };
+    let mut user = None;
+    match packet.value {
+        Some(data_packet::Value::User(mut packet)) => {
+            packet.participant_sid = if identity.is_empty() { "" } else { &sid }.to_owned();
+            packet.participant_identity.clone_from(&identity);
+            to.sids.clone_from(&packet.destination_sids);
+            to.identities.extend(packet.destination_identities.clone());
+            user = Some(packet);
+        }
+        // Metrics go to whoever subscribed to them, which is nobody yet.
+        Some(data_packet::Value::Metrics(_) | data_packet::Value::Speaker(_)) => return,
+        Some(data_packet::Value::Transcription(_)) if !agent => return,
+        Some(data_packet::Value::ChatMessage(_)) if speaks_for_other => {
+            (identity, generated) = (named, Some(GENERATED_CHAT));
+        }
+        Some(data_packet::Value::StreamHeader(header)) if speaks_for_other => {
+            if let Some(ContentHeader::TextHeader(_)) = header.content_header {
+                (identity, generated) = (named, Some(GENERATED_TEXT));
+            }
+        }
+        Some(_) | None => {}
+    }
+    let stamped = stamp(
+        payload,
+        &Stamp { sid: &sid, identity: &identity, lossy, user: user.as_ref(), generated },
+    );
+    let Some(stamped) = stamped else { return };
+    deliver(Some(key), &to, lossy, &stamped, roster, out);
+}
+
+fn deliver(
+    from: Option<ParticipantKey>,
+    to: &Destinations,
+    lossy: bool,
+    payload: &Bytes,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let everybody = to.sids.is_empty() && to.identities.is_empty();
+    let mut receivers = if everybody {
+        roster.keys()
+    } else {
+        let by_sid = to.sids.iter().filter_map(|sid| roster.by_sid(sid));
+        let by_identity = to.identities.iter().filter_map(|i| roster.by_identity(i));
+        by_sid.chain(by_identity).collect()
+    };
+    receivers.sort_unstable();
+    receivers.dedup();
+    receivers.retain(|receiver| Some(*receiver) != from);
+    deliver_to(&receivers, lossy, payload, roster, out);
+}
+
+fn deliver_to(
+    receivers: &[ParticipantKey],
+    lossy: bool,
+    payload: &Bytes,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let mut open = Vec::with_capacity(receivers.len());
+    for receiver in receivers {
+        let Some(participant) = roster.get_mut(*receiver) else { continue };
+        if participant.data.is_open {
+            open.push((participant.shard, participant.transports.primary().peer));
+        } else if !lossy && !participant.data.wait(payload.clone()) {
+            out.data_dropped();
+        }
+    }
+    let channel = if lossy { Channel::Lossy } else { Channel::Reliable };
+    send_to_peers(open, channel, payload, out);
+}
+
+/// One command for each shard, or a few if it has many of the receivers.
+pub(crate) fn send_to_peers(
+    mut receivers: Vec<(ShardId, PeerId)>,
+    channel: Channel,
+    payload: &Bytes,
+    out: &mut Outbox,
+) {
+    receivers.sort_unstable();
+    for of_shard in receivers.chunk_by(|a, b| a.0 == b.0) {
+        for some in of_shard.chunks(MAX_RECEIVERS) {
+            let Some((shard, _)) = some.first() else { continue };
+            let peers = some.iter().map(|(_, peer)| *peer).collect();
+            out.command(*shard, Command::SendData { peers, channel, payload: payload.clone() });
         }
     }
 }

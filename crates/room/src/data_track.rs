@@ -18,8 +18,11 @@ use hearth_signal::proto::{
 };
 use hearth_signal::short_id;
 
-use crate::Room;
+use crate::data::send_to_peers;
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::roster::Roster;
+use crate::subscription_settings::MAX_WANTS;
 
 /// Data tracks one participant may have published at a time.
 const MAX_PER_PUBLISHER: usize = 64;
@@ -122,15 +125,19 @@ impl DataTracks {
     }
 }
 
-impl Room {
-    pub(crate) fn publish_data_track(
+impl DataTracks {
+    /// A client publishes a data track; true if it does now, of which everybody is to be told before
+    /// [`reconcile_publisher`](Self::reconcile_publisher).
+    pub(crate) fn publish(
         &mut self,
         key: ParticipantKey,
         request: PublishDataTrackRequest,
-    ) {
-        let allowed = self.roster.get(key).is_some_and(|p| p.permission.can_publish_data);
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) -> bool {
+        let allowed = roster.get(key).is_some_and(|p| p.permission.can_publish_data);
         let checked = if allowed {
-            self.data_tracks.check(key, &request)
+            self.check(key, &request)
         } else {
             Err(request_response::Reason::NotAllowed)
         };
@@ -138,89 +145,98 @@ impl Room {
             Ok(handle) => handle,
             Err(reason) => {
                 let request = request_response::Request::PublishDataTrack(request);
-                self.roster.refuse(&mut self.out, key, reason, refusal_text(reason), request);
-                return;
+                roster.refuse(out, key, reason, refusal_text(reason), request);
+                return false;
             }
         };
         let info = DataTrackInfo {
             pub_handle: request.pub_handle,
-            sid: short_id(&mut self.out.random.sids, "DTR_"),
+            sid: short_id(&mut out.random.sids, "DTR_"),
             name: request.name,
             encryption: request.encryption,
             frame_encoding: request.frame_encoding,
             schema: request.schema,
         };
-        self.data_tracks.sids.insert(info.sid.clone(), (key, handle));
-        self.data_tracks.published.insert((key, handle), info.clone());
-        if let Some(participant) = self.roster.get_mut(key) {
+        self.sids.insert(info.sid.clone(), (key, handle));
+        self.published.insert((key, handle), info.clone());
+        if let Some(participant) = roster.get_mut(key) {
             participant.is_publisher = true;
         }
         let message = proto::PublishDataTrackResponse { info: Some(info) };
-        self.roster.send(&mut self.out, key, Message::PublishDataTrackResponse(message));
-        self.changed(key);
-        for subscriber in self.roster.keys() {
-            self.reconcile_data_tracks(subscriber, |of, _| of == key);
-        }
+        roster.send(out, key, Message::PublishDataTrackResponse(message));
+        true
     }
 
-    pub(crate) fn unpublish_data_track(
+    /// A client ends a data track; returns who had it, who are to be told after everybody else.
+    pub(crate) fn unpublish(
         &mut self,
         key: ParticipantKey,
         request: UnpublishDataTrackRequest,
-    ) {
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) -> Option<Vec<ParticipantKey>> {
         let handle = u16::try_from(request.pub_handle).unwrap_or(0);
-        let Some((info, subscribers)) = self.data_tracks.remove((key, handle)) else {
+        let Some((info, subscribers)) = self.remove((key, handle)) else {
             let request = request_response::Request::UnpublishDataTrack(request);
-            self.roster.refuse(&mut self.out, key, request_response::Reason::NotFound, "", request);
-            return;
+            roster.refuse(out, key, request_response::Reason::NotFound, "", request);
+            return None;
         };
-        self.forget_wants_of(&info.sid);
+        roster.forget_settings(&info.sid);
         let message = proto::UnpublishDataTrackResponse { info: Some(info) };
-        self.roster.send(&mut self.out, key, Message::UnpublishDataTrackResponse(message));
-        self.changed(key);
-        for subscriber in subscribers {
-            self.tell_handles(subscriber);
-        }
+        roster.send(out, key, Message::UnpublishDataTrackResponse(message));
+        Some(subscribers)
     }
 
     /// The participant leaves.
-    pub(crate) fn remove_data_tracks(&mut self, key: ParticipantKey) {
-        self.unpublish_data_tracks(key);
-        for handles in self.data_tracks.subscribers.values_mut() {
+    pub(crate) fn forget(&mut self, key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
+        self.unpublish_all(key, roster, out);
+        for handles in self.subscribers.values_mut() {
             handles.remove(&key);
         }
-        self.data_tracks.next_handle.remove(&key);
+        self.next_handle.remove(&key);
     }
 
     /// The participant leaves, or may not send data any more.
-    pub(crate) fn unpublish_data_tracks(&mut self, key: ParticipantKey) {
-        for info in self.data_tracks.of(key) {
+    pub(crate) fn unpublish_all(
+        &mut self,
+        key: ParticipantKey,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        for info in self.of(key) {
             let handle = u16::try_from(info.pub_handle).unwrap_or(0);
-            let gone = self.data_tracks.remove((key, handle));
-            self.forget_wants_of(&info.sid);
+            let gone = self.remove((key, handle));
+            roster.forget_settings(&info.sid);
             for subscriber in gone.map(|(_, subscribers)| subscribers).unwrap_or_default() {
-                self.tell_handles(subscriber);
+                self.send_handles(subscriber, roster, out);
             }
         }
     }
 
-    /// The track is gone for good.
-    fn forget_wants_of(&mut self, sid: &str) {
-        for key in self.roster.keys() {
-            if let Some(participant) = self.roster.get_mut(key) {
-                participant.subscription_settings.forget(sid);
+    /// What may be received of a publisher changed.
+    pub(crate) fn reconcile_publisher(
+        &mut self,
+        publisher: ParticipantKey,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        if self.has_any(publisher) {
+            for subscriber in roster.keys() {
+                self.reconcile(subscriber, |of, _| of == publisher, roster, out);
             }
         }
     }
 
     /// Begins and ends a participant's subscriptions that are not as they should be, `among` those of
     /// a publisher with a sid.
-    pub(crate) fn reconcile_data_tracks(
+    pub(crate) fn reconcile(
         &mut self,
         subscriber: ParticipantKey,
         among: impl Fn(ParticipantKey, &str) -> bool,
+        roster: &mut Roster,
+        out: &mut Outbox,
     ) {
-        let published = self.data_tracks.published.iter();
+        let published = self.published.iter();
         let ids: Vec<_> = published
             .filter(|((publisher, _), info)| {
                 *publisher != subscriber && among(*publisher, &info.sid)
@@ -229,44 +245,39 @@ impl Room {
             .collect();
         let mut changed = false;
         for (id, sid) in ids {
-            let wanted = self.roster.get(subscriber).is_some_and(|participant| {
-                let limit = participant.subscription_settings.subscribe(&sid);
-                participant.has_joined()
-                    && participant.permission.can_subscribe
-                    && limit.unwrap_or(participant.preferences.auto_subscribe_data)
-            });
-            changed |= if wanted && self.is_allowed(subscriber, id.0, &sid) {
-                self.data_tracks.subscribe(id, subscriber)
+            let wanted = roster.get(subscriber).is_some_and(|p| p.wants_data_track(&sid));
+            changed |= if wanted && roster.check_allowed(subscriber, id.0, &sid, out) {
+                self.subscribe(id, subscriber)
             } else {
-                self.data_tracks.unsubscribe(id, subscriber)
+                self.unsubscribe(id, subscriber)
             };
         }
         if changed {
-            self.tell_handles(subscriber);
+            self.send_handles(subscriber, roster, out);
         }
     }
 
     /// What is said about each track is remembered, also of later ones.
-    pub(crate) fn update_data_subscription(
+    pub(crate) fn update_subscription(
         &mut self,
         key: ParticipantKey,
         request: &proto::UpdateDataSubscription,
+        roster: &mut Roster,
+        out: &mut Outbox,
     ) {
-        let updates = request
-            .updates
-            .get(..crate::subscription_settings::MAX_WANTS)
-            .unwrap_or(&request.updates);
-        let Some(participant) = self.roster.get_mut(key) else { return };
+        let updates = request.updates.get(..MAX_WANTS).unwrap_or(&request.updates);
+        let Some(participant) = roster.get_mut(key) else { return };
         for update in updates {
             participant.subscription_settings.set_subscribe(&update.track_sid, update.subscribe);
         }
         let named: BTreeSet<&str> = updates.iter().map(|u| u.track_sid.as_str()).collect();
-        self.reconcile_data_tracks(key, |_, sid| named.contains(sid));
+        self.reconcile(key, |_, sid| named.contains(sid), roster, out);
     }
 
-    fn tell_handles(&mut self, key: ParticipantKey) {
+    /// Tells a subscriber which handle stands for which track.
+    pub(crate) fn send_handles(&self, key: ParticipantKey, roster: &Roster, out: &mut Outbox) {
         let entry = |(handle, publisher, track_sid): (u16, ParticipantKey, String)| {
-            let publisher = self.roster.get(publisher)?;
+            let publisher = roster.get(publisher)?;
             let track = proto::data_track_subscriber_handles::PublishedDataTrack {
                 publisher_identity: publisher.identity.clone(),
                 publisher_sid: publisher.sid.clone(),
@@ -274,24 +285,29 @@ impl Room {
             };
             Some((u32::from(handle), track))
         };
-        let handles = self.data_tracks.handles(key);
-        let sub_handles: HashMap<_, _> = handles.into_iter().filter_map(entry).collect();
+        let sub_handles: HashMap<_, _> = self.handles(key).into_iter().filter_map(entry).collect();
         let message = proto::DataTrackSubscriberHandles { sub_handles };
-        self.roster.send(&mut self.out, key, Message::DataTrackSubscriberHandles(message));
+        roster.send(out, key, Message::DataTrackSubscriberHandles(message));
     }
 
     /// A packet of a data track: the same to everybody who has it, but for the handle.
-    pub(crate) fn data_track_packet(&mut self, key: ParticipantKey, payload: &Bytes) {
+    pub(crate) fn forward(
+        &self,
+        key: ParticipantKey,
+        payload: &Bytes,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
         if payload.len() < HEADER {
             return;
         }
         let Some(&[high, low]) = payload.get(HANDLE) else { return };
         let id = (key, u16::from_be_bytes([high, low]));
-        let Some(subscribers) = self.data_tracks.subscribers.get(&id) else { return };
+        let Some(subscribers) = self.subscribers.get(&id) else { return };
         // Most of them have the same handle.
         let mut by_handle: BTreeMap<u16, Vec<(ShardId, PeerId)>> = BTreeMap::new();
         for (subscriber, handle) in subscribers {
-            if let Some(participant) = self.roster.get(*subscriber) {
+            if let Some(participant) = roster.get(*subscriber) {
                 let receiver = (participant.shard, participant.transports.primary().peer);
                 by_handle.entry(*handle).or_default().push(receiver);
             }
@@ -301,7 +317,7 @@ impl Room {
             if let Some(place) = packet.get_mut(HANDLE) {
                 place.copy_from_slice(&handle.to_be_bytes());
             }
-            self.send_to_peers(receivers, Channel::DataTrack, &packet.freeze());
+            send_to_peers(receivers, Channel::DataTrack, &packet.freeze(), out);
         }
     }
 }

@@ -20,21 +20,21 @@ impl Room {
         let Self { negotiator, roster, out, .. } = self;
         let mut negotiated = match negotiator.handle_offer(key, offer, roster, out) {
             Ok(negotiated) => negotiated,
-            Err(error) => return self.offer_refused(now, key, &error),
+            Err(error) => return self.offer_refused(key, &error),
         };
         for mid in std::mem::take(&mut negotiated.ended_mids) {
             self.unpublish_mid(now, key, &mid);
         }
         self.negotiator.send_answer(key, &mut negotiated, &mut self.roster, &mut self.out);
         // The answer pauses what the offer says is paused, whatever the client was told since.
-        self.repeat_demands(key);
-        self.sections_published(now, key, negotiated.published);
-        self.bound(now, key, &negotiated.bound, &negotiated.unbound);
+        self.publications.repeat_demands(key, &self.roster, &mut self.out);
+        self.sections_published(now, key, &negotiated.published);
+        self.bound(key, &negotiated.bound, &negotiated.unbound);
     }
 
     /// Says why an offer is not answered. One that cannot be read changes nothing, as at
     /// livekit-server; one that leaves no transport has the client start over.
-    fn offer_refused(&mut self, now: Instant, key: ParticipantKey, error: &NegotiateError) {
+    fn offer_refused(&mut self, key: ParticipantKey, error: &NegotiateError) {
         tracing::debug!(%error, "Offer refused");
         let response = proto::RequestResponse {
             reason: request_response::Reason::UnclassifiedError.into(),
@@ -43,23 +43,18 @@ impl Room {
         };
         self.roster.respond(&mut self.out, key, response);
         if !matches!(error, NegotiateError::Sdp(_)) {
-            self.full_reconnect(now, key);
+            self.full_reconnect(key);
         }
     }
 
     /// The client answers our offer.
-    pub(crate) fn answer(
-        &mut self,
-        now: Instant,
-        key: ParticipantKey,
-        answer: &SessionDescription,
-    ) {
+    pub(crate) fn answer(&mut self, key: ParticipantKey, answer: &SessionDescription) {
         let Self { negotiator, roster, out, .. } = self;
         match negotiator.handle_answer(key, answer, roster, out) {
-            Ok(negotiated) => self.bound(now, key, &negotiated.bound, &negotiated.unbound),
+            Ok(negotiated) => self.bound(key, &negotiated.bound, &negotiated.unbound),
             Err(error) => {
                 tracing::debug!(%error, "Answer refused");
-                self.full_reconnect(now, key);
+                self.full_reconnect(key);
             }
         }
     }

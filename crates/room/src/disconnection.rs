@@ -30,11 +30,11 @@ const LAST_WITHOUT_ACTION: i32 = 12;
 impl Room {
     /// The signal connection broke without a goodbye. If there is a transport to come back to, the
     /// client may resume until that fails, too.
-    pub(crate) fn session_lost(&mut self, now: Instant, key: ParticipantKey) {
+    pub(crate) fn session_lost(&mut self, key: ParticipantKey) {
         self.roster.set_session(key, None);
         let transports = self.roster.get(key).map(|p| &p.transports);
         if !transports.is_some_and(|t| t.was_connected() && !t.any_closed()) {
-            self.remove(now, key, DisconnectReason::SignalClose);
+            self.remove(key, DisconnectReason::SignalClose);
         }
     }
 
@@ -75,7 +75,7 @@ impl Room {
                     *participant.deadlines.request_reconnect.get_or_insert(now + CLOSED_TIMEOUT);
                 self.roster.deadlines.watch(key, at);
             }
-            CloseReason::PeerClosed => self.remove(now, key, DisconnectReason::SignalClose),
+            CloseReason::PeerClosed => self.remove(key, DisconnectReason::SignalClose),
             // The time for becoming active decides.
             CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => {}
             CloseReason::IceTimeout
@@ -119,7 +119,7 @@ impl Room {
                 leave(Action::Reconnect, DisconnectReason::StateMismatch),
             );
         } else {
-            self.remove(now, key, DisconnectReason::ConnectionTimeout);
+            self.remove(key, DisconnectReason::ConnectionTimeout);
         }
     }
 

@@ -7,7 +7,7 @@
 //! * **Invariant:** nothing is told of a muted track. Else a higher demand is told with the input
 //!   that raised it, and a lower one when the publisher was told too much for
 //!   `dynacast_pause_delay`: whoever looks away for a moment costs no key frame.
-//! * **Not here:** what a subscriber wants of a track (`wants`).
+//! * **Not here:** what a subscriber wants of a track (`subscription_settings`).
 //! * **livekit-server:** `pkg/rtc/dynacast`.
 
 #![expect(deprecated, reason = "older clients read `subscribed_qualities`")]
@@ -19,9 +19,13 @@ use hearth_codec::Codec;
 use hearth_plane::{LayerLimit, TrackId};
 use hearth_signal::proto::{self, VideoQuality, signal_response::Message};
 
-use crate::Room;
 use crate::deadline_queue::DeadlineQueue;
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::publication::Publication;
+use crate::publications::Publications;
+use crate::roster::Roster;
+use crate::subscription::Subscriptions;
 
 /// How long a track may stay without a subscriber before its publisher is told to stop. Longer
 /// wastes its upload, shorter stops it before those who are here have answered the offer;
@@ -209,47 +213,57 @@ impl State {
     }
 }
 
-impl Room {
+impl Publications {
     /// Tells publishers whose tracks are wanted in another quality than before.
-    pub(crate) fn send_demands(&mut self, now: Instant) {
-        while let Some(id) = self.publications.dynacast.poll_changed() {
-            let Some(track) = self.publications.tracks.get(&id) else { continue };
+    pub(crate) fn send_demands(
+        &mut self,
+        now: Instant,
+        subscriptions: &Subscriptions,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        while let Some(id) = self.dynacast.poll_changed() {
+            let Some(track) = self.tracks.get(&id) else { continue };
             let encodings = track.spec.encodings.len();
-            let demand = (!track.info.muted).then(|| self.demand(id, encodings));
-            if let Some(demand) = self.publications.dynacast.handle_demand(now, id, demand) {
-                self.tell_demand(id, demand);
+            let demand = (!track.info.muted).then(|| demand(subscriptions, id, encodings));
+            if let Some(demand) = self.dynacast.handle_demand(now, id, demand) {
+                tell_demand(track, demand, roster, out);
             }
         }
     }
 
     /// The client may have missed what it was told, or taken it back.
-    pub(crate) fn repeat_demands(&mut self, publisher: ParticipantKey) {
-        let tracks = self.roster.get(publisher).map(|p| p.publishing.tracks.clone());
-        for id in tracks.unwrap_or_default() {
-            if let Some(told) = self.publications.dynacast.told(id) {
-                self.tell_demand(id, told);
+    pub(crate) fn repeat_demands(
+        &self,
+        publisher: ParticipantKey,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let Some(participant) = roster.get(publisher) else { return };
+        for track in participant.publishing.tracks.iter().filter_map(|id| self.get(*id)) {
+            if let Some(told) = self.dynacast.told(track.id) {
+                tell_demand(track, told, roster, out);
             }
         }
     }
+}
 
-    /// The highest over all subscriptions.
-    fn demand(&self, id: TrackId, encodings: usize) -> Demand {
-        let mut highest = Demand::Off;
-        for subscription in self.subscriptions.of_track(id) {
-            highest = highest.max(Demand::of(subscription.limit, encodings));
-            if highest == Demand::High {
-                break;
-            }
+/// The highest over all subscriptions.
+fn demand(subscriptions: &Subscriptions, id: TrackId, encodings: usize) -> Demand {
+    let mut highest = Demand::Off;
+    for subscription in subscriptions.of_track(id) {
+        highest = highest.max(Demand::of(subscription.limit, encodings));
+        if highest == Demand::High {
+            break;
         }
-        highest
     }
+    highest
+}
 
-    fn tell_demand(&mut self, id: TrackId, demand: Demand) {
-        let Some(track) = self.publications.tracks.get(&id) else { return };
-        tracing::debug!(track = ?id, ?demand, "Demand changed");
-        let message = update(track.info.sid.clone(), track.codec(), demand);
-        self.roster.send(&mut self.out, track.publisher, Message::SubscribedQualityUpdate(message));
-    }
+fn tell_demand(track: &Publication, demand: Demand, roster: &Roster, out: &mut Outbox) {
+    tracing::debug!(track = ?track.id, ?demand, "Demand changed");
+    let message = update(track.info.sid.clone(), track.codec(), demand);
+    roster.send(out, track.publisher, Message::SubscribedQualityUpdate(message));
 }
 
 /// A `SubscribedQualityUpdate`.

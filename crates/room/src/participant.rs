@@ -20,7 +20,7 @@ use crate::SessionId;
 use crate::announcements::Published;
 use crate::compatibility::Compatibility;
 use crate::data::DataState;
-use crate::publication::Publishing;
+use crate::publication::{Publication, Publishing};
 use crate::subscription_settings::SubscriptionSettings;
 use crate::transport::Transports;
 use crate::updates::SentVersions;
@@ -154,6 +154,33 @@ impl Participant {
     /// It gets tracks before it is active.
     pub(crate) fn starts_fast(&self) -> bool {
         self.transports.single || Compatibility(&self.client).starts_fast()
+    }
+
+    /// Whether it wants a track, and can get it. (Whether it may is for the publisher to say.)
+    pub(crate) fn wants(&self, track: &Publication) -> bool {
+        let said = self.subscription_settings.subscribe(&track.info.sid);
+        track.publisher != self.key
+            && (self.is_active() || self.has_joined() && self.starts_fast())
+            && self.permission.can_subscribe
+            && self.transports.downstream().is_some()
+            && said.unwrap_or(self.preferences.auto_subscribe)
+    }
+
+    /// Whether it wants a data track, and can get it.
+    pub(crate) fn wants_data_track(&self, sid: &str) -> bool {
+        let said = self.subscription_settings.subscribe(sid);
+        self.has_joined()
+            && self.permission.can_subscribe
+            && said.unwrap_or(self.preferences.auto_subscribe_data)
+    }
+
+    /// The id under which it sees a stream of a publisher.
+    pub(crate) fn stream_id(&self, publisher_sid: &str, track_sid: &str) -> String {
+        if Compatibility(&self.client).packs_stream_id() {
+            format!("{publisher_sid}|{track_sid}")
+        } else {
+            publisher_sid.to_owned()
+        }
     }
 
     pub(crate) fn is_active(&self) -> bool {

@@ -16,7 +16,9 @@ use hearth_plane::{ShardId, Source, TrackId, UpTrackSpec};
 use hearth_random::Rng;
 use hearth_signal::{proto, track_sid};
 use hearth_units::MediaKind;
-use proto::{AddTrackRequest, AudioTrackFeature, TrackInfo, TrackSource, TrackType};
+use proto::{
+    AddTrackRequest, AudioTrackFeature, TrackInfo, TrackSource, TrackType, request_response,
+};
 
 use crate::participant::ParticipantKey;
 use crate::subscription_settings::SubscriptionPermissions;
@@ -89,6 +91,22 @@ pub(crate) enum Refusal {
     Queued,
 }
 
+impl Refusal {
+    /// As the client is told it, in livekit-server's words.
+    pub(crate) fn reason(self) -> (request_response::Reason, &'static str) {
+        match self {
+            Self::NotAllowed => (request_response::Reason::NotAllowed, ""),
+            Self::NotFound => (request_response::Reason::NotFound, ""),
+            Self::UnsupportedType => (request_response::Reason::UnsupportedType, ""),
+            Self::LimitExceeded => (
+                request_response::Reason::LimitExceeded,
+                "too many pending tracks, rejecting new track",
+            ),
+            Self::Queued => (request_response::Reason::Queued, ""),
+        }
+    }
+}
+
 impl Publishing {
     /// Whether a track may be announced; `in_use` says that its cid is published, `known` that the client
     /// published the track of its sid.
@@ -128,6 +146,11 @@ impl Publishing {
     pub(crate) fn take_pending(&mut self, cid: &str) -> Option<Pending> {
         let index = self.pending.iter().position(|pending| pending.track.cid == cid)?;
         Some(self.pending.remove(index))
+    }
+
+    /// An announced track that has no section yet.
+    pub(crate) fn pending_mut(&mut self, sid: &str) -> Option<&mut TrackInfo> {
+        self.pending.iter_mut().map(|pending| &mut pending.info).find(|info| info.sid == sid)
     }
 
     /// The next request that waited for `cid` to end.

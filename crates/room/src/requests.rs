@@ -33,20 +33,20 @@ impl Room {
         use signal_request::Message as M;
         match message {
             M::Offer(offer) => self.offer(now, key, &offer),
-            M::Answer(answer) => self.answer(now, key, &answer),
+            M::Answer(answer) => self.answer(key, &answer),
             M::Trickle(request) => {
                 let Self { negotiator, roster, out, .. } = self;
                 negotiator.handle_candidate(key, request, roster, out);
             }
             M::AddTrack(request) => self.add_track(now, key, request),
             M::Mute(request) => self.mute(now, key, request),
-            M::Subscription(request) => self.update_subscription(now, key, &request),
+            M::Subscription(request) => self.update_subscription(key, &request),
             M::TrackSetting(request) => self.update_settings(key, &request),
-            M::Leave(request) => self.client_leaves(now, key, request.reason()),
+            M::Leave(request) => self.client_leaves(key, request.reason()),
             #[expect(deprecated, reason = "to be ignored, it must be named")]
             M::UpdateLayers(_) => {}
-            M::SubscriptionPermission(request) => self.restrict_subscribers(now, key, request),
-            M::SyncState(state) => self.sync_state(now, key, &state),
+            M::SubscriptionPermission(request) => self.restrict_subscribers(key, request),
+            M::SyncState(state) => self.sync_state(key, &state),
             M::Simulate(request) => self.simulate(now, key, &request),
             M::Ping(_) => {
                 let pong = self.out.unix_ms(now);
@@ -78,7 +78,9 @@ impl Room {
             }
             M::PublishDataTrackRequest(request) => self.publish_data_track(key, request),
             M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(key, request),
-            M::UpdateDataSubscription(request) => self.update_data_subscription(key, &request),
+            M::UpdateDataSubscription(request) => {
+                self.data.tracks.update_subscription(key, &request, &mut self.roster, &mut self.out)
+            }
             M::StoreDataBlobRequest(request) => {
                 self.refuse_blob(key, request.request_id);
             }
@@ -98,8 +100,28 @@ impl Room {
         self.roster.respond(&mut self.out, key, response);
     }
 
+    fn publish_data_track(&mut self, key: ParticipantKey, request: proto::PublishDataTrackRequest) {
+        if self.data.tracks.publish(key, request, &mut self.roster, &mut self.out) {
+            self.changed(key);
+            self.data.tracks.reconcile_publisher(key, &mut self.roster, &mut self.out);
+        }
+    }
+
+    fn unpublish_data_track(
+        &mut self,
+        key: ParticipantKey,
+        request: proto::UnpublishDataTrackRequest,
+    ) {
+        let had = self.data.tracks.unpublish(key, request, &mut self.roster, &mut self.out);
+        let Some(subscribers) = had else { return };
+        self.changed(key);
+        for subscriber in subscribers {
+            self.data.tracks.send_handles(subscriber, &self.roster, &mut self.out);
+        }
+    }
+
     /// The client says goodbye; it gets its reason back.
-    fn client_leaves(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
+    fn client_leaves(&mut self, key: ParticipantKey, reason: DisconnectReason) {
         let passed = matches!(
             reason,
             DisconnectReason::UserUnavailable
@@ -107,14 +129,13 @@ impl Room {
                 | DisconnectReason::AgentError
         );
         let reason = if passed { reason } else { DisconnectReason::ClientInitiated };
-        self.disconnect(now, key, reason);
+        self.disconnect(key, reason);
     }
 
     /// Replaces who may subscribe to the participant's tracks of both kinds. What is not understood
     /// leaves it as it was.
     fn restrict_subscribers(
         &mut self,
-        now: Instant,
         key: ParticipantKey,
         request: proto::SubscriptionPermission,
     ) {
@@ -128,12 +149,12 @@ impl Room {
         };
         if let Some(participant) = self.roster.get_mut(key) {
             participant.publishing.rules = rules;
-            self.reconcile_publisher(now, key);
+            self.reconcile_publisher(key);
         }
     }
 
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
-    fn sync_state(&mut self, now: Instant, key: ParticipantKey, state: &proto::SyncState) {
+    fn sync_state(&mut self, key: ParticipantKey, state: &proto::SyncState) {
         let Some(participant) = self.roster.get(key) else { return };
         let pending = &participant.publishing.pending;
         let is_known = |sid: &str| {
@@ -145,9 +166,9 @@ impl Room {
         };
         let all_known = state.publish_tracks.iter().filter_map(sid_of).all(|sid| is_known(&sid));
         let data_tracks = state.publish_data_tracks.iter().filter_map(|p| p.info.as_ref());
-        let data_known = data_tracks.map(|i| &i.sid).all(|sid| self.data_tracks.is_of(key, sid));
+        let data_known = data_tracks.map(|i| &i.sid).all(|sid| self.data.tracks.is_of(key, sid));
         if !all_known || !data_known {
-            self.full_reconnect(now, key);
+            self.full_reconnect(key);
             return;
         }
         let disabled = proto::UpdateTrackSettings {
@@ -157,10 +178,15 @@ impl Room {
         };
         self.update_settings(key, &disabled);
         if let Some(subscription) = &state.subscription {
-            self.update_subscription(now, key, subscription);
+            self.update_subscription(key, subscription);
         }
         if let Some(subscription) = &state.data_subscription {
-            self.update_data_subscription(key, subscription);
+            self.data.tracks.update_subscription(
+                key,
+                subscription,
+                &mut self.roster,
+                &mut self.out,
+            );
         }
     }
 

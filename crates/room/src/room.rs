@@ -16,7 +16,7 @@ use hearth_random::Seed;
 use hearth_signal::proto;
 
 use crate::announcements::Published;
-use crate::data_track::DataTracks;
+use crate::data::DataRouter;
 use crate::dynacast::Demand;
 use crate::negotiation::Negotiator;
 use crate::outbox::Outbox;
@@ -40,7 +40,7 @@ pub struct Room {
     pub(crate) roster: Roster,
     pub(crate) publications: Publications,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) data_tracks: DataTracks,
+    pub(crate) data: DataRouter,
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
     pub(crate) negotiator: Negotiator,
@@ -74,7 +74,7 @@ impl Room {
             roster: Roster::new(now),
             publications,
             subscriptions: Subscriptions::default(),
-            data_tracks: DataTracks::default(),
+            data: DataRouter::default(),
             speakers: Speakers::default(),
             quality: Quality::default(),
             negotiator: Negotiator::default(),
@@ -115,7 +115,7 @@ impl Room {
     /// A client's connection is gone.
     pub fn handle_session_closed(&mut self, now: Instant, session: SessionId) {
         if let Some(key) = self.roster.by_session(session) {
-            self.session_lost(now, key);
+            self.session_lost(key);
             self.settle(now);
         }
     }
@@ -123,13 +123,18 @@ impl Room {
     /// A shard reports.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::PeerConnected { peer } => self.peer_connected(now, peer),
+            Event::PeerConnected { peer } => self.peer_connected(peer),
             Event::IceFailed { peer } => self.ice_failed(now, peer),
             Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
-            Event::ChannelOpen { peer, channel } => self.channel_open(peer, channel),
-            Event::Data { peer, channel, payload } => self.data(peer, channel, payload),
+            Event::ChannelOpen { peer, channel } => {
+                self.data.channel_open(peer, channel, &mut self.roster, &mut self.out)
+            }
+            Event::Data { peer, channel, payload } => {
+                let Self { data, roster, out, .. } = self;
+                data.handle_message((peer, channel), &payload, roster, out);
+            }
             Event::EncodingStarted { track, encoding, ssrc, .. } => {
-                self.encoding_started(track, encoding, ssrc);
+                self.publications.encoding_started(track, encoding, ssrc);
             }
             Event::TrackFailed { track } => self.track_failed(now, track),
             Event::ShardFailed { shard } => self.shard_failed(now, shard),
@@ -164,9 +169,9 @@ impl Room {
     }
 
     /// The server stops: everybody is told so.
-    pub fn handle_shutdown(&mut self, now: Instant) {
+    pub fn handle_shutdown(&mut self) {
         if !self.timers.over {
-            self.close(now, proto::DisconnectReason::ServerShutdown);
+            self.close(proto::DisconnectReason::ServerShutdown);
         }
     }
 
@@ -184,7 +189,7 @@ impl Room {
         }
         self.publications.dynacast.handle_timeout(now);
         let waiting = self.roster.update_throttle.take_due(now);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.announce_together(waiting, published, &mut self.out);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
@@ -192,7 +197,7 @@ impl Room {
             self.send_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
-            self.close(now, proto::DisconnectReason::RoomClosed);
+            self.close(proto::DisconnectReason::RoomClosed);
         }
         self.settle(now);
     }
@@ -226,12 +231,12 @@ impl Room {
 
     /// What is published, as far as it is part of what is told about participants.
     pub(crate) fn published(&self) -> Published<'_> {
-        Published { tracks: &self.publications, data_tracks: &self.data_tracks }
+        Published { tracks: &self.publications, data_tracks: &self.data.tracks }
     }
 
     /// The participant changed in a way that others see: tells everybody who may know.
     pub(crate) fn changed(&mut self, key: ParticipantKey) {
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.changed(key, published, &mut self.out);
     }
 
@@ -256,7 +261,7 @@ impl Room {
     }
 
     /// Sends everybody away and ends the room.
-    pub(crate) fn close(&mut self, now: Instant, reason: proto::DisconnectReason) {
+    pub(crate) fn close(&mut self, reason: proto::DisconnectReason) {
         // First everybody's leave: without sessions nobody is told about the others' leaving.
         for key in self.roster.keys() {
             self.roster.send_final(
@@ -266,7 +271,7 @@ impl Room {
             );
         }
         for key in self.roster.keys() {
-            self.remove(now, key, reason);
+            self.remove(key, reason);
         }
         self.timers.over = true;
         self.out.close();
@@ -279,7 +284,7 @@ impl Room {
             return;
         }
         self.negotiator.negotiate_changed(now, &mut self.roster, &mut self.out);
-        self.send_demands(now);
+        self.publications.send_demands(now, &self.subscriptions, &self.roster, &mut self.out);
         self.roster.update_throttle.handle_time(now);
         if self.record.recording_changed(&self.roster) {
             self.record.send_to_all(&self.roster, &mut self.out);

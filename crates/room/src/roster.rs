@@ -247,4 +247,36 @@ impl Roster {
             self.send(out, key, Message::RefreshToken(token));
         }
     }
+
+    /// A track is gone for good: nobody has settings for it any more.
+    pub(crate) fn forget_settings(&mut self, sid: &str) {
+        for participant in self.all.values_mut() {
+            participant.subscription_settings.forget(sid);
+        }
+    }
+
+    /// Whether the publisher allows the subscription; the subscriber is told when that is new.
+    pub(crate) fn check_allowed(
+        &mut self,
+        subscriber: ParticipantKey,
+        publisher: ParticipantKey,
+        sid: &str,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(publisher) = self.get(publisher) else { return false };
+        let Some(participant) = self.get(subscriber) else { return false };
+        let allowed = participant.is_recorder()
+            || publisher.publishing.rules.allow(&participant.identity, sid);
+        let publisher_sid = publisher.sid.clone();
+        let Some(participant) = self.get_mut(subscriber) else { return false };
+        if participant.subscription_settings.note_allowed(sid, allowed) {
+            let message = proto::SubscriptionPermissionUpdate {
+                participant_sid: publisher_sid,
+                track_sid: sid.to_owned(),
+                allowed,
+            };
+            self.send(out, subscriber, Message::SubscriptionPermissionUpdate(message));
+        }
+        allowed
+    }
 }

@@ -47,11 +47,11 @@ impl Room {
             return Err(JoinError::RoomFull);
         }
         if let Some(former) = former {
-            self.disconnect(now, former, DisconnectReason::DuplicateIdentity);
+            self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
         let key = self.admit(now, &join, identity);
         self.send_join(join.session, key);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.joined(key, published, &mut self.out);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
@@ -136,7 +136,7 @@ impl Room {
     }
 
     fn send_join(&mut self, session: SessionId, key: ParticipantKey) {
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         let Some((info, others)) = self.roster.first_infos(key, published) else { return };
         let room = self.record.message(&self.roster, &self.out);
         let Some(participant) = self.roster.get(key) else { return };
@@ -167,7 +167,7 @@ impl Room {
             self.add_track(now, key, add);
         }
         // Before the first description, so that it can already carry the tracks that are here.
-        self.subscribe_to_all(now, key);
+        self.subscribe_to_all(key);
         if let Some(offer) = request.publisher_offer {
             self.offer(now, key, &offer);
         }
@@ -205,12 +205,12 @@ impl Room {
             participant.deadlines.remove = None;
         }
         self.send_reconnect(session, key);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.send_everything(key, published, &mut self.out);
         let room = Some(self.record.message(&self.roster, &self.out));
         self.roster.send(&mut self.out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.roster.refresh_token(now, key, &mut self.out);
-        self.repeat_demands(key);
+        self.publications.repeat_demands(key, &self.roster, &mut self.out);
         self.negotiator.restart_subscriber(now, key, &mut self.roster, &mut self.out);
         if dropped.is_some() {
             self.roster.set_session(key, None);
@@ -233,7 +233,7 @@ impl Room {
         self.out.send(session, Message::Reconnect(response));
     }
 
-    pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
+    pub(crate) fn peer_connected(&mut self, peer: PeerId) {
         let Some(key) = self.roster.by_peer(peer) else { return };
         let Some(participant) = self.roster.get_mut(key) else { return };
         if let Some(link) = participant.transports.by_peer_mut(peer) {
@@ -246,8 +246,8 @@ impl Room {
         participant.deadlines.active = None;
         self.roster.watch_deadlines(key);
         self.changed(key);
-        self.subscribe_to_all(now, key);
-        self.flush_data(key);
+        self.subscribe_to_all(key);
+        self.data.flush(key, &mut self.roster, &mut self.out);
     }
 
     pub(crate) fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
@@ -260,54 +260,48 @@ impl Room {
             self.end_simulated_speaker(key);
         }
         if due(remove.map(|removal| removal.at)) {
-            self.remove(now, key, DisconnectReason::ConnectionTimeout);
+            self.remove(key, DisconnectReason::ConnectionTimeout);
         } else if due(active) {
-            self.disconnect(now, key, DisconnectReason::JoinFailure);
+            self.disconnect(key, DisconnectReason::JoinFailure);
         } else if due(request_reconnect) {
             self.request_reconnect(now, key);
         } else if unanswered {
-            self.full_reconnect(now, key);
+            self.full_reconnect(key);
         } else if refresh <= now {
             self.roster.refresh_token(now, key, &mut self.out);
         }
     }
 
     /// Sends the participant away for good.
-    pub(crate) fn disconnect(
-        &mut self,
-        now: Instant,
-        key: ParticipantKey,
-        reason: DisconnectReason,
-    ) {
-        self.disconnect_with(now, key, leave(Action::Disconnect, reason), reason);
+    pub(crate) fn disconnect(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        self.disconnect_with(key, leave(Action::Disconnect, reason), reason);
     }
 
     /// Has the client start over.
-    pub(crate) fn full_reconnect(&mut self, now: Instant, key: ParticipantKey) {
+    pub(crate) fn full_reconnect(&mut self, key: ParticipantKey) {
         let reason = DisconnectReason::StateMismatch;
-        self.disconnect_with(now, key, leave(Action::Reconnect, reason), reason);
+        self.disconnect_with(key, leave(Action::Reconnect, reason), reason);
     }
 
     pub(crate) fn disconnect_with(
         &mut self,
-        now: Instant,
         key: ParticipantKey,
         message: Message,
         reason: DisconnectReason,
     ) {
         self.roster.send_final(&mut self.out, key, message);
-        self.remove(now, key, reason);
+        self.remove(key, reason);
     }
 
     /// The participant is gone: ends all it had and tells everybody.
-    pub(crate) fn remove(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
-        self.unpublish_all(now, key);
+    pub(crate) fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        self.unpublish_all(key);
         self.unsubscribe_all(key);
-        self.remove_data_tracks(key);
+        self.data.tracks.forget(key, &mut self.roster, &mut self.out);
         self.speakers.forget(key);
         self.quality.forget(key);
         self.negotiator.forget(key);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data_tracks };
+        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
         for link in gone.transports.links() {
             if let Some(command) = link.remove() {

@@ -34,13 +34,13 @@ impl Room {
                 self.simulate_speaker(now, key, seconds);
             }
             Some(Scenario::ServerLeave(_)) => {
-                self.disconnect(now, key, DisconnectReason::ServerShutdown);
+                self.disconnect(key, DisconnectReason::ServerShutdown);
             }
             Some(Scenario::NodeFailure(_)) => {
-                self.simulate_loss(now, key, DisconnectReason::ServerShutdown);
+                self.simulate_loss(key, DisconnectReason::ServerShutdown);
             }
             Some(Scenario::Migration(_)) => {
-                self.simulate_loss(now, key, DisconnectReason::Migration);
+                self.simulate_loss(key, DisconnectReason::Migration);
             }
             Some(Scenario::DisconnectSignalOnResume(_)) => self.drop_resume(now, key, false),
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
@@ -55,8 +55,8 @@ impl Room {
         }
     }
 
-    fn simulate_loss(&mut self, now: Instant, key: ParticipantKey, reason: DisconnectReason) {
-        self.disconnect_with(now, key, leave(Action::Reconnect, reason), reason);
+    fn simulate_loss(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        self.disconnect_with(key, leave(Action::Reconnect, reason), reason);
     }
 
     fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {

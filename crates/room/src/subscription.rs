@@ -1,15 +1,21 @@
-//! Which participant gets which track.
+//! The subscriptions of a room: which participant gets which track, and how much of it.
 //!
-//! * **Owns:** every subscription of the room, and the ways to find one.
-//! * **In:** subscriptions that begin and end.
-//! * **Out:** subscriptions.
+//! * **Owns:** every subscription of the room, by both ends, and the layer limit of each.
+//! * **In:** subscriptions that begin and end; sections for them; settings.
+//! * **Out:** commands for down tracks.
 //! * **Invariant:** at most one subscription of a track by a participant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearth_plane::{DownId, DownTrackSpec, LayerLimit, TrackId};
+use hearth_negotiate::Bound;
+use hearth_plane::{Command, DownId, DownTrackSpec, LayerLimit, ShardId, TrackId};
+use hearth_signal::proto;
 
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::publications::Publications;
+use crate::roster::Roster;
+use crate::subscription_settings::{MAX_WANTS, Settings};
 
 /// One participant gets one track.
 #[derive(Debug)]
@@ -97,6 +103,147 @@ impl Subscriptions {
     }
 }
 
+impl Subscription {
+    /// One that the shard does not know of yet. `ends`: who gets the track, and whose it is; `ssrcs`: of the
+    /// stream, and of its retransmissions.
+    pub(crate) fn new(
+        down: DownId,
+        (subscriber, publisher): (ParticipantKey, ParticipantKey),
+        track: TrackId,
+        (ssrc, rtx_ssrc): (u32, Option<u32>),
+        stream_id: String,
+    ) -> Self {
+        Self {
+            down,
+            subscriber,
+            publisher,
+            track,
+            ssrc,
+            rtx_ssrc,
+            stream_id,
+            spec: None,
+            limit: None,
+        }
+    }
+
+    /// It ended: has its shard forget it, if that knows of it.
+    pub(crate) fn remove_down_track(&self, shard: ShardId, out: &mut Outbox) {
+        if self.spec.is_some() {
+            out.command(shard, Command::RemoveDownTrack { down: self.down });
+        }
+    }
+}
+
+impl Subscriptions {
+    /// A sender has a section: its shard sends the track.
+    pub(crate) fn bind(
+        &mut self,
+        key: ParticipantKey,
+        bound: &Bound,
+        publications: &mut Publications,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let Some(participant) = roster.get(key) else { return };
+        let Some(peer) = participant.transports.downstream().map(|link| link.peer) else { return };
+        let Some(subscription) = self.get_mut(bound.sender) else { return };
+        let spec = DownTrackSpec {
+            down: bound.sender,
+            peer,
+            track: subscription.track,
+            ssrc: subscription.ssrc,
+            rtx_ssrc: subscription.rtx_ssrc,
+            codecs: bound.codecs.clone(),
+            extensions: bound.extensions,
+            cname: subscription.stream_id.clone(),
+        };
+        if subscription.spec.as_ref() == Some(&spec) {
+            return;
+        }
+        let first = subscription.spec.replace(spec.clone()).is_none();
+        let track = subscription.track;
+        // The limit goes along: a subscription that began with another would ask for a key frame of that.
+        if first {
+            self.update_limit(key, track, publications, roster);
+        }
+        let limit = self.get(bound.sender).and_then(|s| s.limit).unwrap_or(LayerLimit::ALL);
+        out.command(participant.shard, Command::SetDownTrack { spec: Box::new(spec), limit });
+        if first {
+            publications.tell_subscribed(track, key, roster, out);
+        }
+    }
+
+    /// Has the shard send what the subscriber wants of the track, if that is new.
+    fn apply_settings(
+        &mut self,
+        subscriber: ParticipantKey,
+        id: TrackId,
+        publications: &mut Publications,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        if let Some((down, limit)) = self.update_limit(subscriber, id, publications, roster) {
+            roster.command(out, subscriber, Command::SetLayerLimit { down, limit });
+        }
+    }
+
+    /// What the subscriber wants of the track, if that is new and its shard has the subscription or is about to.
+    fn update_limit(
+        &mut self,
+        subscriber: ParticipantKey,
+        id: TrackId,
+        publications: &mut Publications,
+        roster: &Roster,
+    ) -> Option<(DownId, LayerLimit)> {
+        let participant = roster.get(subscriber)?;
+        let track = publications.get(id)?;
+        let initial = Settings::initial(participant.preferences.adaptive_stream);
+        let settings =
+            participant.subscription_settings.settings(&track.info.sid).unwrap_or(initial);
+        let limit = settings.limit(&track.info, track.spec.encodings.len());
+        let subscription = self.get_mut(self.find(subscriber, id)?)?;
+        if subscription.spec.is_none() || subscription.limit == Some(limit) {
+            return None;
+        }
+        let before = subscription.limit.replace(limit);
+        publications.note_limit(id, before, Some(limit));
+        Some((subscription.down, limit))
+    }
+
+    /// What is wanted of a track in qualities is another encoding now.
+    pub(crate) fn renew_limits(
+        &mut self,
+        id: TrackId,
+        publications: &mut Publications,
+        roster: &Roster,
+        out: &mut Outbox,
+    ) {
+        let subscribers: Vec<ParticipantKey> =
+            self.of_track(id).map(|subscription| subscription.subscriber).collect();
+        for subscriber in subscribers {
+            self.apply_settings(subscriber, id, publications, roster, out);
+        }
+    }
+
+    /// `UpdateTrackSettings`: what is said about each track is remembered, also of later ones.
+    pub(crate) fn update_settings(
+        &mut self,
+        key: ParticipantKey,
+        request: &proto::UpdateTrackSettings,
+        publications: &mut Publications,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        for sid in request.track_sids.iter().take(MAX_WANTS) {
+            let Some(participant) = roster.get_mut(key) else { return };
+            participant.subscription_settings.set_settings(sid, Settings::of(request));
+            if let Some(track) = publications.by_sid(sid) {
+                self.apply_settings(key, track, publications, roster, out);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,16 +277,8 @@ mod tests {
     }
 
     fn subscription(n: u32, subscriber: ParticipantKey, track: TrackId) -> Subscription {
-        Subscription {
-            down: DownId { room: RoomId(1), n },
-            subscriber,
-            publisher: ParticipantKey(9),
-            track,
-            ssrc: n,
-            rtx_ssrc: None,
-            stream_id: String::new(),
-            spec: None,
-            limit: None,
-        }
+        let down = DownId { room: RoomId(1), n };
+        let ends = (subscriber, ParticipantKey(9));
+        Subscription::new(down, ends, track, (n, None), String::new())
     }
 }

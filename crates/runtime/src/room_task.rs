@@ -175,7 +175,7 @@ impl RoomTask {
                 }
             }
             Input::Stop => {
-                self.turn(|room| room.handle_shutdown(now)).await;
+                self.turn(|room| room.handle_shutdown()).await;
                 self.state = State::Over;
             }
         }

@@ -125,7 +125,7 @@ impl World {
 
     /// The server stops.
     pub(crate) fn stop(&mut self) {
-        self.room.handle_shutdown(self.now);
+        self.room.handle_shutdown();
         self.drain();
     }
 
