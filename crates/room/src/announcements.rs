@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** nothing beyond [`Roster`].
 //! * **In:** participants that changed; who comes back after an absence; who leaves.
-//! * **Out:** `ParticipantUpdate`s.
+//! * **Out:** `ParticipantUpdate`s; the event that one left.
 //! * **Invariant:** nobody is told of a hidden participant but itself; nobody is told the same version
 //!   twice on one session.
 //! * **livekit-server:** `pkg/rtc/participant_signal.go`.
@@ -11,6 +11,7 @@ use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use prost::Message as _;
 use proto::participant_info::State;
 
+use crate::RoomEvent;
 use crate::data_track::DataTracks;
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey};
@@ -232,6 +233,12 @@ impl Roster {
                 self.tell(recipient, key, &info, out);
             }
         }
+        let participant = Box::new(info);
+        out.event(if gone.is_active() {
+            RoomEvent::ParticipantLeft { participant, reason }
+        } else {
+            RoomEvent::ConnectionAborted { participant, reason }
+        });
         Some(gone)
     }
 }

@@ -12,6 +12,8 @@ use hearth_access::AdmittedJoin;
 use hearth_plane::{Command, ShardId};
 use hearth_signal::{JoinParams, proto};
 
+use crate::RoomEvent;
+
 /// One signal connection, named by the runtime; never reused.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId(pub u64);
@@ -48,6 +50,8 @@ pub enum JoinError {
 /// What a room wants done, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// Something happened that others may want to know of.
+    Event(RoomEvent),
     /// Send this to the client.
     Signal {
         /// By which connection.

@@ -17,6 +17,7 @@ mod deadline_queue;
 mod descriptions;
 mod disconnection;
 mod dynacast;
+mod events;
 mod negotiation;
 mod outbox;
 mod packet;
@@ -44,4 +45,5 @@ mod updates;
 
 pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
 pub use config::{IceServer, RoomConfig, ServerIdentity};
+pub use events::RoomEvent;
 pub use room::Room;

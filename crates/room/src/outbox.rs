@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** outputs that wait to be polled; the next id; the room's generators of random values.
 //! * **In:** [`send`](Outbox::send), [`command`](Outbox::command), [`close_session`](Outbox::close_session),
-//!   [`close`](Outbox::close).
+//!   [`event`](Outbox::event), [`close`](Outbox::close).
 //! * **Out:** [`Output`]s in the order in which they came.
 //! * **Invariant:** no id is given twice in the life of a room.
 //! * **Not here:** who has which session (the participants).
@@ -16,7 +16,7 @@ use hearth_random::Seed;
 use hearth_signal::proto::{self, signal_response::Message};
 
 use crate::random::Random;
-use crate::{Output, RoomConfig, SessionId};
+use crate::{Output, RoomConfig, RoomEvent, SessionId};
 
 /// See the module documentation.
 pub(crate) struct Outbox {
@@ -105,6 +105,11 @@ impl Outbox {
     /// Ends a session, after what was sent on it.
     pub(crate) fn close_session(&mut self, session: SessionId) {
         self.queue.push_back(Output::CloseSession { session });
+    }
+
+    /// Says what happened.
+    pub(crate) fn event(&mut self, event: RoomEvent) {
+        self.queue.push_back(Output::Event(event));
     }
 
     /// The room is over.

@@ -16,6 +16,7 @@ use hearth_plane::{Command, LayerLimit, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_response::Message};
 use hearth_units::MediaKind;
 
+use crate::RoomEvent;
 use crate::dynacast::{Demand, Dynacast};
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey};
@@ -167,6 +168,11 @@ impl Publications {
             self.dynacast.begin(now, id, muted);
         }
         let spec = spec_of(section, source, microphone);
+        out.event(RoomEvent::TrackPublished {
+            participant_sid: participant.sid.clone(),
+            identity: participant.identity.clone(),
+            track: Box::new(info.clone()),
+        });
         self.track_sids.insert(info.sid.clone(), id);
         let publication = Publication {
             id,
@@ -275,6 +281,11 @@ impl Publications {
         roster.forget_settings(&track.info.sid);
         if let Some(publisher) = roster.get_mut(track.publisher) {
             publisher.publishing.tracks.retain(|other| *other != id);
+            out.event(RoomEvent::TrackUnpublished {
+                participant_sid: publisher.sid.clone(),
+                identity: publisher.identity.clone(),
+                track: Box::new(track.info.clone()),
+            });
         }
         Some(track)
     }

@@ -28,7 +28,7 @@ use crate::roster::Roster;
 use crate::session::leave;
 use crate::speakers::Speakers;
 use crate::subscription::Subscriptions;
-use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, SessionId};
+use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, RoomEvent, SessionId};
 
 /// How often connection qualities are told, and changed counts of participants.
 const TICK: Duration = Duration::from_secs(5);
@@ -68,10 +68,13 @@ impl Room {
         let record = RoomInfo::new(name, &mut out);
         let end = Some(now + out.config.empty_timeout);
         let publications = Publications::new(out.config.dynacast_pause_delay);
+        let roster = Roster::new(now);
+        let room = Box::new(record.message(&roster, &out));
+        out.event(RoomEvent::RoomStarted { room });
         Self {
             out,
             record,
-            roster: Roster::new(now),
+            roster,
             publications,
             subscriptions: Subscriptions::default(),
             data: DataRouter::default(),
@@ -274,6 +277,8 @@ impl Room {
             self.remove(key, reason);
         }
         self.timers.over = true;
+        let room = Box::new(self.record.message(&self.roster, &self.out));
+        self.out.event(RoomEvent::RoomFinished { room });
         self.out.close();
     }
 

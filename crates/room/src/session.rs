@@ -25,7 +25,7 @@ use crate::participant::{
 };
 use crate::publication::{Abilities, Publishing};
 use crate::transport::{TransportOptions, Transports};
-use crate::{Join, JoinError, Room, SessionId};
+use crate::{Join, JoinError, Room, RoomEvent, SessionId};
 
 /// Whoever is not active by then is removed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -246,6 +246,9 @@ impl Room {
         participant.deadlines.active = None;
         self.roster.watch_deadlines(key);
         self.changed(key);
+        if let Some(info) = self.roster.info(key, self.published()) {
+            self.out.event(RoomEvent::ParticipantJoined { participant: Box::new(info) });
+        }
         self.subscribe_to_all(key);
         self.data.flush(key, &mut self.roster, &mut self.out);
     }

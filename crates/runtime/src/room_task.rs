@@ -14,11 +14,11 @@ use std::time::Instant;
 use hearth_access::AdmittedJoin;
 use hearth_metrics::{Metric, SharedCounts};
 use hearth_plane::{Command, Event, RoomId, ShardId};
-use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, SessionId};
+use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, RoomEvent, SessionId};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{SignalRequest, SignalResponse};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use crate::WallClock;
 use crate::counters::GaugeGuard;
@@ -242,6 +242,7 @@ impl RoomTask {
             }
             Output::Command { shard, command } => self.command(shard, command).await,
             Output::DataDropped => self.around.counts.add(Metric::DropDataNotOpen, 1),
+            Output::Event(event) => log_event(self.id, &event),
             Output::Closed => self.state = State::Over,
         }
     }
@@ -295,6 +296,35 @@ impl RoomTask {
         }
         // The directory may be gone before its last rooms.
         let _ = self.directory.send(DirectoryRequest::Closed { id: self.id }).await;
+    }
+}
+
+/// Until webhooks, agents and dashboards take them, what happens in rooms is only logged.
+fn log_event(room: RoomId, event: &RoomEvent) {
+    let room = room.0;
+    match event {
+        RoomEvent::RoomStarted { room: info } => {
+            info!(room, sid = info.sid, name = info.name, "Room started");
+        }
+        RoomEvent::ParticipantJoined { participant } => {
+            info!(room, sid = participant.sid, identity = participant.identity, "Joined");
+        }
+        RoomEvent::ParticipantLeft { participant, reason } => {
+            info!(room, sid = participant.sid, reason = reason.as_str_name(), "Left");
+        }
+        RoomEvent::ConnectionAborted { participant, reason } => {
+            let reason = reason.as_str_name();
+            info!(room, sid = participant.sid, reason, "Left without a connection");
+        }
+        RoomEvent::TrackPublished { participant_sid, track, .. } => {
+            info!(room, participant = participant_sid, track = track.sid, "Track published");
+        }
+        RoomEvent::TrackUnpublished { participant_sid, track, .. } => {
+            debug!(room, participant = participant_sid, track = track.sid, "Track unpublished");
+        }
+        RoomEvent::RoomFinished { room: info } => {
+            info!(room, sid = info.sid, "Room finished");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hearth_access::{AdmittedJoin, Claims, Keys, Limits, VideoGrant};
 use hearth_plane::{Channel, Command, DownTrackSpec, Event, Fingerprint, PeerId, RoomId, ShardId};
 use hearth_random::Seed;
-use hearth_room::{Join, JoinError, Output, Room, RoomConfig, SessionId};
+use hearth_room::{Join, JoinError, Output, Room, RoomConfig, RoomEvent, SessionId};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     self, ClientInfo, SessionDescription, signal_request, signal_response::Message,
@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) commands: Vec<(ShardId, Command)>,
     /// Reliable messages that the room could not keep.
     pub(crate) data_dropped: u64,
+    pub(crate) events: Vec<RoomEvent>,
     pub(crate) over: bool,
     next_session: u64,
 }
@@ -69,6 +70,7 @@ impl World {
             closed: Vec::new(),
             commands: Vec::new(),
             data_dropped: 0,
+            events: Vec::new(),
             over: false,
             next_session: 0,
         }
@@ -85,6 +87,7 @@ impl World {
                 Output::CloseSession { session } => self.closed.push(session),
                 Output::Command { shard, command } => self.commands.push((shard, command)),
                 Output::DataDropped => self.data_dropped += 1,
+                Output::Event(event) => self.events.push(event),
                 Output::Closed => self.over = true,
             }
         }

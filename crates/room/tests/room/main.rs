@@ -15,6 +15,8 @@ mod departures;
 #[cfg(test)]
 mod dynacast;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod visibility;
