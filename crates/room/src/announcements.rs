@@ -50,7 +50,7 @@ impl Roster {
         out: &mut Outbox,
     ) {
         if let Some(participant) = self.get_mut(key) {
-            participant.version += 1;
+            participant.record.version += 1;
         }
         self.announce(key, published, out);
     }
@@ -64,9 +64,9 @@ impl Roster {
     ) {
         let Some(participant) = self.get_mut(key) else { return };
         participant.state = State::Joined;
-        participant.version += 1;
+        participant.record.version += 1;
         let info = participant.info(published);
-        participant.sent_versions.note(key, &info);
+        participant.local.sent_versions.note(key, &info);
         self.announce(key, published, out);
     }
 
@@ -102,10 +102,10 @@ impl Roster {
         self.update_throttle.note_sent(recipients.len());
         for recipient in recipients {
             let Some(participant) = self.get_mut(recipient) else { continue };
-            if participant.session.is_none() {
+            if participant.local.session.is_none() {
                 continue;
             }
-            let sent = &mut participant.sent_versions;
+            let sent = &mut participant.local.sent_versions;
             let news = infos.iter().filter(|(about, _, info)| sent.note(*about, info));
             let news: Vec<_> = news.map(|(_, len, info)| (*len, info.clone())).collect();
             self.send_updates(recipient, news, out);
@@ -146,7 +146,8 @@ impl Roster {
             return;
         }
         let Some(participant) = self.get_mut(recipient) else { return };
-        if participant.session.is_some() && participant.sent_versions.note(about, info) {
+        if participant.local.session.is_some() && participant.local.sent_versions.note(about, info)
+        {
             self.send(out, recipient, update(vec![info.clone()]));
         }
     }
@@ -173,9 +174,9 @@ impl Roster {
         let participant = self.get_mut(key)?;
         let info = participant.info(published);
         for (other, info) in &others {
-            participant.sent_versions.note(*other, info);
+            participant.local.sent_versions.note(*other, info);
         }
-        participant.sent_versions.note(key, &info);
+        participant.local.sent_versions.note(key, &info);
         Some((info, others.into_iter().map(|(_, info)| info).collect()))
     }
 
@@ -189,12 +190,12 @@ impl Roster {
     ) {
         let seen = self.seen_by(key, |_| true, published);
         let Some(participant) = self.get_mut(key) else { return };
-        let mut left = participant.sent_versions.take_missed();
+        let mut left = participant.local.sent_versions.take_missed();
         let is_seen =
             |key: ParticipantKey| seen.binary_search_by_key(&key, |(key, _)| *key).is_ok();
-        let unseen = participant.sent_versions.take_unseen(is_seen);
+        let unseen = participant.local.sent_versions.take_unseen(is_seen);
         for (about, info) in &seen {
-            participant.sent_versions.note(*about, info);
+            participant.local.sent_versions.note(*about, info);
         }
         left.extend(
             unseen.into_iter().filter_map(|key| Some(as_left(&self.info(key, published)?))),
@@ -225,10 +226,10 @@ impl Roster {
         let replaced = reason == DisconnectReason::DuplicateIdentity;
         for recipient in self.keys() {
             let Some(participant) = self.get_mut(recipient) else { continue };
-            if participant.session.is_none() {
-                participant.sent_versions.miss(key, &info);
-            } else if replaced && participant.client.protocol > LAST_WITHOUT_REPLACEMENT {
-                participant.sent_versions.forget(key);
+            if participant.local.session.is_none() {
+                participant.local.sent_versions.miss(key, &info);
+            } else if replaced && participant.local.client.protocol > LAST_WITHOUT_REPLACEMENT {
+                participant.local.sent_versions.forget(key);
             } else {
                 self.tell(recipient, key, &info, out);
             }

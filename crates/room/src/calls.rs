@@ -35,7 +35,8 @@ impl Room {
             }
             Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
                 let key = self.find(&identity)?;
-                let profile = self.roster.get(key).map(|p| p.profile.clone()).unwrap_or_default();
+                let profile =
+                    self.roster.get(key).map(|p| p.record.profile.clone()).unwrap_or_default();
                 let merged = profile.merged(&metadata, &name, attributes);
                 let limits = &self.out.config.limits;
                 if let Err(excess) = merged.check(limits, &name, &metadata) {
@@ -113,7 +114,11 @@ impl Room {
         key: ParticipantKey,
         permission: proto::ParticipantPermission,
     ) {
-        if self.roster.get(key).is_none_or(|participant| participant.permission == permission) {
+        if self
+            .roster
+            .get(key)
+            .is_none_or(|participant| participant.record.permission == permission)
+        {
             return;
         }
         let (may_publish, may_send_data) = (permission.can_publish, permission.can_publish_data);

@@ -110,8 +110,8 @@ impl DataRouter {
         self.receive((key, channel), payload, roster, out);
         // After the commands that pass it on: a receiving shard that is full holds back the sender.
         let Some(sender) = roster.get_mut(key).filter(|_| !channel.is_lossy()) else { return };
-        if let Some(command) = sender.data.take(peer, payload.len()) {
-            out.command(sender.shard, command);
+        if let Some(command) = sender.local.data.take(peer, payload.len()) {
+            out.command(sender.local.shard, command);
         }
     }
 
@@ -123,7 +123,7 @@ impl DataRouter {
         out: &mut Outbox,
     ) {
         let Some(sender) = roster.get(key) else { return };
-        if !sender.permission.can_publish_data || payload.len() > MAX_MESSAGE {
+        if !sender.record.permission.can_publish_data || payload.len() > MAX_MESSAGE {
             return;
         }
         match channel {
@@ -173,17 +173,19 @@ impl DataRouter {
     ) {
         let Some(key) = roster.by_peer(peer) else { return };
         let Some(participant) = roster.get_mut(key) else { return };
-        if channel == Channel::Reliable && participant.transports.is_primary(peer) {
-            participant.data.is_open = true;
+        if channel == Channel::Reliable && participant.local.transports.is_primary(peer) {
+            participant.local.data.is_open = true;
             self.flush(key, roster, out);
         }
     }
 
     /// Sends what waited, if the channel is open.
     pub(crate) fn flush(&self, key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
-        let Some(participant) = roster.get_mut(key).filter(|p| p.data.is_open) else { return };
-        let waiting = std::mem::take(&mut participant.data.waiting);
-        participant.data.waiting_bytes = 0;
+        let Some(participant) = roster.get_mut(key).filter(|p| p.local.data.is_open) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut participant.local.data.waiting);
+        participant.local.data.waiting_bytes = 0;
         for payload in waiting {
             deliver_to(&[key], false, &payload, roster, out);
         }
@@ -200,14 +202,14 @@ fn forward(
 ) {
     let Ok(packet) = DataPacket::decode(payload) else { return };
     let Some(sender) = roster.get_mut(key) else { return };
-    if !lossy && !sender.data.advance(packet.sequence) {
+    if !lossy && !sender.local.data.advance(packet.sequence) {
         return;
     }
-    let (sid, agent) = (sender.sid.clone(), sender.is_agent());
+    let (sid, agent) = (sender.record.sid.clone(), sender.is_agent());
     let named = packet.participant_identity;
-    let speaks_for_other = agent && !named.is_empty() && named != sender.identity;
+    let speaks_for_other = agent && !named.is_empty() && named != sender.record.identity;
     let mut generated = None;
-    let mut identity = if sender.is_hidden() { "" } else { &sender.identity }.to_owned();
+    let mut identity = if sender.is_hidden() { "" } else { &sender.record.identity }.to_owned();
     let mut to = Destinations { sids: Vec::new(), identities: packet.destination_identities };
     let mut user = None;
     match packet.value {
@@ -271,9 +273,9 @@ fn deliver_to(
     let mut open = Vec::with_capacity(receivers.len());
     for receiver in receivers {
         let Some(participant) = roster.get_mut(*receiver) else { continue };
-        if participant.data.is_open {
-            open.push((participant.shard, participant.transports.primary().peer));
-        } else if !lossy && !participant.data.wait(payload.clone()) {
+        if participant.local.data.is_open {
+            open.push((participant.local.shard, participant.local.transports.primary().peer));
+        } else if !lossy && !participant.local.data.wait(payload.clone()) {
             out.data_dropped();
         }
     }

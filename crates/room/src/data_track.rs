@@ -135,7 +135,7 @@ impl DataTracks {
         roster: &mut Roster,
         out: &mut Outbox,
     ) -> bool {
-        let allowed = roster.get(key).is_some_and(|p| p.permission.can_publish_data);
+        let allowed = roster.get(key).is_some_and(|p| p.record.permission.can_publish_data);
         let checked = if allowed {
             self.check(key, &request)
         } else {
@@ -268,7 +268,10 @@ impl DataTracks {
         let updates = request.updates.get(..MAX_WANTS).unwrap_or(&request.updates);
         let Some(participant) = roster.get_mut(key) else { return };
         for update in updates {
-            participant.subscription_settings.set_subscribe(&update.track_sid, update.subscribe);
+            participant
+                .local
+                .subscription_settings
+                .set_subscribe(&update.track_sid, update.subscribe);
         }
         let named: BTreeSet<&str> = updates.iter().map(|u| u.track_sid.as_str()).collect();
         self.reconcile(key, |_, sid| named.contains(sid), roster, out);
@@ -279,8 +282,8 @@ impl DataTracks {
         let entry = |(handle, publisher, track_sid): (u16, ParticipantKey, String)| {
             let publisher = roster.get(publisher)?;
             let track = proto::data_track_subscriber_handles::PublishedDataTrack {
-                publisher_identity: publisher.identity.clone(),
-                publisher_sid: publisher.sid.clone(),
+                publisher_identity: publisher.record.identity.clone(),
+                publisher_sid: publisher.record.sid.clone(),
                 track_sid,
             };
             Some((u32::from(handle), track))
@@ -308,7 +311,8 @@ impl DataTracks {
         let mut by_handle: BTreeMap<u16, Vec<(ShardId, PeerId)>> = BTreeMap::new();
         for (subscriber, handle) in subscribers {
             if let Some(participant) = roster.get(*subscriber) {
-                let receiver = (participant.shard, participant.transports.primary().peer);
+                let receiver =
+                    (participant.local.shard, participant.local.transports.primary().peer);
                 by_handle.entry(*handle).or_default().push(receiver);
             }
         }

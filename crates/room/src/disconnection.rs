@@ -32,7 +32,7 @@ impl Room {
     /// client may resume until that fails, too.
     pub(crate) fn session_lost(&mut self, key: ParticipantKey) {
         self.roster.set_session(key, None);
-        let transports = self.roster.get(key).map(|p| &p.transports);
+        let transports = self.roster.get(key).map(|p| &p.local.transports);
         if !transports.is_some_and(|t| t.was_connected() && !t.any_closed()) {
             self.remove(key, DisconnectReason::SignalClose);
         }
@@ -42,11 +42,11 @@ impl Room {
     pub(crate) fn ice_failed(&mut self, now: Instant, peer: PeerId) {
         let Some(key) = self.roster.by_peer(peer) else { return };
         let Some(participant) = self.roster.get_mut(key) else { return };
-        if participant.deadlines.remove.is_some() {
+        if participant.local.deadlines.remove.is_some() {
             return;
         }
         tracing::debug!(?peer, "ICE failed");
-        let knows_action = participant.client.protocol > LAST_WITHOUT_ACTION;
+        let knows_action = participant.local.client.protocol > LAST_WITHOUT_ACTION;
         self.wait_for(now, key, true);
         if knows_action {
             self.roster.send_final(
@@ -64,15 +64,18 @@ impl Room {
         let Some(key) = self.roster.by_peer(peer) else { return };
         let Some(participant) = self.roster.get_mut(key) else { return };
         tracing::debug!(?peer, ?reason, "Transport closed");
-        if let Some(link) = participant.transports.by_peer_mut(peer) {
+        if let Some(link) = participant.local.transports.by_peer_mut(peer) {
             link.closed = true;
         }
         let active = participant.is_active();
         match reason {
             // Clients that leave close their transports before, after or while they say so.
-            CloseReason::PeerClosed if participant.session.is_some() => {
-                let at =
-                    *participant.deadlines.request_reconnect.get_or_insert(now + CLOSED_TIMEOUT);
+            CloseReason::PeerClosed if participant.local.session.is_some() => {
+                let at = *participant
+                    .local
+                    .deadlines
+                    .request_reconnect
+                    .get_or_insert(now + CLOSED_TIMEOUT);
                 self.roster.deadlines.watch(key, at);
             }
             CloseReason::PeerClosed => self.remove(key, DisconnectReason::SignalClose),
@@ -98,7 +101,7 @@ impl Room {
     /// there again, and need it anew.
     pub(crate) fn shard_failed(&mut self, now: Instant, shard: ShardId) {
         for key in self.roster.keys() {
-            if self.roster.get(key).is_some_and(|participant| participant.shard == shard) {
+            if self.roster.get(key).is_some_and(|participant| participant.local.shard == shard) {
                 self.unsubscribe_all(key);
                 self.request_reconnect(now, key);
             }
@@ -108,10 +111,10 @@ impl Room {
     /// Has the client come back with a new session, for which its participant waits a while.
     pub(crate) fn request_reconnect(&mut self, now: Instant, key: ParticipantKey) {
         let Some(participant) = self.roster.get_mut(key) else { return };
-        participant.deadlines.request_reconnect = None;
-        if let Some(removal) = &mut participant.deadlines.remove {
+        participant.local.deadlines.request_reconnect = None;
+        if let Some(removal) = &mut participant.local.deadlines.remove {
             removal.resumable = false;
-        } else if participant.session.is_some() {
+        } else if participant.local.session.is_some() {
             self.wait_for(now, key, false);
             self.roster.send_final(
                 &mut self.out,
@@ -125,7 +128,7 @@ impl Room {
 
     fn wait_for(&mut self, now: Instant, key: ParticipantKey, resumable: bool) {
         let Some(participant) = self.roster.get_mut(key) else { return };
-        participant.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
+        participant.local.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
         self.roster.deadlines.watch(key, now + GRACE);
     }
 }

@@ -240,7 +240,7 @@ impl Publications {
         out: &mut Outbox,
     ) {
         let Some(participant) = roster.get(publisher) else { return };
-        for track in participant.publishing.tracks.iter().filter_map(|id| self.get(*id)) {
+        for track in participant.local.publishing.tracks.iter().filter_map(|id| self.get(*id)) {
             if let Some(told) = self.dynacast.told(track.id) {
                 tell_demand(track, told, roster, out);
             }

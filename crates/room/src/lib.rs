@@ -6,6 +6,7 @@
 //! * **Invariant:** no input panics; everything a client can make grow has a bound.
 //! * **Not here:** SDP (`negotiate`), packets (`shard`), sockets (`runtime`, `http`).
 
+mod admission;
 mod announcements;
 mod api;
 mod calls;

@@ -54,13 +54,13 @@ impl Negotiator {
 
     /// A subscription begins.
     pub(crate) fn add_sender(&mut self, participant: &mut Participant, sender: Sender) {
-        participant.transports.add_sender(sender);
+        participant.local.transports.add_sender(sender);
         self.changed.insert(participant.key);
     }
 
     /// A subscription ends.
     pub(crate) fn remove_sender(&mut self, participant: &mut Participant, down: DownId) {
-        participant.transports.remove_sender(down);
+        participant.local.transports.remove_sender(down);
         self.changed.insert(participant.key);
     }
 
@@ -74,15 +74,15 @@ impl Negotiator {
         out: &mut Outbox,
     ) -> Result<Negotiated, NegotiateError> {
         let Some(participant) = roster.get_mut(key) else { return Ok(Negotiated::default()) };
-        let shard = participant.shard;
-        let transports = &mut participant.transports;
+        let shard = participant.local.shard;
+        let transports = &mut participant.local.transports;
         let link = &mut transports.publisher;
         let read = transports.answerer.read_offer(&offer.sdp)?;
         let mut commands = Vec::new();
         if read.remote().is_some_and(|remote| link.is_restart(&remote.ice)) {
             commands.extend(link.restart(credentials(shard, &mut out.random.ice)));
         }
-        let pending = participant.publishing.pending_tracks();
+        let pending = participant.local.publishing.pending_tracks();
         let answer = transports.answerer.answer(read, &pending, &link.local);
         if let Some(remote) = answer.remote {
             commands.extend(link.add(&out.config.local_addrs));
@@ -137,7 +137,7 @@ impl Negotiator {
     ) -> Result<Negotiated, NegotiateError> {
         let nothing = Ok(Negotiated::default());
         let Some(participant) = roster.get_mut(key) else { return nothing };
-        let Some(subscriber) = &mut participant.transports.subscriber else { return nothing };
+        let Some(subscriber) = &mut participant.local.transports.subscriber else { return nothing };
         let Some(pending) = subscriber.pending else { return nothing };
         if answer.id != 0 && answer.id != pending.id {
             tracing::debug!(answer.id, pending.id, "Answer to another offer");
@@ -147,7 +147,7 @@ impl Negotiator {
         let accepted = subscriber.offerer.handle_answer(&answer.sdp)?;
         if let Some(remote) = accepted.remote {
             for command in subscriber.link.set_remote(remote, accepted.remote_candidates) {
-                out.command(participant.shard, command);
+                out.command(participant.local.shard, command);
             }
         }
         self.changed.insert(key);
@@ -177,9 +177,9 @@ impl Negotiator {
             return;
         }
         let Some(participant) = roster.get_mut(key) else { return };
-        let link = participant.transports.link_mut(request.target());
+        let link = participant.local.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
-            out.command(participant.shard, command);
+            out.command(participant.local.shard, command);
         }
     }
 
@@ -196,8 +196,10 @@ impl Negotiator {
     }
 
     fn negotiate(&self, now: Instant, key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
-        let Some(participant) = roster.get_mut(key).filter(|p| p.session.is_some()) else { return };
-        let transports = &mut participant.transports;
+        let Some(participant) = roster.get_mut(key).filter(|p| p.local.session.is_some()) else {
+            return;
+        };
+        let transports = &mut participant.local.transports;
         if transports.single {
             if let Some((num_audios, num_videos)) = transports.answerer.sections_needed() {
                 let message = proto::MediaSectionsRequirement { num_audios, num_videos };
@@ -221,8 +223,8 @@ impl Negotiator {
         out: &mut Outbox,
     ) {
         let Some(participant) = roster.get_mut(key) else { return };
-        let shard = participant.shard;
-        let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        let shard = participant.local.shard;
+        let Some(subscriber) = &mut participant.local.transports.subscriber else { return };
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
             return;
         }
@@ -256,8 +258,8 @@ impl Negotiator {
         out: &mut Outbox,
     ) {
         let Some(participant) = roster.get_mut(key) else { return };
-        let shard = participant.shard;
-        let Some(subscriber) = &mut participant.transports.subscriber else { return };
+        let shard = participant.local.shard;
+        let Some(subscriber) = &mut participant.local.transports.subscriber else { return };
         subscriber.pending = None;
         let restart = subscriber.link.restart(credentials(shard, &mut out.random.ice));
         if let Some(command) = restart {
@@ -276,7 +278,7 @@ fn send_candidates(
     out: &mut Outbox,
 ) {
     let Some(participant) = roster.get_mut(key) else { return };
-    let Some(link) = participant.transports.link_mut(target) else { return };
+    let Some(link) = participant.local.transports.link_mut(target) else { return };
     if std::mem::replace(&mut link.trickled, true) {
         return;
     }

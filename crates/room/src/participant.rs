@@ -1,7 +1,7 @@
 //! One participant: who it is, what it may do, and everything that hangs on it.
 //!
-//! * **Owns:** identity, profile, permission, state and version of one participant; holds its
-//!   transports, its publications-to-be, its wishes and what it was told.
+//! * **Owns:** its record ([`ParticipantRecord`]): identity, profile, permission and version; apart from that, what it
+//!   has on this node ([`LocalParticipant`]): session, transports, announced tracks, settings, deadlines.
 //! * **In:** a [`Claims`] and what the client says about itself.
 //! * **Out:** [`ParticipantInfo`](proto::ParticipantInfo) as others see it.
 //! * **Invariant:** the version grows with every change that others may see.
@@ -76,26 +76,28 @@ pub(crate) struct DroppedResume {
     pub(crate) unanswered: bool,
 }
 
-/// One participant.
-pub(crate) struct Participant {
-    pub(crate) key: ParticipantKey,
+/// Who a participant is and what it may do: all that another node needs to bring it back.
+#[derive(Clone, Debug)]
+pub(crate) struct ParticipantRecord {
     pub(crate) sid: String,
     pub(crate) identity: String,
     pub(crate) profile: Profile,
-    pub(crate) state: State,
-    pub(crate) version: u32,
-    pub(crate) joined_ms: i64,
     pub(crate) permission: proto::ParticipantPermission,
     pub(crate) kind: Kind,
-    /// It published something at some time, and may still publish.
-    pub(crate) is_publisher: bool,
-    /// Of the node it is on.
-    pub(crate) region: String,
+    /// Of the token it joined with.
     pub(crate) claims: Claims,
-    pub(crate) client: proto::ClientInfo,
-    pub(crate) preferences: Preferences,
+    /// Grows with every change that others see.
+    pub(crate) version: u32,
+    /// Milliseconds since 1970.
+    pub(crate) joined_ms: i64,
+}
+
+/// What a participant has on this node: its client, session and transports, and what hangs on them.
+pub(crate) struct LocalParticipant {
     pub(crate) shard: ShardId,
     pub(crate) session: Option<SessionId>,
+    pub(crate) client: proto::ClientInfo,
+    pub(crate) preferences: Preferences,
     pub(crate) transports: Transports,
     pub(crate) publishing: Publishing,
     pub(crate) subscription_settings: SubscriptionSettings,
@@ -105,44 +107,56 @@ pub(crate) struct Participant {
     pub(crate) dropped_resume: Option<DroppedResume>,
 }
 
+/// One participant.
+pub(crate) struct Participant {
+    pub(crate) key: ParticipantKey,
+    pub(crate) record: ParticipantRecord,
+    pub(crate) local: LocalParticipant,
+    pub(crate) state: State,
+    /// It published something at some time, and may still publish.
+    pub(crate) is_publisher: bool,
+    /// Of the node it is on.
+    pub(crate) region: String,
+}
+
 impl Participant {
     /// As others see it.
     pub(crate) fn info(&self, published: Published<'_>) -> proto::ParticipantInfo {
-        let tracks = self.publishing.tracks.iter().filter_map(|id| published.tracks.get(*id));
+        let tracks = self.local.publishing.tracks.iter().filter_map(|id| published.tracks.get(*id));
         let tracks = tracks.map(|publication| publication.info.clone()).collect();
         let data_tracks = published.data_tracks.of(self.key);
         proto::ParticipantInfo {
-            sid: self.sid.clone(),
-            identity: self.identity.clone(),
+            sid: self.record.sid.clone(),
+            identity: self.record.identity.clone(),
             state: self.state.into(),
             is_publisher: self.is_publisher,
             tracks,
-            metadata: self.profile.metadata.clone(),
-            joined_at: self.joined_ms / 1_000,
-            joined_at_ms: self.joined_ms,
-            name: self.profile.name.clone(),
-            version: self.version,
-            permission: Some(self.permission.clone()),
-            kind: self.kind.into(),
-            kind_details: kind_details_of(&self.claims),
+            metadata: self.record.profile.metadata.clone(),
+            joined_at: self.record.joined_ms / 1_000,
+            joined_at_ms: self.record.joined_ms,
+            name: self.record.profile.name.clone(),
+            version: self.record.version,
+            permission: Some(self.record.permission.clone()),
+            kind: self.record.kind.into(),
+            kind_details: kind_details_of(&self.record.claims),
             region: self.region.clone(),
-            attributes: self.profile.attributes.clone().into_iter().collect(),
+            attributes: self.record.profile.attributes.clone().into_iter().collect(),
             data_tracks,
-            client_protocol: self.client.client_protocol,
-            capabilities: self.client.capabilities.clone(),
+            client_protocol: self.local.client.client_protocol,
+            capabilities: self.local.client.capabilities.clone(),
             ..proto::ParticipantInfo::default()
         }
     }
 
     /// The claims of its token, with what it may do and says about itself by now.
     pub(crate) fn current_claims(&self) -> Claims {
-        let mut claims = self.claims.clone();
-        if self.permission != permission_of(&claims.video) {
-            apply_permission(&mut claims.video, &self.permission);
+        let mut claims = self.record.claims.clone();
+        if self.record.permission != permission_of(&claims.video) {
+            apply_permission(&mut claims.video, &self.record.permission);
         }
-        claims.name.clone_from(&self.profile.name);
-        claims.metadata.clone_from(&self.profile.metadata);
-        claims.attributes.clone_from(&self.profile.attributes);
+        claims.name.clone_from(&self.record.profile.name);
+        claims.metadata.clone_from(&self.record.profile.metadata);
+        claims.attributes.clone_from(&self.record.profile.attributes);
         claims
     }
 
@@ -153,30 +167,30 @@ impl Participant {
 
     /// It gets tracks before it is active.
     pub(crate) fn starts_fast(&self) -> bool {
-        self.transports.single || Compatibility(&self.client).starts_fast()
+        self.local.transports.single || Compatibility(&self.local.client).starts_fast()
     }
 
     /// Whether it wants a track, and can get it. (Whether it may is for the publisher to say.)
     pub(crate) fn wants(&self, track: &Publication) -> bool {
-        let said = self.subscription_settings.subscribe(&track.info.sid);
+        let said = self.local.subscription_settings.subscribe(&track.info.sid);
         track.publisher != self.key
             && (self.is_active() || self.has_joined() && self.starts_fast())
-            && self.permission.can_subscribe
-            && self.transports.downstream().is_some()
-            && said.unwrap_or(self.preferences.auto_subscribe)
+            && self.record.permission.can_subscribe
+            && self.local.transports.downstream().is_some()
+            && said.unwrap_or(self.local.preferences.auto_subscribe)
     }
 
     /// Whether it wants a data track, and can get it.
     pub(crate) fn wants_data_track(&self, sid: &str) -> bool {
-        let said = self.subscription_settings.subscribe(sid);
+        let said = self.local.subscription_settings.subscribe(sid);
         self.has_joined()
-            && self.permission.can_subscribe
-            && said.unwrap_or(self.preferences.auto_subscribe_data)
+            && self.record.permission.can_subscribe
+            && said.unwrap_or(self.local.preferences.auto_subscribe_data)
     }
 
     /// The id under which it sees a stream of a publisher.
     pub(crate) fn stream_id(&self, publisher_sid: &str, track_sid: &str) -> String {
-        if Compatibility(&self.client).packs_stream_id() {
+        if Compatibility(&self.local.client).packs_stream_id() {
             format!("{publisher_sid}|{track_sid}")
         } else {
             publisher_sid.to_owned()
@@ -188,22 +202,22 @@ impl Participant {
     }
 
     pub(crate) fn is_hidden(&self) -> bool {
-        self.permission.hidden
+        self.record.permission.hidden
     }
 
     /// It may speak for others in text.
     pub(crate) fn is_agent(&self) -> bool {
-        self.kind == Kind::Agent || self.permission.agent
+        self.record.kind == Kind::Agent || self.record.permission.agent
     }
 
     /// Agents and recorders: not counted, and do not keep a room alive.
     pub(crate) fn is_service(&self) -> bool {
-        is_service(self.kind, &self.permission)
+        is_service(self.record.kind, &self.record.permission)
     }
 
     /// It records the room: no publisher can forbid it to.
     pub(crate) fn is_recorder(&self) -> bool {
-        self.kind == Kind::Egress || self.permission.recorder
+        self.record.kind == Kind::Egress || self.record.permission.recorder
     }
 }
 

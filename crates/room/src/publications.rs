@@ -71,11 +71,11 @@ impl Publications {
 
     /// An SSRC that the participant's transport has not carried yet, in either direction.
     pub(crate) fn free_ssrc(&self, participant: &mut Participant) -> Option<u32> {
-        let published = participant.publishing.tracks.iter().filter_map(|id| self.get(*id));
+        let published = participant.local.publishing.tracks.iter().filter_map(|id| self.get(*id));
         let encodings = published.flat_map(|track| &track.spec.encodings);
         let theirs =
             |ssrc| encodings.clone().any(|e| e.ssrc == Some(ssrc) || e.rtx_ssrc == Some(ssrc));
-        participant.transports.ssrcs.allocate(theirs)
+        participant.local.transports.ssrcs.allocate(theirs)
     }
 
     /// The participant's own track of this sid.
@@ -87,13 +87,13 @@ impl Publications {
     /// The participant's own track of this cid.
     pub(crate) fn of_cid(&self, participant: &Participant, cid: &str) -> Option<TrackId> {
         let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.cid == cid);
-        participant.publishing.tracks.iter().find(is).copied()
+        participant.local.publishing.tracks.iter().find(is).copied()
     }
 
     /// The participant's own track that this section of its description carries.
     pub(crate) fn of_mid(&self, participant: &Participant, mid: &str) -> Option<TrackId> {
         let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.spec.mid == mid);
-        participant.publishing.tracks.iter().find(is).copied()
+        participant.local.publishing.tracks.iter().find(is).copied()
     }
 
     /// A version for a track that changes now: higher than any before.
@@ -120,23 +120,27 @@ impl Publications {
         let known = self.own_track(key, &request.sid).is_some();
         let Some(participant) = roster.get_mut(key) else { return Vec::new() };
         let in_use = self.of_cid(participant, &request.cid).is_some();
-        let checked =
-            participant.publishing.check(&request, &participant.permission, in_use, known);
+        let checked = participant.local.publishing.check(
+            &request,
+            &participant.record.permission,
+            in_use,
+            known,
+        );
         if let Err(refusal) = checked {
             if refusal == Refusal::Queued {
-                participant.publishing.queued.push(request.clone());
+                participant.local.publishing.queued.push(request.clone());
             }
             let (reason, message) = refusal.reason();
             let request = request_response::Request::AddTrack(request);
             roster.refuse(out, key, reason, message, request);
             return Vec::new();
         }
-        let abilities = &participant.publishing.abilities;
+        let abilities = &participant.local.publishing.abilities;
         let pending = Pending::new(&request, abilities, &mut out.random.sids);
         let track = Some(pending.info.clone());
-        participant.publishing.pending.push(pending);
-        let tracks = participant.publishing.pending_tracks();
-        let matched = participant.transports.answerer.match_pending(&tracks);
+        participant.local.publishing.pending.push(pending);
+        let tracks = participant.local.publishing.pending_tracks();
+        let matched = participant.local.transports.answerer.match_pending(&tracks);
         let message = proto::TrackPublishedResponse { cid: request.cid, track };
         roster.send(out, key, Message::TrackPublished(message));
         matched
@@ -155,12 +159,12 @@ impl Publications {
         let version = self.next_version(now, out);
         let participant = roster.get_mut(key)?;
         let Pending { mut info, track } =
-            participant.publishing.take_pending(&section.pending_cid)?;
-        let home = participant.shard;
-        let source = Source::Local(participant.transports.publisher.peer);
+            participant.local.publishing.take_pending(&section.pending_cid)?;
+        let home = participant.local.shard;
+        let source = Source::Local(participant.local.transports.publisher.peer);
         fill_info(&mut info, section);
         info.version = Some(version);
-        participant.publishing.tracks.push(id);
+        participant.local.publishing.tracks.push(id);
         participant.is_publisher = true;
         let microphone = info.source() == proto::TrackSource::Microphone;
         let muted = info.muted;
@@ -169,8 +173,8 @@ impl Publications {
         }
         let spec = spec_of(section, source, microphone);
         out.event(RoomEvent::TrackPublished {
-            participant_sid: participant.sid.clone(),
-            identity: participant.identity.clone(),
+            participant_sid: participant.record.sid.clone(),
+            identity: participant.record.identity.clone(),
             track: Box::new(info.clone()),
         });
         self.track_sids.insert(info.sid.clone(), id);
@@ -280,10 +284,10 @@ impl Publications {
         self.dynacast.forget(id);
         roster.forget_settings(&track.info.sid);
         if let Some(publisher) = roster.get_mut(track.publisher) {
-            publisher.publishing.tracks.retain(|other| *other != id);
+            publisher.local.publishing.tracks.retain(|other| *other != id);
             out.event(RoomEvent::TrackUnpublished {
-                participant_sid: publisher.sid.clone(),
-                identity: publisher.identity.clone(),
+                participant_sid: publisher.record.sid.clone(),
+                identity: publisher.record.identity.clone(),
                 track: Box::new(track.info.clone()),
             });
         }
@@ -292,9 +296,9 @@ impl Publications {
 
     /// What the participant publishes and may not publish any more, with the sids.
     pub(crate) fn forbidden(&self, participant: &Participant) -> Vec<(TrackId, String)> {
-        let tracks = participant.publishing.tracks.iter().filter_map(|id| self.get(*id));
+        let tracks = participant.local.publishing.tracks.iter().filter_map(|id| self.get(*id));
         tracks
-            .filter(|track| !may_publish(&participant.permission, track.info.source()))
+            .filter(|track| !may_publish(&participant.record.permission, track.info.source()))
             .map(|track| (track.id, track.info.sid.clone()))
             .collect()
     }
@@ -327,8 +331,8 @@ impl Publications {
         roster: &Roster,
         out: &mut Outbox,
     ) {
-        let hidden = roster.get(subscriber).is_some_and(|p| p.permission.hidden);
-        let single = roster.get(subscriber).is_some_and(|p| p.transports.single);
+        let hidden = roster.get(subscriber).is_some_and(|p| p.record.permission.hidden);
+        let single = roster.get(subscriber).is_some_and(|p| p.local.transports.single);
         let Some(track) = self.tracks.get_mut(&id) else { return };
         let (publisher, kind) = (track.publisher, track.spec.kind);
         let track_sid = track.info.sid.clone();
@@ -338,7 +342,7 @@ impl Publications {
             roster.send(out, publisher, Message::TrackSubscribed(message));
         }
         if kind == MediaKind::Video && !single {
-            let participant_sid = roster.get(publisher).map(|p| p.sid.clone());
+            let participant_sid = roster.get(publisher).map(|p| p.record.sid.clone());
             let state = proto::StreamStateInfo {
                 participant_sid: participant_sid.unwrap_or_default(),
                 track_sid,

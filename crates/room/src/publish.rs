@@ -75,7 +75,7 @@ impl Room {
             return;
         }
         let participant = self.roster.get_mut(key);
-        if let Some(info) = participant.and_then(|p| p.publishing.pending_mut(&request.sid)) {
+        if let Some(info) = participant.and_then(|p| p.local.publishing.pending_mut(&request.sid)) {
             info.muted = request.muted;
         } else {
             let request = request_response::Request::Mute(request);
@@ -108,14 +108,14 @@ impl Room {
         let Some(gone) = self.end_track(id) else { return };
         self.changed(gone.publisher);
         let publisher = self.roster.get_mut(gone.publisher);
-        if let Some(request) = publisher.and_then(|p| p.publishing.take_queued(&gone.cid)) {
+        if let Some(request) = publisher.and_then(|p| p.local.publishing.take_queued(&gone.cid)) {
             self.add_track(now, gone.publisher, request);
         }
     }
 
     /// All tracks of somebody who leaves end; nobody is told of each.
     pub(crate) fn unpublish_all(&mut self, key: ParticipantKey) {
-        let tracks = self.roster.get(key).map(|p| p.publishing.tracks.clone());
+        let tracks = self.roster.get(key).map(|p| p.local.publishing.tracks.clone());
         for id in tracks.unwrap_or_default() {
             self.end_track(id);
         }
@@ -155,7 +155,7 @@ impl Room {
             return;
         }
         let participant = self.roster.get_mut(key);
-        match participant.and_then(|p| p.publishing.pending_mut(sid)) {
+        match participant.and_then(|p| p.local.publishing.pending_mut(sid)) {
             Some(info) => change(info),
             None => {
                 let reason = request_response::Reason::NotFound;

@@ -90,13 +90,13 @@ impl Quality {
         let mut changed = false;
         for participant in roster.iter().filter(|participant| participant.is_active()) {
             let key = participant.key;
-            let up = participant.publishing.tracks.iter().copied();
+            let up = participant.local.publishing.tracks.iter().copied();
             let down = subscriptions.of_subscriber(key).map(|s| s.down);
             let score = self.score(up, down);
             let quality = quality_of(score);
             changed |= self.note(key, quality);
             let info = proto::ConnectionQualityInfo {
-                participant_sid: participant.sid.clone(),
+                participant_sid: participant.record.sid.clone(),
                 quality: quality.into(),
                 score: opinion(score),
             };

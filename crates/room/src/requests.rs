@@ -141,14 +141,14 @@ impl Room {
     ) {
         let identity_of = |sid: &str| {
             let participant = self.roster.by_sid(sid).and_then(|key| self.roster.get(key))?;
-            Some(participant.identity.clone())
+            Some(participant.record.identity.clone())
         };
         let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
             tracing::debug!(?key, "A subscription permission names nobody");
             return;
         };
         if let Some(participant) = self.roster.get_mut(key) {
-            participant.publishing.rules = rules;
+            participant.local.publishing.rules = rules;
             self.reconcile_publisher(key);
         }
     }
@@ -156,7 +156,7 @@ impl Room {
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
     fn sync_state(&mut self, key: ParticipantKey, state: &proto::SyncState) {
         let Some(participant) = self.roster.get(key) else { return };
-        let pending = &participant.publishing.pending;
+        let pending = &participant.local.publishing.pending;
         let is_known = |sid: &str| {
             self.publications.own_track(key, sid).is_some()
                 || pending.iter().any(|p| p.info.sid == sid)
@@ -199,11 +199,12 @@ impl Room {
         use request_response::Reason;
 
         let Some(participant) = self.roster.get_mut(key) else { return };
-        let protocol = participant.client.protocol;
+        let protocol = participant.local.client.protocol;
         let id = request.request_id;
-        let (reason, message) = if participant.permission.can_update_metadata {
+        let (reason, message) = if participant.record.permission.can_update_metadata {
             let attributes = request.attributes.clone().into_iter().collect();
-            let merged = participant.profile.merged(&request.metadata, &request.name, attributes);
+            let merged =
+                participant.record.profile.merged(&request.metadata, &request.name, attributes);
             match merged.check(&self.out.config.limits, &request.name, &request.metadata) {
                 Err(excess) => (Reason::LimitExceeded, excess.message),
                 Ok(()) => {
@@ -228,8 +229,8 @@ impl Room {
     /// Changes name, metadata and attributes, and tells everybody.
     pub(crate) fn set_profile(&mut self, now: Instant, key: ParticipantKey, profile: Profile) {
         let Some(participant) = self.roster.get_mut(key) else { return };
-        if participant.profile != profile {
-            participant.profile = profile;
+        if participant.record.profile != profile {
+            participant.record.profile = profile;
             self.changed(key);
             self.roster.refresh_token(now, key, &mut self.out);
         }

@@ -222,8 +222,8 @@ impl Room {
     /// The shard of each transport that exists, for whoever places newcomers.
     pub fn transports(&self) -> impl Iterator<Item = ShardId> {
         self.roster.iter().flat_map(|participant| {
-            let added = participant.transports.links().filter(|link| link.is_added());
-            added.map(|_| participant.shard)
+            let added = participant.local.transports.links().filter(|link| link.is_added());
+            added.map(|_| participant.local.shard)
         })
     }
 

@@ -66,12 +66,12 @@ impl Roster {
     pub(crate) fn insert(&mut self, participant: Participant) {
         let key = participant.key;
         self.count(&participant);
-        self.identities.insert(participant.identity.clone(), key);
-        self.sids.insert(participant.sid.clone(), key);
-        if let Some(session) = participant.session {
+        self.identities.insert(participant.record.identity.clone(), key);
+        self.sids.insert(participant.record.sid.clone(), key);
+        if let Some(session) = participant.local.session {
             self.sessions.insert(session, key);
         }
-        for peer in participant.transports.peers() {
+        for peer in participant.local.transports.peers() {
             self.peers.insert(peer, key);
         }
         self.all.insert(key, Box::new(participant));
@@ -82,12 +82,12 @@ impl Roster {
         let one = |counts| usize::from(counts);
         self.independent = self.independent.saturating_sub(one(!gone.is_service()));
         self.recorders = self.recorders.saturating_sub(one(gone.is_recorder()));
-        self.identities.remove(&gone.identity);
-        self.sids.remove(&gone.sid);
-        if let Some(session) = gone.session {
+        self.identities.remove(&gone.record.identity);
+        self.sids.remove(&gone.record.sid);
+        if let Some(session) = gone.local.session {
             self.sessions.remove(&session);
         }
-        for peer in gone.transports.peers() {
+        for peer in gone.local.transports.peers() {
             self.peers.remove(&peer);
         }
         Some(gone)
@@ -105,7 +105,7 @@ impl Roster {
         permission: ParticipantPermission,
     ) {
         if let Some(mut participant) = self.remove(key) {
-            participant.permission = permission;
+            participant.record.permission = permission;
             self.insert(*participant);
         }
     }
@@ -132,7 +132,7 @@ impl Roster {
         session: Option<SessionId>,
     ) -> Option<SessionId> {
         let participant = self.all.get_mut(&key)?;
-        let former = std::mem::replace(&mut participant.session, session);
+        let former = std::mem::replace(&mut participant.local.session, session);
         if let Some(former) = former {
             self.sessions.remove(&former);
         }
@@ -181,8 +181,8 @@ impl Roster {
     /// Sends to a participant, if it has a session.
     pub(crate) fn send(&self, out: &mut Outbox, key: ParticipantKey, message: Message) {
         let Some(participant) = self.get(key) else { return };
-        let Some(session) = participant.session else { return };
-        if let Some(message) = Compatibility(&participant.client).adapt(message) {
+        let Some(session) = participant.local.session else { return };
+        if let Some(message) = Compatibility(&participant.local.client).adapt(message) {
             out.send(session, message);
         }
     }
@@ -190,7 +190,7 @@ impl Roster {
     /// Has the shard of a participant do something.
     pub(crate) fn command(&self, out: &mut Outbox, key: ParticipantKey, command: Command) {
         if let Some(participant) = self.get(key) {
-            out.command(participant.shard, command);
+            out.command(participant.local.shard, command);
         }
     }
 
@@ -240,7 +240,7 @@ impl Roster {
     /// Sends a token with what the participant may do by now.
     pub(crate) fn refresh_token(&mut self, now: Instant, key: ParticipantKey, out: &mut Outbox) {
         let Some(participant) = self.get_mut(key) else { return };
-        participant.deadlines.refresh = now + REFRESH;
+        participant.local.deadlines.refresh = now + REFRESH;
         let claims = participant.current_claims();
         self.deadlines.watch(key, now + REFRESH);
         if let Ok(token) = out.config.keys.refresh(&claims, out.unix(now)) {
@@ -251,7 +251,7 @@ impl Roster {
     /// A track is gone for good: nobody has settings for it any more.
     pub(crate) fn forget_settings(&mut self, sid: &str) {
         for participant in self.all.values_mut() {
-            participant.subscription_settings.forget(sid);
+            participant.local.subscription_settings.forget(sid);
         }
     }
 
@@ -266,10 +266,10 @@ impl Roster {
         let Some(publisher) = self.get(publisher) else { return false };
         let Some(participant) = self.get(subscriber) else { return false };
         let allowed = participant.is_recorder()
-            || publisher.publishing.rules.allow(&participant.identity, sid);
-        let publisher_sid = publisher.sid.clone();
+            || publisher.local.publishing.rules.allow(&participant.record.identity, sid);
+        let publisher_sid = publisher.record.sid.clone();
         let Some(participant) = self.get_mut(subscriber) else { return false };
-        if participant.subscription_settings.note_allowed(sid, allowed) {
+        if participant.local.subscription_settings.note_allowed(sid, allowed) {
             let message = proto::SubscriptionPermissionUpdate {
                 participant_sid: publisher_sid,
                 track_sid: sid.to_owned(),

@@ -11,24 +11,17 @@
 use std::time::{Duration, Instant};
 
 use hearth_plane::PeerId;
+use hearth_signal::JoinParams;
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
-use hearth_signal::{JoinParams, participant_sid};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 
 use crate::announcements::Published;
-use crate::compatibility::Compatibility;
-use crate::config::codec_message;
 use crate::participant::{
-    Deadlines, Participant, ParticipantKey, Preferences, Profile, is_service, kind_of,
-    permission_of,
+    Deadlines, Participant, ParticipantKey, is_service, kind_of, permission_of,
 };
-use crate::publication::{Abilities, Publishing};
-use crate::transport::{TransportOptions, Transports};
-use crate::{Join, JoinError, Room, RoomEvent, SessionId};
+use crate::{Join, JoinError, Room, RoomEvent};
 
-/// Whoever is not active by then is removed.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two refreshed tokens.
 pub(crate) const REFRESH: Duration = Duration::from_secs(300);
 
@@ -43,122 +36,19 @@ impl Room {
         let claims = join.admitted.claims();
         let kind = kind_of(&claims.kind);
         let dependent = is_service(kind, &permission_of(&claims.video));
-        if !dependent && self.is_full(former) {
+        if !dependent && self.roster.is_full(self.out.config.max_participants, former) {
             return Err(JoinError::RoomFull);
         }
         if let Some(former) = former {
             self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
-        let key = self.admit(now, &join, identity);
-        self.send_join(join.session, key);
+        let key = self.roster.admit(now, &join, identity, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
+        self.roster.send_join(join.session, key, &self.record, published, &mut self.out);
         self.roster.joined(key, published, &mut self.out);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
         Ok(())
-    }
-
-    /// Whether nobody may join; `former` makes room for its own successor.
-    fn is_full(&self, former: Option<ParticipantKey>) -> bool {
-        let max = self.out.config.max_participants as usize;
-        let former = former.and_then(|key| self.roster.get(key));
-        let replaced = usize::from(former.is_some_and(|p| !p.is_service()));
-        max > 0 && self.roster.independent() >= max + replaced
-    }
-
-    /// Makes the participant.
-    fn admit(&mut self, now: Instant, join: &Join, identity: String) -> ParticipantKey {
-        let Join { session, shard, admitted, request, unix_ms } = join;
-        let claims = admitted.claims();
-        let (session, shard) = (*session, *shard);
-        let permission = permission_of(&claims.video);
-        let client = Compatibility(&request.client);
-        let quirks = client.quirks(&self.out.config.enabled_codecs);
-        let abilities = Abilities {
-            codecs: self.out.config.publish_codecs(&quirks.disabled_publish),
-            incomplete_reports: request.client.browser.contains("OBS"),
-        };
-        let takes_lite = !request.disable_ice_lite && !quirks.firefox && client.takes_ice_lite();
-        let lite = self.out.config.ice_lite && takes_lite;
-        let shape = TransportOptions {
-            single: request.single_pc,
-            can_subscribe: permission.can_subscribe,
-            subscriber_primary: client.subscriber_primary(),
-            ice_lite: lite,
-            quirks,
-            fingerprint: self.out.config.fingerprint,
-            shard,
-        };
-        let peers = [self.out.next_peer(), self.out.next_peer()];
-        let profile = Profile {
-            name: claims.name.clone(),
-            metadata: claims.metadata.clone(),
-            attributes: claims.attributes.clone(),
-        };
-        let key = self.roster.next_key();
-        self.roster.insert(Participant {
-            key,
-            sid: participant_sid(&mut self.out.random.sids),
-            identity,
-            profile,
-            state: State::Joining,
-            version: 0,
-            joined_ms: i64::try_from(*unix_ms).unwrap_or(i64::MAX),
-            permission,
-            kind: kind_of(&claims.kind),
-            is_publisher: false,
-            region: self.out.config.server.region.clone(),
-            claims: claims.clone(),
-            client: request.client.clone(),
-            preferences: Preferences {
-                auto_subscribe: request.auto_subscribe,
-                auto_subscribe_data: request.auto_subscribe_data_track,
-                adaptive_stream: request.adaptive_stream,
-            },
-            shard,
-            session: Some(session),
-            transports: Transports::new(&shape, peers, &mut self.out.random),
-            publishing: Publishing { abilities, ..Publishing::default() },
-            subscription_settings: crate::subscription_settings::SubscriptionSettings::default(),
-            sent_versions: crate::updates::SentVersions::default(),
-            data: crate::data::DataState::default(),
-            deadlines: Deadlines {
-                active: Some(now + JOIN_TIMEOUT),
-                refresh: now + REFRESH,
-                request_reconnect: None,
-                remove: None,
-                simulated_speaker: None,
-            },
-            dropped_resume: None,
-        });
-        self.roster.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
-        key
-    }
-
-    fn send_join(&mut self, session: SessionId, key: ParticipantKey) {
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        let Some((info, others)) = self.roster.first_infos(key, published) else { return };
-        let room = self.record.message(&self.roster, &self.out);
-        let Some(participant) = self.roster.get(key) else { return };
-        let codecs = participant.publishing.abilities.codecs.iter();
-        let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
-        let response = proto::JoinResponse {
-            room: Some(room),
-            other_participants: others,
-            server_version: self.out.config.server.version.clone(),
-            server_region: self.out.config.server.region.clone(),
-            ice_servers: self.out.config.ice_servers(),
-            subscriber_primary: participant.transports.subscriber_primary,
-            ping_timeout: 15,
-            ping_interval: 5,
-            server_info: Some(self.out.config.server_info()),
-            sif_trailer: self.record.sif_trailer.clone().into_bytes(),
-            enabled_publish_codecs,
-            fast_publish: participant.permission.can_publish,
-            participant: Some(info),
-            ..proto::JoinResponse::default()
-        };
-        self.out.send(session, Message::Join(response));
     }
 
     /// What follows the `JoinResponse`: tracks and offers.
@@ -180,10 +70,10 @@ impl Room {
         let sid = &join.request.participant_sid;
         let key = self.roster.by_identity(identity).filter(|key| {
             self.roster.get(*key).is_some_and(|p| {
-                (sid.is_empty() || *sid == p.sid)
-                    && p.transports.single == join.request.single_pc
-                    && p.deadlines.remove.is_none_or(|removal| removal.resumable)
-                    && !p.transports.any_closed()
+                (sid.is_empty() || *sid == p.record.sid)
+                    && p.local.transports.single == join.request.single_pc
+                    && p.local.deadlines.remove.is_none_or(|removal| removal.resumable)
+                    && !p.local.transports.any_closed()
             })
         });
         let Some(key) = key else {
@@ -202,9 +92,9 @@ impl Room {
             return;
         }
         if let Some(participant) = self.roster.get_mut(key) {
-            participant.deadlines.remove = None;
+            participant.local.deadlines.remove = None;
         }
-        self.send_reconnect(session, key);
+        self.roster.send_reconnect(session, key, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.send_everything(key, published, &mut self.out);
         let room = Some(self.record.message(&self.roster, &self.out));
@@ -218,32 +108,17 @@ impl Room {
         }
     }
 
-    fn send_reconnect(&mut self, session: SessionId, key: ParticipantKey) {
-        let Some(participant) = self.roster.get(key) else { return };
-        if !Compatibility(&participant.client).takes_reconnect() {
-            return;
-        }
-        let last = participant.data.last_sequence();
-        let response = proto::ReconnectResponse {
-            ice_servers: self.out.config.ice_servers(),
-            server_info: Some(self.out.config.server_info()),
-            last_message_seq: last,
-            ..proto::ReconnectResponse::default()
-        };
-        self.out.send(session, Message::Reconnect(response));
-    }
-
     pub(crate) fn peer_connected(&mut self, peer: PeerId) {
         let Some(key) = self.roster.by_peer(peer) else { return };
         let Some(participant) = self.roster.get_mut(key) else { return };
-        if let Some(link) = participant.transports.by_peer_mut(peer) {
+        if let Some(link) = participant.local.transports.by_peer_mut(peer) {
             link.connected = true;
         }
-        if !participant.transports.is_primary(peer) || participant.is_active() {
+        if !participant.local.transports.is_primary(peer) || participant.is_active() {
             return;
         }
         participant.state = State::Active;
-        participant.deadlines.active = None;
+        participant.local.deadlines.active = None;
         self.roster.watch_deadlines(key);
         self.changed(key);
         if let Some(info) = self.roster.info(key, self.published()) {
@@ -257,7 +132,7 @@ impl Room {
         let Some(participant) = self.roster.get(key) else { return };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
-            participant.deadlines;
+            participant.local.deadlines;
         let unanswered = due(participant.answer_deadline());
         if due(simulated_speaker) {
             self.end_simulated_speaker(key);
@@ -306,9 +181,9 @@ impl Room {
         self.negotiator.forget(key);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
-        for link in gone.transports.links() {
+        for link in gone.local.transports.links() {
             if let Some(command) = link.remove() {
-                self.out.command(gone.shard, command);
+                self.out.command(gone.local.shard, command);
             }
         }
     }
@@ -318,7 +193,7 @@ impl Participant {
     /// Everything that becomes due by itself. Who sets one of them tells the room's agenda.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
-            self.deadlines;
+            self.local.deadlines;
         let remove = remove.map(|removal| removal.at);
         let answer = self.answer_deadline();
         let all = [active, Some(refresh), request_reconnect, remove, simulated_speaker, answer];
@@ -328,8 +203,8 @@ impl Participant {
     /// When the outstanding offer is answered too late. Before the transport is connected, the time for
     /// becoming active decides.
     fn answer_deadline(&self) -> Option<Instant> {
-        let subscriber = self.transports.subscriber.as_ref().filter(|s| s.link.connected)?;
-        let offer = subscriber.pending.filter(|_| self.session.is_some())?;
+        let subscriber = self.local.transports.subscriber.as_ref().filter(|s| s.link.connected)?;
+        let offer = subscriber.pending.filter(|_| self.local.session.is_some())?;
         Some(offer.since + crate::negotiation::ANSWER_TIMEOUT)
     }
 }

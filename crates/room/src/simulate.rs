@@ -62,14 +62,14 @@ impl Room {
     fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
         let Some(participant) = self.roster.get_mut(key) else { return };
         let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        participant.deadlines.simulated_speaker = Some(end);
+        participant.local.deadlines.simulated_speaker = Some(end);
         self.roster.deadlines.watch(key, end);
         self.tell_simulated_speaker(key, LEVEL);
     }
 
     pub(crate) fn end_simulated_speaker(&mut self, key: ParticipantKey) {
         if let Some(participant) = self.roster.get_mut(key) {
-            participant.deadlines.simulated_speaker = None;
+            participant.local.deadlines.simulated_speaker = None;
             self.tell_simulated_speaker(key, 0.0);
         }
     }
@@ -86,7 +86,7 @@ impl Room {
     fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
         if let Some(participant) = self.roster.get_mut(key) {
             let until = now + DROP_TIMEOUT;
-            participant.dropped_resume = Some(DroppedResume { until, unanswered });
+            participant.local.dropped_resume = Some(DroppedResume { until, unanswered });
         }
     }
 
@@ -96,7 +96,7 @@ impl Room {
         now: Instant,
         key: ParticipantKey,
     ) -> Option<DroppedResume> {
-        let dropped = self.roster.get_mut(key)?.dropped_resume.take();
+        let dropped = self.roster.get_mut(key)?.local.dropped_resume.take();
         dropped.filter(|dropped| now < dropped.until)
     }
 }

@@ -139,7 +139,7 @@ pub(crate) fn send_level(
 }
 
 fn speaker(roster: &Roster, key: ParticipantKey, level: f32) -> Option<SpeakerInfo> {
-    let sid = roster.get(key)?.sid.clone();
+    let sid = roster.get(key)?.record.sid.clone();
     Some(SpeakerInfo { sid, level, active: level > 0.0 })
 }
 

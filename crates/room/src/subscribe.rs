@@ -39,7 +39,7 @@ impl Room {
 
     /// What may be received of a publisher changed.
     pub(crate) fn reconcile_publisher(&mut self, publisher: ParticipantKey) {
-        let tracks = self.roster.get(publisher).map(|p| p.publishing.tracks.clone());
+        let tracks = self.roster.get(publisher).map(|p| p.local.publishing.tracks.clone());
         for track in tracks.unwrap_or_default() {
             self.offer_to_all(track);
         }
@@ -64,9 +64,9 @@ impl Room {
     pub(crate) fn add_missing_subscriber(&mut self, key: ParticipantKey) {
         let peer = self.out.next_peer();
         let Some(participant) = self.roster.get_mut(key) else { return };
-        let shard = participant.shard;
-        let transports = &mut participant.transports;
-        if participant.permission.can_subscribe && transports.downstream().is_none() {
+        let shard = participant.local.shard;
+        let transports = &mut participant.local.transports;
+        if participant.record.permission.can_subscribe && transports.downstream().is_none() {
             transports.add_subscriber(peer, shard, &mut self.out.random);
             self.roster.add_peer(key, peer);
         }
@@ -99,7 +99,7 @@ impl Room {
         let ssrcs = (ssrc, rtx_ssrc);
         let ends = (subscriber, publisher);
         self.subscriptions.insert(Subscription::new(down, ends, id, ssrcs, stream_id));
-        self.publications.relay_to(participant.shard, id, &mut self.out);
+        self.publications.relay_to(participant.local.shard, id, &mut self.out);
         self.speakers.tell_speaker(subscriber, publisher, &self.roster, &mut self.out);
     }
 
@@ -110,8 +110,8 @@ impl Room {
         self.publications.note_limit(gone.track, gone.limit, None);
         let Some(participant) = self.roster.get_mut(gone.subscriber) else { return };
         self.negotiator.remove_sender(participant, down);
-        gone.remove_down_track(participant.shard, &mut self.out);
-        self.publications.stop_relay(participant.shard, gone.track, &mut self.out);
+        gone.remove_down_track(participant.local.shard, &mut self.out);
+        self.publications.stop_relay(participant.local.shard, gone.track, &mut self.out);
         if !self.subscriptions.is_subscribed_to(gone.subscriber, gone.publisher) {
             let (subscriber, publisher) = (gone.subscriber, gone.publisher);
             self.speakers.tell_silence(subscriber, publisher, &self.roster, &mut self.out);
@@ -146,7 +146,7 @@ impl Room {
             let Some(track) = self.publications.get(subscription.track) else { continue };
             let (id, track_sid) = (track.id, track.info.sid.clone());
             if let Some(participant) = self.roster.get_mut(key) {
-                participant.subscription_settings.set_subscribe(&track_sid, false);
+                participant.local.subscription_settings.set_subscribe(&track_sid, false);
             }
             let err = proto::SubscriptionError::SeCodecUnsupported.into();
             let message = proto::SubscriptionResponse { track_sid, err };
@@ -164,7 +164,7 @@ impl Room {
         let named = request.participant_tracks.iter().flat_map(|p| &p.track_sids);
         for sid in request.track_sids.iter().chain(named).take(MAX_WANTS) {
             let Some(participant) = self.roster.get_mut(key) else { return };
-            participant.subscription_settings.set_subscribe(sid, request.subscribe);
+            participant.local.subscription_settings.set_subscribe(sid, request.subscribe);
             if let Some(track) = self.publications.by_sid(sid) {
                 self.reconcile(key, track);
             }

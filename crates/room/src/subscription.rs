@@ -145,7 +145,9 @@ impl Subscriptions {
         out: &mut Outbox,
     ) {
         let Some(participant) = roster.get(key) else { return };
-        let Some(peer) = participant.transports.downstream().map(|link| link.peer) else { return };
+        let Some(peer) = participant.local.transports.downstream().map(|link| link.peer) else {
+            return;
+        };
         let Some(subscription) = self.get_mut(bound.sender) else { return };
         let spec = DownTrackSpec {
             down: bound.sender,
@@ -167,7 +169,7 @@ impl Subscriptions {
             self.update_limit(key, track, publications, roster);
         }
         let limit = self.get(bound.sender).and_then(|s| s.limit).unwrap_or(LayerLimit::ALL);
-        out.command(participant.shard, Command::SetDownTrack { spec: Box::new(spec), limit });
+        out.command(participant.local.shard, Command::SetDownTrack { spec: Box::new(spec), limit });
         if first {
             publications.tell_subscribed(track, key, roster, out);
         }
@@ -197,9 +199,9 @@ impl Subscriptions {
     ) -> Option<(DownId, LayerLimit)> {
         let participant = roster.get(subscriber)?;
         let track = publications.get(id)?;
-        let initial = Settings::initial(participant.preferences.adaptive_stream);
+        let initial = Settings::initial(participant.local.preferences.adaptive_stream);
         let settings =
-            participant.subscription_settings.settings(&track.info.sid).unwrap_or(initial);
+            participant.local.subscription_settings.settings(&track.info.sid).unwrap_or(initial);
         let limit = settings.limit(&track.info, track.spec.encodings.len());
         let subscription = self.get_mut(self.find(subscriber, id)?)?;
         if subscription.spec.is_none() || subscription.limit == Some(limit) {
@@ -236,7 +238,7 @@ impl Subscriptions {
     ) {
         for sid in request.track_sids.iter().take(MAX_WANTS) {
             let Some(participant) = roster.get_mut(key) else { return };
-            participant.subscription_settings.set_settings(sid, Settings::of(request));
+            participant.local.subscription_settings.set_settings(sid, Settings::of(request));
             if let Some(track) = publications.by_sid(sid) {
                 self.apply_settings(key, track, publications, roster, out);
             }

@@ -1,0 +1,180 @@
+//! A participant that is let in: what is made for it, and what its client is told first.
+//!
+//! * **Owns:** nothing beyond [`Roster`].
+//! * **In:** a [`Join`] that was admitted.
+//! * **Out:** a [`Participant`]; its `JoinResponse`, or the `ReconnectResponse` of a resume.
+//! * **Invariant:** nothing is asked of a shard yet.
+//! * **livekit-server:** `pkg/service/roommanager.go` (`StartSession`).
+
+use std::time::{Duration, Instant};
+
+use hearth_access::Claims;
+use hearth_signal::participant_sid;
+use hearth_signal::proto::{self, participant_info::State, signal_response::Message};
+
+use crate::announcements::Published;
+use crate::compatibility::Compatibility;
+use crate::config::codec_message;
+use crate::data::DataState;
+use crate::outbox::Outbox;
+use crate::participant::{
+    Deadlines, LocalParticipant, Participant, ParticipantKey, ParticipantRecord, Preferences,
+    Profile, kind_of, permission_of,
+};
+use crate::publication::{Abilities, Publishing};
+use crate::room_info::RoomInfo;
+use crate::roster::Roster;
+use crate::session::REFRESH;
+use crate::subscription_settings::SubscriptionSettings;
+use crate::transport::{TransportOptions, Transports};
+use crate::updates::SentVersions;
+use crate::{Join, SessionId};
+
+/// Whoever is not active by then is removed.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Roster {
+    /// Whether nobody may join; `former` makes room for its own successor. `max` 0: no limit.
+    pub(crate) fn is_full(&self, max: u32, former: Option<ParticipantKey>) -> bool {
+        let former = former.and_then(|key| self.get(key));
+        let replaced = usize::from(former.is_some_and(|p| !p.is_service()));
+        max > 0 && self.independent() >= max as usize + replaced
+    }
+
+    /// Makes the participant.
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        join: &Join,
+        identity: String,
+        out: &mut Outbox,
+    ) -> ParticipantKey {
+        let key = self.next_key();
+        let sid = participant_sid(&mut out.random.sids);
+        let local = LocalParticipant::new(now, join, out);
+        self.insert(Participant {
+            key,
+            record: ParticipantRecord::new(join.admitted.claims(), sid, identity, join.unix_ms),
+            local,
+            state: State::Joining,
+            is_publisher: false,
+            region: out.config.server.region.clone(),
+        });
+        self.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
+        key
+    }
+
+    /// Sends the first message of a session.
+    pub(crate) fn send_join(
+        &mut self,
+        session: SessionId,
+        key: ParticipantKey,
+        room: &RoomInfo,
+        published: Published<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some((info, others)) = self.first_infos(key, published) else { return };
+        let Some(participant) = self.get(key) else { return };
+        let codecs = participant.local.publishing.abilities.codecs.iter();
+        let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
+        let response = proto::JoinResponse {
+            room: Some(room.message(self, out)),
+            other_participants: others,
+            server_version: out.config.server.version.clone(),
+            server_region: out.config.server.region.clone(),
+            ice_servers: out.config.ice_servers(),
+            subscriber_primary: participant.local.transports.subscriber_primary,
+            ping_timeout: 15,
+            ping_interval: 5,
+            server_info: Some(out.config.server_info()),
+            sif_trailer: room.sif_trailer.clone().into_bytes(),
+            enabled_publish_codecs,
+            fast_publish: participant.record.permission.can_publish,
+            participant: Some(info),
+            ..proto::JoinResponse::default()
+        };
+        out.send(session, Message::Join(response));
+    }
+
+    /// Sends the first message of a session that resumes.
+    pub(crate) fn send_reconnect(&self, session: SessionId, key: ParticipantKey, out: &mut Outbox) {
+        let Some(participant) = self.get(key) else { return };
+        if !Compatibility(&participant.local.client).takes_reconnect() {
+            return;
+        }
+        let response = proto::ReconnectResponse {
+            ice_servers: out.config.ice_servers(),
+            server_info: Some(out.config.server_info()),
+            last_message_seq: participant.local.data.last_sequence(),
+            ..proto::ReconnectResponse::default()
+        };
+        out.send(session, Message::Reconnect(response));
+    }
+}
+
+impl ParticipantRecord {
+    /// What a token says of its bearer. `unix_ms`: when it joined, in milliseconds since 1970.
+    fn new(claims: &Claims, sid: String, identity: String, unix_ms: u64) -> Self {
+        Self {
+            sid,
+            identity,
+            profile: Profile {
+                name: claims.name.clone(),
+                metadata: claims.metadata.clone(),
+                attributes: claims.attributes.clone(),
+            },
+            version: 0,
+            joined_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
+            permission: permission_of(&claims.video),
+            kind: kind_of(&claims.kind),
+            claims: claims.clone(),
+        }
+    }
+}
+
+impl LocalParticipant {
+    /// A client that has just joined.
+    fn new(now: Instant, join: &Join, out: &mut Outbox) -> Self {
+        let Join { session, shard, admitted, request, .. } = join;
+        let client = Compatibility(&request.client);
+        let quirks = client.quirks(&out.config.enabled_codecs);
+        let abilities = Abilities {
+            codecs: out.config.publish_codecs(&quirks.disabled_publish),
+            incomplete_reports: request.client.browser.contains("OBS"),
+        };
+        let takes_lite = !request.disable_ice_lite && !quirks.firefox && client.takes_ice_lite();
+        let shape = TransportOptions {
+            single: request.single_pc,
+            can_subscribe: admitted.claims().video.may_subscribe(),
+            subscriber_primary: client.subscriber_primary(),
+            ice_lite: out.config.ice_lite && takes_lite,
+            quirks,
+            fingerprint: out.config.fingerprint,
+            shard: *shard,
+        };
+        let peers = [out.next_peer(), out.next_peer()];
+        Self {
+            shard: *shard,
+            session: Some(*session),
+            client: request.client.clone(),
+            preferences: Preferences {
+                auto_subscribe: request.auto_subscribe,
+                auto_subscribe_data: request.auto_subscribe_data_track,
+                adaptive_stream: request.adaptive_stream,
+            },
+            transports: Transports::new(&shape, peers, &mut out.random),
+            publishing: Publishing { abilities, ..Publishing::default() },
+            subscription_settings: SubscriptionSettings::default(),
+            sent_versions: SentVersions::default(),
+            data: DataState::default(),
+            deadlines: Deadlines {
+                active: Some(now + JOIN_TIMEOUT),
+                refresh: now + REFRESH,
+                request_reconnect: None,
+                remove: None,
+                simulated_speaker: None,
+            },
+            dropped_resume: None,
+        }
+    }
+}
