@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_access::Claims;
+use hearth_metrics::bug;
 use hearth_signal::participant_sid;
 use hearth_signal::proto::{self, participant_info::State, signal_response::Message};
 
@@ -73,7 +74,10 @@ impl Roster {
         published: Published<'_>,
         out: &mut Outbox,
     ) {
-        let Some((info, others)) = self.first_infos(key, published) else { return };
+        let Some((info, others)) = self.first_infos(key, published) else {
+            bug!("{key:?} was let in and is not here");
+            return;
+        };
         let Some(participant) = self.get(key) else { return };
         let codecs = participant.local.publishing.abilities.codecs.iter();
         let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();

@@ -16,6 +16,7 @@ use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
 use crate::Room;
 use crate::participant::{ParticipantKey, Removal};
+use crate::roster::Roster;
 use crate::session::leave;
 
 /// Between the loss of a transport and the removal, in which the client may come back.
@@ -47,7 +48,7 @@ impl Room {
         }
         tracing::debug!(?peer, "ICE failed");
         let knows_action = participant.local.client.protocol > LAST_WITHOUT_ACTION;
-        self.wait_for(now, key, true);
+        self.roster.wait_for(now, key, true);
         if knows_action {
             self.roster.send_final(
                 &mut self.out,
@@ -115,7 +116,7 @@ impl Room {
         if let Some(removal) = &mut participant.local.deadlines.remove {
             removal.resumable = false;
         } else if participant.local.session.is_some() {
-            self.wait_for(now, key, false);
+            self.roster.wait_for(now, key, false);
             self.roster.send_final(
                 &mut self.out,
                 key,
@@ -125,10 +126,13 @@ impl Room {
             self.remove(key, DisconnectReason::ConnectionTimeout);
         }
     }
+}
 
+impl Roster {
+    /// The participant waits for its client to come back.
     fn wait_for(&mut self, now: Instant, key: ParticipantKey, resumable: bool) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
+        let Some(participant) = self.get_mut(key) else { return };
         participant.local.deadlines.remove = Some(Removal { at: now + GRACE, resumable });
-        self.roster.deadlines.watch(key, now + GRACE);
+        self.deadlines.watch(key, now + GRACE);
     }
 }

@@ -1,7 +1,7 @@
 //! Dynacast: publishers are told how much of their video anybody watches, and send no more.
 //!
-//! * **Owns:** what the publisher of each video track was told, and when less is due to be told.
-//! * **In:** tracks that begin, change ([`Dynacast::note_track`]) and end, wishes that change
+//! * **Owns:** the demand last sent to the publisher of each video track, and when a lower one is due.
+//! * **In:** tracks that begin, change ([`Dynacast::note_track`]) and end, layer limits that change
 //!   ([`Dynacast::note_limit`]), resumed sessions, answered offers, time.
 //! * **Out:** `subscribed_quality_update`.
 //! * **Invariant:** nothing is told of a muted track. Else a higher demand is told with the input

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use hearth_metrics::bug;
 use hearth_negotiate::Published as Section;
 use hearth_plane::{Command, LayerLimit, ShardId, Source, TrackId, UpTrackSpec};
 use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_response::Message};
@@ -53,7 +54,12 @@ impl Publications {
     }
 
     pub(crate) fn by_sid(&self, sid: &str) -> Option<TrackId> {
-        self.track_sids.get(sid).copied()
+        let id = *self.track_sids.get(sid)?;
+        if !self.tracks.contains_key(&id) {
+            bug!("the sid of {id:?} is known, and the track is not");
+            return None;
+        }
+        Some(id)
     }
 
     /// What one subscriber wants of a track changed; `None`: nothing.
@@ -80,7 +86,7 @@ impl Publications {
 
     /// The participant's own track of this sid.
     pub(crate) fn own_track(&self, key: ParticipantKey, sid: &str) -> Option<TrackId> {
-        let id = *self.track_sids.get(sid)?;
+        let id = self.by_sid(sid)?;
         self.get(id).filter(|track| track.publisher == key).map(|track| track.id)
     }
 
@@ -290,6 +296,8 @@ impl Publications {
                 identity: publisher.record.identity.clone(),
                 track: Box::new(track.info.clone()),
             });
+        } else {
+            bug!("{id:?} outlived its publisher");
         }
         Some(track)
     }

@@ -1,4 +1,4 @@
-//! Which shards have a track that is received on another one.
+//! Relays: which shards have a track that is received on another one.
 //!
 //! * **Owns:** how many subscriptions each shard has of each track from elsewhere.
 //! * **In:** subscriptions that begin and end.

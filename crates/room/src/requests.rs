@@ -15,7 +15,9 @@ use hearth_signal::proto::{
 };
 
 use crate::Room;
+use crate::outbox::Outbox;
 use crate::participant::{ParticipantKey, Profile};
+use crate::roster::Roster;
 use crate::subscription_settings::SubscriptionPermissions;
 
 /// Data blobs are not kept.
@@ -45,7 +47,11 @@ impl Room {
             M::Leave(request) => self.client_leaves(key, request.reason()),
             #[expect(deprecated, reason = "to be ignored, it must be named")]
             M::UpdateLayers(_) => {}
-            M::SubscriptionPermission(request) => self.restrict_subscribers(key, request),
+            M::SubscriptionPermission(request) => {
+                if self.roster.restrict_subscribers(key, request) {
+                    self.reconcile_publisher(key);
+                }
+            }
             M::SyncState(state) => self.sync_state(key, &state),
             M::Simulate(request) => self.simulate(now, key, &request),
             M::Ping(_) => {
@@ -82,22 +88,12 @@ impl Room {
                 self.data.tracks.update_subscription(key, &request, &mut self.roster, &mut self.out)
             }
             M::StoreDataBlobRequest(request) => {
-                self.refuse_blob(key, request.request_id);
+                self.roster.refuse_blob(&mut self.out, key, request.request_id);
             }
             M::GetDataBlobRequest(request) => {
-                self.refuse_blob(key, request.request_id);
+                self.roster.refuse_blob(&mut self.out, key, request.request_id);
             }
         }
-    }
-
-    fn refuse_blob(&mut self, key: ParticipantKey, request_id: u32) {
-        let response = proto::RequestResponse {
-            request_id,
-            reason: request_response::Reason::NotAllowed.into(),
-            message: NO_BLOBS.to_owned(),
-            request: None,
-        };
-        self.roster.respond(&mut self.out, key, response);
     }
 
     fn publish_data_track(&mut self, key: ParticipantKey, request: proto::PublishDataTrackRequest) {
@@ -130,27 +126,6 @@ impl Room {
         );
         let reason = if passed { reason } else { DisconnectReason::ClientInitiated };
         self.disconnect(key, reason);
-    }
-
-    /// Replaces who may subscribe to the participant's tracks of both kinds. What is not understood
-    /// leaves it as it was.
-    fn restrict_subscribers(
-        &mut self,
-        key: ParticipantKey,
-        request: proto::SubscriptionPermission,
-    ) {
-        let identity_of = |sid: &str| {
-            let participant = self.roster.by_sid(sid).and_then(|key| self.roster.get(key))?;
-            Some(participant.record.identity.clone())
-        };
-        let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
-            tracing::debug!(?key, "A subscription permission names nobody");
-            return;
-        };
-        if let Some(participant) = self.roster.get_mut(key) {
-            participant.local.publishing.rules = rules;
-            self.reconcile_publisher(key);
-        }
     }
 
     /// What a client has after a resume: if it has a track that we do not know, it starts over.
@@ -234,6 +209,38 @@ impl Room {
             self.changed(key);
             self.roster.refresh_token(now, key, &mut self.out);
         }
+    }
+}
+
+impl Roster {
+    fn refuse_blob(&self, out: &mut Outbox, key: ParticipantKey, request_id: u32) {
+        let response = proto::RequestResponse {
+            request_id,
+            reason: request_response::Reason::NotAllowed.into(),
+            message: NO_BLOBS.to_owned(),
+            request: None,
+        };
+        self.respond(out, key, response);
+    }
+
+    /// Replaces who may subscribe to the participant's tracks of both kinds. False if it is not
+    /// understood, and leaves it as it was.
+    fn restrict_subscribers(
+        &mut self,
+        key: ParticipantKey,
+        request: proto::SubscriptionPermission,
+    ) -> bool {
+        let identity_of = |sid: &str| {
+            let participant = self.by_sid(sid).and_then(|key| self.get(key))?;
+            Some(participant.record.identity.clone())
+        };
+        let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
+            tracing::debug!(?key, "A subscription permission names nobody");
+            return false;
+        };
+        let Some(participant) = self.get_mut(key) else { return false };
+        participant.local.publishing.rules = rules;
+        true
     }
 }
 

@@ -1,8 +1,10 @@
 //! One room: composes its parts and routes between them.
 //!
-//! * **Owns:** everything of one room. The parts that need several of its fields are further
-//!   `impl Room` blocks: [`session`](crate::session), [`negotiation`](crate::negotiation),
-//!   [`publish`](crate::publish), [`subscribe`](crate::subscribe), [`requests`](crate::requests).
+//! * **Owns:** the owners of one room's state: participants ([`Roster`]), published tracks ([`Publications`]),
+//!   [`Subscriptions`], data messages ([`DataRouter`]), offers and answers ([`Negotiator`]), speakers, connection
+//!   quality, and what they speak through ([`Outbox`]). Where several act together, a function of the room reads as
+//!   the list of their steps: [`session`](crate::session), [`publish`](crate::publish),
+//!   [`subscribe`](crate::subscribe), [`descriptions`](crate::descriptions), [`requests`](crate::requests).
 //! * **In:** joins, signal messages, closed sessions, events, calls, time.
 //! * **Out:** [`Output`].
 //! * **Invariant:** after every input, whoever's description changed is negotiated with; after
@@ -30,7 +32,7 @@ use crate::speakers::Speakers;
 use crate::subscription::Subscriptions;
 use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, RoomEvent, SessionId};
 
-/// How often connection qualities are told, and changed counts of participants.
+/// Interval at which connection qualities and changed counts of participants are sent.
 const TICK: Duration = Duration::from_secs(5);
 
 /// One room.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use hearth_metrics::bug;
 use hearth_plane::{Command, PeerId};
 use hearth_signal::proto::{
     self, ParticipantPermission, request_response, signal_response::Message,
@@ -150,20 +151,30 @@ impl Roster {
         self.all.get_mut(&key).map(Box::as_mut)
     }
 
+    /// Whom one of the indices names.
+    fn present(&self, key: Option<&ParticipantKey>) -> Option<ParticipantKey> {
+        let key = *key?;
+        if !self.all.contains_key(&key) {
+            bug!("an index of the roster names {key:?}, who is not here");
+            return None;
+        }
+        Some(key)
+    }
+
     pub(crate) fn by_identity(&self, identity: &str) -> Option<ParticipantKey> {
-        self.identities.get(identity).copied()
+        self.present(self.identities.get(identity))
     }
 
     pub(crate) fn by_sid(&self, sid: &str) -> Option<ParticipantKey> {
-        self.sids.get(sid).copied()
+        self.present(self.sids.get(sid))
     }
 
     pub(crate) fn by_session(&self, session: SessionId) -> Option<ParticipantKey> {
-        self.sessions.get(&session).copied()
+        self.present(self.sessions.get(&session))
     }
 
     pub(crate) fn by_peer(&self, peer: PeerId) -> Option<ParticipantKey> {
-        self.peers.get(&peer).copied()
+        self.present(self.peers.get(&peer))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

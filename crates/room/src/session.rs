@@ -81,7 +81,7 @@ impl Room {
             self.out.close_session(session);
             return;
         };
-        let dropped = self.take_dropped_resume(now, key);
+        let dropped = self.roster.take_dropped_resume(now, key);
         let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
         let current = Some(session).filter(|_| !unanswered);
         if let Some(former) = self.roster.set_session(key, current) {
@@ -190,7 +190,7 @@ impl Room {
 }
 
 impl Participant {
-    /// Everything that becomes due by itself. Who sets one of them tells the room's agenda.
+    /// Everything that becomes due by itself. Who sets one of them tells [`Roster::watch_deadlines`](crate::roster::Roster::watch_deadlines).
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
         let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
             self.local.deadlines;

@@ -14,6 +14,7 @@ use proto::simulate_scenario::Scenario;
 
 use crate::Room;
 use crate::participant::{DroppedResume, ParticipantKey};
+use crate::roster::Roster;
 use crate::session::leave;
 use crate::speakers::send_level;
 
@@ -42,9 +43,9 @@ impl Room {
             Some(Scenario::Migration(_)) => {
                 self.simulate_loss(key, DisconnectReason::Migration);
             }
-            Some(Scenario::DisconnectSignalOnResume(_)) => self.drop_resume(now, key, false),
+            Some(Scenario::DisconnectSignalOnResume(_)) => self.roster.drop_resume(now, key, false),
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
-                self.drop_resume(now, key, true);
+                self.roster.drop_resume(now, key, true);
             }
             Some(
                 Scenario::SwitchCandidateProtocol(_)
@@ -82,9 +83,11 @@ impl Room {
             }
         }
     }
+}
 
+impl Roster {
     fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
-        if let Some(participant) = self.roster.get_mut(key) {
+        if let Some(participant) = self.get_mut(key) {
             let until = now + DROP_TIMEOUT;
             participant.local.dropped_resume = Some(DroppedResume { until, unanswered });
         }
@@ -96,7 +99,7 @@ impl Room {
         now: Instant,
         key: ParticipantKey,
     ) -> Option<DroppedResume> {
-        let dropped = self.roster.get_mut(key)?.local.dropped_resume.take();
+        let dropped = self.get_mut(key)?.local.dropped_resume.take();
         dropped.filter(|dropped| now < dropped.until)
     }
 }

@@ -9,6 +9,7 @@
 //! * **Not here:** one subscription ([`Subscriptions`](crate::subscription::Subscriptions)).
 //! * **livekit-server:** `pkg/rtc/subscriptionmanager.go`.
 
+use hearth_metrics::bug;
 use hearth_negotiate::{Bound, Sender};
 use hearth_plane::{DownId, TrackId};
 use hearth_signal::proto::{self, signal_response::Message};
@@ -81,7 +82,10 @@ impl Room {
         let Some(ssrc) = self.publications.free_ssrc(participant) else { return };
         let video = track.spec.kind == MediaKind::Video;
         let rtx_ssrc = if video { self.publications.free_ssrc(participant) } else { None };
-        let Some(info) = self.roster.info(publisher, published) else { return };
+        let Some(info) = self.roster.info(publisher, published) else {
+            bug!("{id:?} is published by nobody who is here");
+            return;
+        };
         self.roster.tell(subscriber, publisher, &info, &mut self.out);
         let Some(participant) = self.roster.get_mut(subscriber) else { return };
         let stream_id = participant.stream_id(&info.sid, &track.info.sid);
@@ -108,7 +112,10 @@ impl Room {
         let Some(gone) = self.subscriptions.remove(down) else { return };
         self.quality.forget_down(down);
         self.publications.note_limit(gone.track, gone.limit, None);
-        let Some(participant) = self.roster.get_mut(gone.subscriber) else { return };
+        let Some(participant) = self.roster.get_mut(gone.subscriber) else {
+            bug!("{down:?} outlived its subscriber");
+            return;
+        };
         self.negotiator.remove_sender(participant, down);
         gone.remove_down_track(participant.local.shard, &mut self.out);
         self.publications.stop_relay(participant.local.shard, gone.track, &mut self.out);

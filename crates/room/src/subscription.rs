@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hearth_metrics::bug;
 use hearth_negotiate::Bound;
 use hearth_plane::{Command, DownId, DownTrackSpec, LayerLimit, ShardId, TrackId};
 use hearth_signal::proto;
@@ -68,6 +69,15 @@ impl Subscriptions {
         self.by_subscriber.get(&(subscriber, track)).copied()
     }
 
+    /// The subscription that one of the indices names.
+    fn indexed(&self, down: DownId) -> Option<&Subscription> {
+        let found = self.all.get(&down);
+        if found.is_none() {
+            bug!("an index names {down:?}, which does not exist");
+        }
+        found
+    }
+
     /// All that a participant gets.
     pub(crate) fn of_subscriber(
         &self,
@@ -77,14 +87,14 @@ impl Subscriptions {
         let range = self.by_subscriber.range((subscriber, first)..);
         range
             .take_while(move |((key, _), _)| *key == subscriber)
-            .filter_map(|(_, down)| self.all.get(down))
+            .filter_map(|(_, down)| self.indexed(*down))
     }
 
     /// All that get a track.
     pub(crate) fn of_track(&self, track: TrackId) -> impl Iterator<Item = &Subscription> {
         let range =
             self.by_track.range((track, ParticipantKey(0))..=(track, ParticipantKey(u32::MAX)));
-        range.filter_map(|(_, down)| self.all.get(down))
+        range.filter_map(|(_, down)| self.indexed(*down))
     }
 
     /// The participant itself and the publishers it gets tracks of, each once, ascending.

@@ -1,9 +1,9 @@
 //! What one participant wants of tracks, and what publishers allow.
 //!
-//! * **Owns:** a subscriber's explicit wishes and settings per track sid ([`SubscriptionSettings`]); a publisher's
+//! * **Owns:** a subscriber's explicit subscriptions and settings per track sid ([`SubscriptionSettings`]); a publisher's
 //!   rules on who may subscribe ([`SubscriptionPermissions`]).
 //! * **In:** `UpdateSubscription`, `UpdateTrackSettings`, `SubscriptionPermission`.
-//! * **Out:** whether a track is wanted, whether it is allowed, and the wish for the shard.
+//! * **Out:** whether a track is wanted, whether it is allowed, and the layer limit for the shard.
 //! * **Invariant:** at most [`MAX_WANTS`] tracks are remembered; settings outlive the subscription.
 //! * **livekit-server:** `pkg/rtc/subscriptionmanager.go`, `uptrackmanager.go`.
 
@@ -54,7 +54,7 @@ impl Settings {
         }
     }
 
-    /// The wish for a track that comes in `encodings` encodings.
+    /// The layer limit for a track that comes in `encodings` encodings.
     pub(crate) fn limit(&self, info: &proto::TrackInfo, encodings: usize) -> LayerLimit {
         let highest = u8::try_from(encodings.saturating_sub(1)).unwrap_or(u8::MAX);
         let spatial = match self.quality(info) {
@@ -102,7 +102,7 @@ struct TrackSettings {
     told_allowed: Option<bool>,
 }
 
-/// A subscriber's wishes.
+/// What a subscriber said about tracks.
 #[derive(Debug, Default)]
 pub(crate) struct SubscriptionSettings {
     tracks: BTreeMap<String, TrackSettings>,

@@ -1,4 +1,4 @@
-//! How often everybody is told about everybody else.
+//! Throttling of participant updates: when many join, updates wait and are sent together.
 //!
 //! * **Owns:** how many updates were sent lately, and about whom they wait.
 //! * **In:** updates that were sent ([`UpdateThrottle::note_sent`]), participants to be told about

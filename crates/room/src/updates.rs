@@ -1,6 +1,6 @@
-//! Who was told what about whom.
+//! The version of each participant that a recipient was last sent.
 //!
-//! * **Owns:** for one recipient, the version of everybody it knows, and who left while it was away.
+//! * **Owns:** for one recipient, the version last sent of every participant it knows, and who left while it was away.
 //! * **In:** what is about to be sent; who leaves; who is here.
 //! * **Out:** whether it is news; who is gone.
 //! * **Invariant:** versions told about one participant never go down. As large as the room was at
