@@ -16,6 +16,7 @@ use hearth_random::Seed;
 use hearth_signal::proto::{DataPacket, SignalRequest, SignalResponse, UserPacket, data_packet};
 use prost::Message as _;
 
+use crate::attacker::Attacker;
 use crate::inbound::Tally;
 use crate::link::Link;
 use crate::media::stamp;
@@ -64,6 +65,7 @@ pub(crate) struct Newcomer {
     pub(crate) session: Session,
     pub(crate) tracks: Vec<Track>,
     pub(crate) data: Option<DataStream>,
+    pub(crate) attacker: Option<Attacker>,
     /// Of its socket.
     pub(crate) local: SocketAddr,
     pub(crate) context: Context,
@@ -85,6 +87,8 @@ pub(crate) struct Client {
     /// Candidates that came before the answer.
     early: Vec<String>,
     data: Option<DataStream>,
+    /// Until there is a link.
+    attacker: Option<Attacker>,
     next_data: Option<Instant>,
     data_sent: u64,
     data_received: u64,
@@ -94,7 +98,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(newcomer: Newcomer) -> Self {
-        let Newcomer { session, tracks, data, local, context, seed, began } = newcomer;
+        let Newcomer { session, tracks, data, attacker, local, context, seed, began } = newcomer;
         Self {
             session,
             link: None,
@@ -105,6 +109,7 @@ impl Client {
             tracks,
             early: Vec::new(),
             data,
+            attacker,
             next_data: None,
             data_sent: 0,
             data_received: 0,
@@ -229,6 +234,7 @@ impl Client {
                     let local = (self.local, self.session.ice());
                     match Link::new(now, local, &self.context, &answer, tracks, &self.seed) {
                         Ok(mut link) => {
+                            link.attack(self.attacker.take());
                             for candidate in self.early.drain(..) {
                                 link.add_candidate(now, &candidate);
                             }

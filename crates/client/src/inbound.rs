@@ -106,6 +106,11 @@ impl Inbound {
         self.ssrc
     }
 
+    /// The highest number that arrived, as on the wire.
+    pub(crate) fn newest(&self) -> u16 {
+        self.newest as u16
+    }
+
     /// A packet in the stream itself. `epoch` is what stamps count from.
     pub(crate) fn handle_packet(
         &mut self,

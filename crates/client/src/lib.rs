@@ -7,6 +7,7 @@
 //! * **Invariant:** it works against any LiveKit server; nothing in it knows which one it is.
 //! * **Not here:** decoding; a browser shows what a person sees.
 
+mod attacker;
 mod client;
 mod description;
 mod inbound;

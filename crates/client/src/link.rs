@@ -17,6 +17,7 @@ use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock
 use hearth_rtp::{RtpView, original_seq};
 use hearth_units::ntp_mid32;
 
+use crate::attacker::Attacker;
 use crate::description::{AgreedTrack, Answer};
 use crate::inbound::{Inbound, Tally};
 use crate::outbound::Wire;
@@ -55,6 +56,7 @@ pub(crate) struct Link {
     next_report: Option<Instant>,
     next_nack: Option<Instant>,
     nack_until: Option<Instant>,
+    attacker: Option<Attacker>,
 }
 
 impl Link {
@@ -90,6 +92,7 @@ impl Link {
             next_report: None,
             next_nack: None,
             nack_until: None,
+            attacker: None,
         };
         link.apply(now, answer);
         Ok(link)
@@ -114,6 +117,11 @@ impl Link {
         }
     }
 
+    /// Attacks the server as soon as it is connected.
+    pub(crate) fn attack(&mut self, attacker: Option<Attacker>) {
+        self.attacker = attacker;
+    }
+
     /// A trickled candidate.
     pub(crate) fn add_candidate(&mut self, now: Instant, candidate: &str) {
         self.peer.add_remote_candidate(now, candidate);
@@ -132,6 +140,10 @@ impl Link {
         buf: &mut [u8],
         arrivals: &mut Arrivals,
     ) {
+        let attacker = self.attacker.as_ref().filter(|_| self.connected.is_some());
+        if attacker.is_some_and(|attacker| attacker.ignores(buf)) {
+            return;
+        }
         match self.peer.handle_datagram(now, Endpoint::udp(self.local, from), buf) {
             Incoming::Rtp { packet, .. } => {
                 if let Ok(view) = RtpView::parse(packet) {
@@ -166,7 +178,8 @@ impl Link {
     /// When something is due next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let media = self.tracks.iter().filter_map(Track::poll_timeout);
-        let parts = [self.peer.poll_timeout(), self.next_report, self.next_nack];
+        let attack = self.attacker.as_ref().and_then(Attacker::poll_timeout);
+        let parts = [self.peer.poll_timeout(), self.next_report, self.next_nack, attack];
         parts.into_iter().flatten().chain(media).min()
     }
 
@@ -175,6 +188,9 @@ impl Link {
         while !slab.is_full() {
             let Some(transmit) = self.peer.poll_transmit() else { break };
             slab.push(transmit.path, &transmit.payload);
+            if let Some(attacker) = &mut self.attacker {
+                attacker.note(&transmit.payload);
+            }
         }
         let Some(path) = self.peer.path().filter(|_| self.connected.is_some()) else {
             return !slab.is_full();
@@ -189,6 +205,13 @@ impl Link {
             }
             if let Some(len) = self.peer.seal_rtcp(room, compound.len()) {
                 slab.commit(path, len);
+            }
+        }
+        if let Some(attacker) = &mut self.attacker {
+            let newest = |inbound: &Inbound| (inbound.ssrc(), inbound.newest());
+            let streams: Vec<_> = self.inbound.iter().map(newest).collect();
+            if !attacker.transmit(now, (&mut self.peer, path), slab, &streams) {
+                return false;
             }
         }
         for send in &self.sends {
@@ -223,6 +246,9 @@ impl Link {
             self.next_report = Some(now + REPORT / 4);
             for track in &mut self.tracks {
                 track.begin(now);
+            }
+            if let Some(attacker) = &mut self.attacker {
+                attacker.begin(now);
             }
         }
         Some(event)

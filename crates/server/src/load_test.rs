@@ -10,7 +10,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use hearth_client::load::{self, DataPlan, Second, VideoPlan};
+use hearth_client::load::{self, Audience, DataPlan, Second, VideoPlan};
 use hearth_client::{Layout, Plan, Report};
 
 use crate::cli::{JoinArgs, LayoutArg, LoadTestArgs, ResolutionArg, ServerArgs};
@@ -63,7 +63,7 @@ pub(crate) fn join(args: &JoinArgs) -> Result<(), String> {
         subscribers: usize::from(!args.publish_demo),
         video: VideoPlan { codec: args.video_codec, height: 720, simulcast: true },
         data: DataPlan { rate: 1, size: 20, reliable: false },
-        layout: Layout::Speaker,
+        audience: Audience::default(),
         joins_per_second: 10.0,
         duration: None,
         simulate_speakers: false,
@@ -115,11 +115,14 @@ fn plan(args: &LoadTestArgs) -> Result<Plan, String> {
             size: args.data_packet_bytes,
             reliable: args.data_reliable,
         },
-        layout: match args.layout {
-            LayoutArg::Speaker => Layout::Speaker,
-            LayoutArg::Grid3x3 => Layout::Grid3x3,
-            LayoutArg::Grid4x4 => Layout::Grid4x4,
-            LayoutArg::Grid5x5 => Layout::Grid5x5,
+        audience: Audience {
+            layout: match args.layout {
+                LayoutArg::Speaker => Layout::Speaker,
+                LayoutArg::Grid3x3 => Layout::Grid3x3,
+                LayoutArg::Grid4x4 => Layout::Grid4x4,
+                LayoutArg::Grid5x5 => Layout::Grid5x5,
+            },
+            ..Audience::default()
         },
         joins_per_second: args.num_per_second,
         duration: args.duration,

@@ -10,8 +10,9 @@ mod plan;
 mod report;
 mod run;
 
+pub use crate::attacker::{Attack, AttackKind};
 pub use crate::socket::JoinError;
 pub use crate::thread::Second;
-pub use plan::{DataPlan, Layout, Plan, PlanError, VideoPlan};
+pub use plan::{Audience, DataPlan, Layout, Plan, PlanError, VideoPlan};
 pub use report::{JoinFailure, Percentiles, Report, TrackRow};
 pub use run::{LoadError, run};

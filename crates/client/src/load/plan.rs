@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use hearth_codec::Codec;
 
+use crate::attacker::Attack;
+
 /// How subscribers show videos, and so which quality they ask for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Layout {
@@ -45,6 +47,17 @@ pub struct DataPlan {
     pub reliable: bool,
 }
 
+/// Who receives, and what else they do.
+#[derive(Clone, Debug, Default)]
+pub struct Audience {
+    /// How they show videos.
+    pub layout: Layout,
+    /// Publishers receive everything too, as in a conference.
+    pub everybody: bool,
+    /// What those do beside who publish nothing.
+    pub attack: Option<Attack>,
+}
+
 /// A load test.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -68,8 +81,8 @@ pub struct Plan {
     pub video: VideoPlan,
     /// What they send.
     pub data: DataPlan,
-    /// How subscribers show it.
-    pub layout: Layout,
+    /// Who receives it, and how.
+    pub audience: Audience,
     /// Joins a second.
     pub joins_per_second: f64,
     /// Time from the last join to the end; `None` runs until it is stopped.
@@ -111,11 +124,12 @@ pub(crate) struct Role {
     pub(crate) video: bool,
     pub(crate) audio: bool,
     pub(crate) data: bool,
+    pub(crate) subscribes: bool,
 }
 
 impl Role {
-    pub(crate) fn subscribes(self) -> bool {
-        self == Self { video: false, audio: false, data: false }
+    pub(crate) fn only_subscribes(self) -> bool {
+        !(self.video || self.audio || self.data)
     }
 }
 
@@ -160,10 +174,11 @@ impl Plan {
             video: n < video_publishers,
             audio: n < audio_publishers,
             data: n < data_publishers,
+            subscribes: n >= publishers || self.audience.everybody,
         })
     }
 
-    /// Tracks that each subscriber should get.
+    /// Tracks that are published.
     pub(crate) fn tracks(&self) -> usize {
         self.video_publishers + self.audio_publishers
     }
@@ -182,7 +197,7 @@ pub(crate) fn example() -> Plan {
         subscribers: 4,
         video: VideoPlan { codec: Codec::Vp8, height: 720, simulcast: true },
         data: DataPlan { rate: 10, size: 100, reliable: false },
-        layout: Layout::Speaker,
+        audience: Audience::default(),
         joins_per_second: 10.0,
         duration: Some(Duration::from_secs(1)),
         simulate_speakers: false,
@@ -198,12 +213,16 @@ mod tests {
     #[test]
     fn publishers_come_first_and_share_what_they_publish() {
         let roles: Vec<Role> = example().roles().collect();
-        let role = |video, audio, data| Role { video, audio, data };
+        let role =
+            |video, audio, data| Role { video, audio, data, subscribes: !(video || audio || data) };
         let publishers =
             [role(true, true, true), role(true, true, false), role(false, true, false)];
         assert_eq!(roles[..3], publishers);
         assert_eq!(roles[3..], [role(false, false, false); 4]);
         assert_eq!(example().tracks(), 5);
+        let conference =
+            Plan { audience: Audience { everybody: true, ..Audience::default() }, ..example() };
+        assert!(conference.roles().all(|role| role.subscribes));
     }
 
     #[test]

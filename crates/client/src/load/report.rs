@@ -133,9 +133,11 @@ impl Report {
         }
         let subscribers: Vec<usize> = joined
             .iter()
-            .filter(|j| j.role.subscribes() && j.error.is_none())
+            .filter(|j| j.role.subscribes && j.error.is_none())
             .map(|j| j.key)
             .collect();
+        // Nobody gets what is its own.
+        let others = subscribers.len().saturating_sub(usize::from(plan.audience.everybody));
         let mut by_track: BTreeMap<String, Sums> = BTreeMap::new();
         let mut total = Sums::new();
         let mut data = [0; 3];
@@ -155,8 +157,8 @@ impl Report {
                 total.add(tally);
             }
         }
-        data[1] = data[0] * subscribers.len() as u64;
-        let rows = by_track.into_iter().map(|(sid, sums)| sums.row(sid, subscribers.len()));
+        data[1] = data[0] * others as u64;
+        let rows = by_track.into_iter().map(|(sid, sums)| sums.row(sid, others));
         let [join, connected, first_media] = times.each_ref().map(Percentiles::of);
         Self {
             url: plan.url.clone(),
@@ -171,7 +173,7 @@ impl Report {
             connected,
             first_media,
             tracks: rows.collect(),
-            total: total.row("total".to_owned(), subscribers.len() * plan.tracks()),
+            total: total.row("total".to_owned(), others * plan.tracks()),
             data,
             data_latency: Percentiles::of(&outcome.data_latency),
             timeline,

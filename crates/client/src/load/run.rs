@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::plan::{Plan, PlanError, Role};
 use super::report::{Joined, Report};
+use crate::attacker::Attacker;
 use crate::client::{DataStream, Milestones, Newcomer};
 use crate::description::Published;
 use crate::media::AudioClip;
@@ -198,7 +199,7 @@ fn participant(
         hearth_plane::IceCredentials { ufrag: secrets.ice_chars(8), pwd: secrets.ice_chars(24) };
     let fingerprint = test.certificate.fingerprint();
     let id = seed.rng(Purpose::SessionId).next_u64();
-    let mut session = Session::new((ice, fingerprint), id, role.subscribes(), plan.layout);
+    let mut session = Session::new((ice, fingerprint), id, role.subscribes, plan.audience.layout);
     let stamps_from: Option<Instant> = plan.stamped.then_some(test.thread.epoch);
     let mut rng = seed.rng(Purpose::FirstNumbers);
     // Of media and of its retransmissions: even, and each another.
@@ -230,7 +231,9 @@ fn participant(
         reliable: plan.data.reliable,
     });
     let context = test.context.clone();
-    Newcomer { session, tracks, data, local, context, seed, began }
+    let attack = plan.audience.attack.clone().filter(|_| role.only_subscribes());
+    let attacker = attack.map(|attack| Attacker::new(attack, seed.rng(Purpose::Client)));
+    Newcomer { session, tracks, data, attacker, local, context, seed, began }
 }
 
 /// The address of ours from which the server is reached.
