@@ -6,7 +6,7 @@
 //! * **Invariant:** a figure of one server stands beside that of the other from the same run.
 
 mod lab;
-mod page;
+pub(crate) mod page;
 mod process;
 mod scale;
 mod scenario;
