@@ -16,6 +16,8 @@ use hearth_rtp::rtcp::Writer;
 
 /// The beat on which datagrams leave.
 const BEAT: Duration = Duration::from_millis(1);
+/// For data channels to open before nothing is acknowledged any more.
+const HEARING: Duration = Duration::from_secs(1);
 /// Numbers of one stream in a NACK: as many as a server can have any interest to remember.
 const ASKED: u16 = 512;
 /// Plaintext bytes of a datagram.
@@ -50,6 +52,7 @@ pub(crate) struct Attacker {
     attack: Attack,
     rng: Rng,
     due: Option<Instant>,
+    deaf_from: Option<Instant>,
     /// Of this beat.
     left: u32,
     check: Vec<u8>,
@@ -58,12 +61,15 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn new(attack: Attack, rng: Rng) -> Self {
-        Self { attack, rng, due: None, left: 0, check: Vec::new(), turn: 0 }
+        Self { attack, rng, due: None, deaf_from: None, left: 0, check: Vec::new(), turn: 0 }
     }
 
     /// The transport is connected.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.due = (self.attack.kind != AttackKind::Deaf).then_some(now);
+        match self.attack.kind {
+            AttackKind::Deaf => self.deaf_from = Some(now + HEARING),
+            AttackKind::Nacks | AttackKind::Checks | AttackKind::Garbage => self.due = Some(now),
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -71,9 +77,9 @@ impl Attacker {
     }
 
     /// Whether a datagram of the server is to be ignored.
-    pub(crate) fn ignores(&self, datagram: &[u8]) -> bool {
+    pub(crate) fn ignores(&self, now: Instant, datagram: &[u8]) -> bool {
         let is_dtls = datagram.first().is_some_and(|first| (20..64).contains(first));
-        is_dtls && self.attack.kind == AttackKind::Deaf
+        is_dtls && self.deaf_from.is_some_and(|from| now >= from)
     }
 
     /// Something that a client of ours sends anyway.
@@ -186,9 +192,17 @@ mod tests {
     #[test]
     fn only_a_deaf_attacker_ignores_what_it_is_sent() {
         let dtls = [23, 0xfe, 0xfd];
-        assert!(attacker(AttackKind::Deaf).ignores(&dtls));
-        assert!(!attacker(AttackKind::Deaf).ignores(&[0x80, 96]));
-        assert!(!attacker(AttackKind::Checks).ignores(&dtls));
+        let t0 = hearth_net::WallClock::now();
+        for (kind, at, datagram, ignored) in [
+            (AttackKind::Deaf, t0 + HEARING, &dtls[..], true),
+            (AttackKind::Deaf, t0, &dtls, false),
+            (AttackKind::Deaf, t0 + HEARING, &[0x80, 96], false),
+            (AttackKind::Checks, t0 + HEARING, &dtls, false),
+        ] {
+            let mut attacker = attacker(kind);
+            attacker.begin(t0);
+            assert_eq!(attacker.ignores(at, datagram), ignored, "{kind:?}");
+        }
     }
 
     fn attacker(kind: AttackKind) -> Attacker {

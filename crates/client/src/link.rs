@@ -140,8 +140,7 @@ impl Link {
         buf: &mut [u8],
         arrivals: &mut Arrivals,
     ) {
-        let attacker = self.attacker.as_ref().filter(|_| self.connected.is_some());
-        if attacker.is_some_and(|attacker| attacker.ignores(buf)) {
+        if self.attacker.as_ref().is_some_and(|attacker| attacker.ignores(now, buf)) {
             return;
         }
         match self.peer.handle_datagram(now, Endpoint::udp(self.local, from), buf) {
