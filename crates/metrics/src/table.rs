@@ -141,6 +141,8 @@ metrics! {
     DropMessagesOwn = Counter, "dropped", "shard_messages_unsent";
     /// Shard messages (relayed media) for a shard whose queue was full.
     DropMessagesFull = Counter, "dropped", "shard_messages_between_shards";
+    /// Datagrams of a client of another shard that sends more in a turn than its share of what is passed on.
+    DropForeignShare = Counter, "dropped", "beyond_share_of_a_client";
     /// Connectivity checks for another shard for which the sending one had no room: a flood from unknown endpoints.
     DropChecksOwn = Counter, "dropped", "checks_unsent";
     /// Connectivity checks for a shard whose queue of them was full: a flood from unknown endpoints.

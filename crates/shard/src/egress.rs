@@ -34,6 +34,7 @@ impl Shard {
     /// **Cost:** per (packet, subscriber) one header, one copy and one seal; no allocation.
     pub fn poll_transmit(&mut self, now: Instant, slab: &mut SendSlab) -> bool {
         let before = slab.entries().len();
+        self.steering.next_turn();
         self.out.move_control(slab);
         while let Some(key) = self.out.scheduler.queues.first_peer() {
             if slab.is_full() {

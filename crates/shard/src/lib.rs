@@ -127,6 +127,7 @@ impl Shard {
             Route::Stranger(shard) => {
                 self.out.message(shard, ShardMessageKind::Check { from }, buf)
             }
+            Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
             Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
         }
     }

@@ -109,14 +109,16 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
-        let slot = self.slots.get(key.index()).filter(|slot| slot.generation == key.generation)?;
-        slot.value.as_ref()
+        let slot = self.slots.get(key.index())?;
+        if slot.generation == key.generation { slot.value.as_ref() } else { None }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index()).filter(|s| s.generation == key.generation)?;
-        slot.value.as_mut()
+        let slot = self.slots.get_mut(key.index())?;
+        if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
     /// The key of what is in slot `index`, for walks that change the slab.

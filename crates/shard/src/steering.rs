@@ -21,6 +21,9 @@ use crate::entry::PeerKey;
 /// Endpoints of clients of other shards that are remembered, of which the half that was used last is for
 /// sure: more than a shard can serve. Each costs about 100 bytes.
 const MAX_FOREIGN: usize = 32_768;
+/// Datagrams of one client of another shard that are passed on in one turn: a quarter of what may wait for that
+/// shard, media of whole rooms among it. A client that sends more crowds out only itself.
+const MAX_OF_A_CLIENT: u16 = 256;
 /// Endpoints that one peer may occupy.
 const MAX_PATHS: usize = 32;
 
@@ -33,6 +36,8 @@ pub(crate) enum Route {
     Shard(ShardId),
     /// Another shard, if what the sender says is true: a check.
     Stranger(ShardId),
+    /// The same as [`Shard`](Self::Shard), but too many of this turn.
+    BeyondShare,
     /// Nobody we know.
     Nobody,
 }
@@ -56,6 +61,11 @@ impl Steering {
     /// Takes over what `before` knew of other shards' clients.
     pub(crate) fn inherit(&mut self, before: &mut Self) {
         self.foreign = std::mem::take(&mut before.foreign);
+    }
+
+    /// What was passed on has left: every client of another shard has its share anew.
+    pub(crate) const fn next_turn(&mut self) {
+        self.foreign.turn = self.foreign.turn.wrapping_add(1);
     }
 
     /// `ufrag` is a local user fragment of `peer`.
@@ -136,14 +146,16 @@ impl Steering {
             let Some(shard) = shard_of(ufrag).filter(|s| *s != self.id && s.0 < self.shards) else {
                 return Route::Nobody;
             };
-            let is_confirmed = self.foreign.get(&from) == Some(shard);
-            return if is_confirmed { Route::Shard(shard) } else { Route::Stranger(shard) };
+            return match self.foreign.pass_on(&from) {
+                Some((confirmed, has_share)) if confirmed == shard => to_shard(shard, has_share),
+                Some(_) | None => Route::Stranger(shard),
+            };
         }
         if let Some(peer) = self.paths.get(&from) {
             return Route::Peer(*peer);
         }
-        if let Some(shard) = self.foreign.get(&from) {
-            return Route::Shard(shard);
+        if let Some((shard, has_share)) = self.foreign.pass_on(&from) {
+            return to_shard(shard, has_share);
         }
         // The answer to a check of ours; it proves itself.
         let expected = self.paths.get(&from.from_anywhere()).filter(|_| kind == PacketKind::Stun);
@@ -151,29 +163,52 @@ impl Steering {
     }
 }
 
+const fn to_shard(shard: ShardId, has_share: bool) -> Route {
+    if has_share { Route::Shard(shard) } else { Route::BeyondShare }
+}
+
+/// A client of another shard.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    shard: ShardId,
+    /// The last turn in which something of it was passed on, and how much in that.
+    turn: u32,
+    passed_on: u16,
+}
+
 /// Endpoints of clients of other shards, in two generations: when the young one is full the old one is
 /// forgotten, which is what was not used since.
 #[derive(Debug, Default)]
 struct Foreign {
-    young: HashMap<Endpoint, ShardId>,
-    old: HashMap<Endpoint, ShardId>,
+    young: HashMap<Endpoint, Client>,
+    old: HashMap<Endpoint, Client>,
+    turn: u32,
 }
 
 impl Foreign {
     fn insert(&mut self, from: Endpoint, shard: ShardId) {
+        self.insert_client(from, Client { shard, turn: self.turn, passed_on: 0 });
+    }
+
+    fn insert_client(&mut self, from: Endpoint, client: Client) {
         if self.young.len() >= MAX_FOREIGN / 2 && !self.young.contains_key(&from) {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(from, shard);
+        self.young.insert(from, client);
     }
 
-    fn get(&mut self, from: &Endpoint) -> Option<ShardId> {
-        if let Some(shard) = self.young.get(from) {
-            return Some(*shard);
+    /// The shard of the client at `from`, and whether this turn has room for one more datagram of it.
+    fn pass_on(&mut self, from: &Endpoint) -> Option<(ShardId, bool)> {
+        if !self.young.contains_key(from) {
+            let client = self.old.remove(from)?;
+            self.insert_client(*from, client);
         }
-        let shard = self.old.remove(from)?;
-        self.insert(*from, shard);
-        Some(shard)
+        let client = self.young.get_mut(from)?;
+        if client.turn != self.turn {
+            (client.turn, client.passed_on) = (self.turn, 0);
+        }
+        client.passed_on = client.passed_on.saturating_add(1);
+        Some((client.shard, client.passed_on <= MAX_OF_A_CLIENT))
     }
 }
 
@@ -262,6 +297,21 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_another_shard_has_its_share_of_each_turn_and_takes_nobody_elses() {
+        let mut steering = Steering::new(ShardId(0), 2);
+        let (flood, quiet, there) = (path(1, 9), path(1, 8), Route::Shard(ShardId(1)));
+        steering.learn_foreign(flood, ShardId(1));
+        steering.learn_foreign(quiet, ShardId(1));
+        for _ in 0..2 {
+            let mut route = |from| steering.route(PacketKind::Rtp, from, &[]);
+            let passed_on = (0..1_000).filter(|_| route(flood) == there).count();
+            assert_eq!(passed_on, usize::from(MAX_OF_A_CLIENT));
+            assert_eq!((route(flood), route(quiet)), (Route::BeyondShare, there));
+            steering.next_turn();
+        }
+    }
+
+    #[test]
     fn of_the_endpoints_of_other_shards_those_in_use_are_never_forgotten() {
         let mut steering = Steering::new(ShardId(0), 2);
         let used = path(1, 9);
@@ -274,7 +324,7 @@ mod tests {
                 assert_eq!(route, Route::Shard(ShardId(1)), "{n}");
             }
         }
-        let Foreign { young, old } = &steering.foreign;
+        let Foreign { young, old, .. } = &steering.foreign;
         assert!(young.len() + old.len() <= MAX_FOREIGN);
     }
 
