@@ -16,7 +16,7 @@ use hearth_units::MediaKind;
 use super::*;
 use crate::start;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const ROOM: RoomId = RoomId(1);
 
 // Elsewhere the system chooses the source.
