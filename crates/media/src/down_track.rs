@@ -165,7 +165,7 @@ impl DownTrack {
         buf: &mut [u8],
         padding: impl FnOnce(usize) -> u8,
     ) -> Verdict {
-        let meta = pkt.meta;
+        let meta = &pkt.meta;
         let Some(target) = self.selector.target() else {
             return Verdict::Drop(Paused);
         };
@@ -218,9 +218,8 @@ impl DownTrack {
             record.tl0 = numbers.tl0;
             record.keyidx_encoding |= numbers.keyidx & 0x1f;
         }
-        let converted = UpPacket { payload, ..*pkt };
-        let Some(written) = self.writer.write_media(&converted, codec, (index, &record), buf)
-        else {
+        let as_sent = (index, &record);
+        let Some(written) = self.writer.write_media(pkt, payload, codec, as_sent, buf) else {
             return self.fill(now, pkt, out, buf);
         };
         if meta.info.keyframe && is_next {
@@ -318,7 +317,7 @@ impl DownTrack {
             written
         } else {
             // One SRTP index must not seal two different packets.
-            let written = self.writer.write_media(pkt, codec, sent, buf)?;
+            let written = self.writer.write_media(pkt, pkt.payload, codec, sent, buf)?;
             pad_unsealed(buf, written, resend.record.padding)?
         };
         self.budget.spend();
@@ -393,7 +392,7 @@ impl DownTrack {
             padding: 1,
             ..Record::default()
         };
-        let written = self.writer.write_media(pkt, codec, (index, &record), buf);
+        let written = self.writer.write_media(pkt, &[], codec, (index, &record), buf);
         let padded = written.and_then(|written| pad_unsealed(buf, written, record.padding));
         let Some(written) = padded else {
             return Verdict::Drop(TooBig);

@@ -94,10 +94,11 @@ impl History {
 
     /// Whether no packet has left under `index` yet.
     pub(crate) fn is_free(&self, index: u64) -> bool {
+        if index > self.newest {
+            return true;
+        }
         let record = self.records.get(self.place(index));
-        index > self.newest
-            || (!self.is_behind(index)
-                && record.is_some_and(|record| record.tries_left & SENT == 0))
+        !self.is_behind(index) && record.is_some_and(|record| record.tries_left & SENT == 0)
     }
 
     /// Packet `index` left at `now`.

@@ -87,10 +87,12 @@ impl PacketWriter {
         codec.rtx_pt.zip(self.rtx_ssrc)
     }
 
-    /// Writes `pkt` under the SSRC of the media. What goes without RTX may be written again under this index.
+    /// Writes `pkt` with `payload` under the SSRC of the media. What goes without RTX may be written again under this
+    /// index.
     pub(crate) fn write_media(
         &self,
         pkt: &UpPacket<'_>,
+        payload: &[u8],
         codec: SendCodec,
         (index, record): (u64, &Record),
         buf: &mut [u8],
@@ -98,7 +100,7 @@ impl PacketWriter {
         let is_final = self.rtx(codec).is_some();
         let header = header(pkt, (codec.pt, self.ssrc), (index, record));
         let (header_len, transport_seq) = self.write_header(pkt, &header, record, is_final, buf)?;
-        let len = write_payload(pkt, record, header_len, buf)?;
+        let len = write_payload(pkt, payload, record, header_len, buf)?;
         Some(Written { header_len, len, index, late: false, transport_seq })
     }
 
@@ -115,7 +117,7 @@ impl PacketWriter {
         let (header_len, transport_seq) = self.write_header(pkt, &header, record, true, buf)?;
         let at = header_len + 2;
         buf.get_mut(header_len..at)?.copy_from_slice(&(original as u16).to_be_bytes());
-        let len = write_payload(pkt, record, at, buf)?;
+        let len = write_payload(pkt, pkt.payload, record, at, buf)?;
         Some(Written { header_len, len, index, late: false, transport_seq })
     }
 
@@ -173,6 +175,7 @@ fn header(
 /// Writes the payload at `at`, if the packet has one; returns where it ends.
 fn write_payload(
     pkt: &UpPacket<'_>,
+    mut payload: &[u8],
     record: &Record,
     mut at: usize,
     buf: &mut [u8],
@@ -181,7 +184,6 @@ fn write_payload(
         return Some(at);
     }
     let buf = usable(buf)?;
-    let mut payload = pkt.payload;
     if let Some(descriptor) = pkt.meta.info.vp8.filter(|d| d.picture_id.is_some()) {
         payload = payload.get(usize::from(descriptor.header_len)..)?;
         let renumbered = Vp8Descriptor {
