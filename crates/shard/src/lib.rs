@@ -121,12 +121,8 @@ impl Shard {
             Route::Peer(key) => {
                 self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
-            Route::Shard(shard) => {
-                self.out.message(shard, ShardMessageKind::Datagram { from }, buf)
-            }
-            Route::Stranger(shard) => {
-                self.out.message(shard, ShardMessageKind::Check { from }, buf)
-            }
+            Route::Shard(to) => self.out.message(to, ShardMessageKind::Datagram { from }, buf),
+            Route::Stranger(to) => self.out.message(to, ShardMessageKind::Check { from }, buf),
             Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
             Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
         }
