@@ -37,6 +37,9 @@ const MAX_RECEIVE_BUFFER: usize = 1024 * 1024;
 /// more is read, so that SCTP's receive window closes (flow control, back-pressure). Higher gives a client with a
 /// long round-trip time to a busy room more bandwidth, lower bounds the memory that a stuck room holds.
 const MAX_UNTAKEN: u32 = 256 * 1024;
+/// How far it may be ahead with all that was read as its association was about to end: what the receive buffer
+/// holds more.
+const MAX_AHEAD: u32 = MAX_UNTAKEN + MAX_RECEIVE_BUFFER as u32;
 /// Messages that wait to be read while that is so. The library walks all of them for each chunk that
 /// arrives, and it counts no message's own memory: so more than this are left at the sender.
 const MAX_UNREAD: usize = 128;
@@ -126,6 +129,10 @@ impl Channels {
         self.advance(now);
         self.random.refresh();
         if has_chunk(packet, &END_CHUNKS) {
+            if self.untaken >= MAX_AHEAD {
+                // As if it were lost: whoever sends such chunks without ending must not be read without a bound.
+                return self.drain();
+            }
             // Data that was acknowledged must not be lost with the association.
             self.read_rest();
         }
@@ -344,6 +351,35 @@ fn has_chunk(packet: &[u8], types: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_sends_ends_of_associations_between_its_data_is_not_read_without_a_bound() {
+        let now = crate::test_epoch();
+        let seed = |n| Seed::fixed(n);
+        let mut server = Channels::new(now, None, &seed(1));
+        let mut client = Channels::new(now, Some(DtlsRole::Client), &seed(2));
+        // An ABORT with a verification tag of nobody: the library discards it.
+        let abort = [&[0; COMMON_HEADER][..], &[6, 0, 0, 4]].concat();
+        let (mut refused, mut most) = (0, 0);
+        for _ in 0..20_000 {
+            while client.send(now, Channel::Reliable, &[7; 1_000]).is_ok() {}
+            while let Some(packet) = client.poll_packet() {
+                server.handle_packet(now, &packet);
+                server.handle_packet(now, &abort);
+            }
+            let Some(answer) = server.poll_packet() else {
+                refused += 1;
+                if refused > 10 {
+                    break;
+                }
+                continue;
+            };
+            client.handle_packet(now, &answer);
+            most = most.max(server.untaken);
+        }
+        assert!(most > MAX_UNTAKEN, "the ends had no effect: {most}");
+        assert!(most <= MAX_AHEAD + MAX_RECEIVE_BUFFER as u32, "{most}");
+    }
 
     #[test]
     fn data_is_found_behind_other_chunks_and_garbage_ends() {
