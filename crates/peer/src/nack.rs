@@ -326,7 +326,7 @@ impl Missing {
         let copied = std::mem::replace(&mut self.copy, false);
         let requested = self.requested.get_or_insert(Requested { first: now, last: now });
         if copied {
-            self.next = requested.last + spacing;
+            self.next = (requested.last + spacing).max(now + COPY_DELAY);
             return;
         }
         requested.last = now;

@@ -221,7 +221,8 @@ impl ShardThread {
 
     fn run(&mut self) -> io::Result<()> {
         let mut slab = SendSlab::new(SLAB_DATAGRAMS);
-        let mut more = false;
+        // After a failure its queues may hold something that nobody wakes it for again.
+        let mut more = true;
         // The rest of a read in which it failed.
         self.handle_batch(WallClock::now());
         while !self.stop.load(Ordering::Acquire) {

@@ -98,8 +98,9 @@ impl Outbox {
         peer: &mut Peer,
         build: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) {
-        let (Some(path), Some(room)) = (peer.path(), self.control.reserve()) else {
-            return;
+        let Some(path) = peer.path() else { return };
+        let Some(room) = self.control.reserve() else {
+            return self.counts.add(Metric::DropControlFull, 1);
         };
         let plain = room.get_mut(..MAX_DATAGRAM - SEAL_ROOM);
         if let Some(len) = plain.and_then(build).and_then(|len| peer.seal_rtcp(room, len)) {

@@ -3,7 +3,8 @@
 //! * **Owns:** a queue for each peer, all in one pool; which peers have something in theirs.
 //! * **In:** [`SendQueues::push`]; peers that come ([`SendQueues::handle_peer`]) and go ([`SendQueues::clear`]).
 //! * **Out:** [`SendQueues::first_peer`], [`SendQueues::pop`].
-//! * **Invariant:** at most [`MAX_QUEUED`] packets wait; each peer's leave in their order, O(1) each, without allocating.
+//! * **Invariant:** at most [`MAX_QUEUED`] packets wait; each peer's leave in their order, without allocating. O(1) each for the first of
+//!   the peers.
 //! * **Why:** what is queued is a reference to a stored packet, written and sealed only when it leaves: so whatever
 //!   decides when a peer may get more (its pacer) decides over all of it.
 
@@ -136,7 +137,7 @@ impl<P: Copy> SendQueues<P> {
         *len = len.saturating_sub(1);
         if next == NONE {
             *last = NONE;
-            self.peers.retain(|other| *other != peer);
+            self.forget(peer);
         }
         Some(packet)
     }
@@ -144,7 +145,15 @@ impl<P: Copy> SendQueues<P> {
     /// Nothing leaves for `peer` any more.
     pub(crate) fn clear(&mut self, peer: PeerKey) {
         while self.pop(peer).is_some() {}
-        self.peers.retain(|other| *other != peer);
+    }
+
+    /// It has nothing that waits. Who is served is the first.
+    fn forget(&mut self, peer: PeerKey) {
+        if self.peers.front() == Some(&peer) {
+            self.peers.pop_front();
+        } else {
+            self.peers.retain(|other| *other != peer);
+        }
     }
 }
 
