@@ -39,6 +39,9 @@ const MAX_GAP: u64 = 1_000;
 /// An SSRC that another has replaced is accepted again after that one was silent for so long. Longer drops more of a
 /// stream that went back to its first SSRC, shorter lets the last packets of the one before through.
 const TAKEN_BACK: Duration = Duration::from_millis(500);
+/// An encoding goes on under another SSRC or in another codec once in this time at most; what says otherwise sooner is
+/// ignored. Each change is told to the room, and has every subscription look for its target.
+const LEAST_BEGINNING: Duration = Duration::from_millis(100);
 
 /// What became of a received packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,6 +114,8 @@ struct Encoding {
     /// [`PacketMeta::beginning`] of the newest, and its first number.
     beginning: u8,
     begins: Option<ExtSeq>,
+    /// When it last went on under another SSRC or in another codec.
+    began: Option<Instant>,
     keyframes: KeyframeRequests,
     clock: Option<SourceClock>,
     octets: u64,
@@ -126,16 +131,16 @@ struct Source {
 }
 
 impl Source {
-    /// Whether a packet is of the encoding, and whether that begins anew with it. `has_media` is false for
-    /// padding, which begins nothing.
-    fn takes(&mut self, now: Instant, ssrc: u32, has_media: bool) -> Option<bool> {
+    /// Whether a packet is of the encoding, and whether that begins anew with it. `may_begin` is false for
+    /// padding, which begins nothing, and soon after another beginning.
+    fn takes(&mut self, now: Instant, ssrc: u32, may_begin: bool) -> Option<bool> {
         if self.ssrc == Some(ssrc) {
             self.heard = Some(now);
             return Some(false);
         }
         let silent =
             self.heard.is_none_or(|heard| now.saturating_duration_since(heard) >= TAKEN_BACK);
-        if !has_media || (self.former == Some(ssrc) && !silent) {
+        if !may_begin || (self.former == Some(ssrc) && !silent) {
             return None;
         }
         self.former = self.ssrc.replace(ssrc);
@@ -163,6 +168,7 @@ impl Encoding {
             codec: None,
             beginning: 0,
             begins: None,
+            began: None,
             keyframes: KeyframeRequests::new(PLI_INTERVAL),
             clock: None,
             octets: 0,
@@ -197,7 +203,9 @@ impl Encoding {
         media: Option<Codec>,
     ) -> Option<Place> {
         let codec = media.or(self.codec)?;
-        let is_other_source = self.source.takes(now, view.ssrc, media.is_some())?;
+        let began = |at| now.saturating_duration_since(at) < LEAST_BEGINNING;
+        let may_begin = !self.began.is_some_and(began);
+        let is_other_source = self.source.takes(now, view.ssrc, media.is_some() && may_begin)?;
         if is_other_source {
             self.renumber();
         }
@@ -210,6 +218,12 @@ impl Encoding {
         let is_other_codec = kind == MediaKind::Video
             && jump > 0
             && self.codec.is_some_and(|before| before != codec);
+        if is_other_codec && !may_begin {
+            return None;
+        }
+        if is_other_source || is_other_codec {
+            self.began = Some(now);
+        }
         if is_other_source || is_other_codec || jump > MAX_GAP {
             self.begin(now, kind, seq);
         }
@@ -692,6 +706,7 @@ mod tests {
         scene.up.set_subscribed_encodings(scene.now, 0b11);
         scene.ingest(0, 40_000).unwrap();
         for (n, ssrc, seq) in [(1, 6, 20_000), (2, 7, 39_000), (3, 8, 65_535), (4, 9, 3)] {
+            scene.now += LEAST_BEGINNING;
             let newest = scene.up.newest(0).unwrap();
             let ingest = scene.receive(0, (ssrc, seq), 96, 88);
             assert!(matches!(ingest, Ingest::Accepted { first: true, .. }), "{ingest:?}");
@@ -707,6 +722,25 @@ mod tests {
         assert_eq!(scene.receive(0, (8, 7), 96, 0), Ingest::Ignored);
         let back = scene.receive(0, (8, 7), 96, 88);
         assert_eq!(scene.stored(0, back).map(|(_, beginning, _)| beginning), Some(5));
+    }
+
+    #[test]
+    fn a_publisher_that_changes_its_ssrc_or_codec_with_each_packet_begins_ten_times_a_second() {
+        for flips_codec in [false, true] {
+            let mut scene = Scene::new();
+            scene.up.set_subscribed_encodings(scene.now, 0b11);
+            let mut beginnings = 0;
+            for n in 0..1_000_u16 {
+                scene.now += Duration::from_millis(1);
+                let (ssrc, payload_type) = match flips_codec {
+                    true => (5, 96 + 2 * (n % 2) as u8),
+                    false => (u32::from(n), 96),
+                };
+                let ingest = scene.receive(0, (ssrc, n), payload_type, 88);
+                beginnings += u32::from(matches!(ingest, Ingest::Accepted { first: true, .. }));
+            }
+            assert!((9..=11).contains(&beginnings), "{flips_codec}: {beginnings}");
+        }
     }
 
     #[test]
