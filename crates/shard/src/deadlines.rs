@@ -99,6 +99,7 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::epoch;
     use crate::slab::Key;
     use std::time::Duration;
 
@@ -136,10 +137,5 @@ mod tests {
             (deadlines.tick_due(3, at(6)), deadlines.tick_due(3, at(7))),
             (None, Some(after))
         );
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-    fn epoch() -> Instant {
-        Instant::now()
     }
 }

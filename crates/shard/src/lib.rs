@@ -5,7 +5,7 @@
 //!   [`Shard::handle_message`] (other shards), [`Shard::handle_timeout`] (time).
 //! * **Out:** [`Shard::poll_transmit`], [`Shard::poll_message`], [`Shard::poll_event`].
 //! * **Invariant:** packets of one batch leave subscriber by subscriber, each to a subscriber once;
-//!   each room collects a batch of its own, for how long depends on the load (`scheduler`).
+//!   each room collects a batch of its own, for how long depends on the load (`send_scheduler`).
 //! * **Not here:** sockets (`net`), what a room allows (`room`), SDP (`negotiate`).
 
 mod commands;
@@ -17,6 +17,8 @@ mod drops;
 mod egress;
 mod entry;
 mod feedback;
+#[cfg(test)]
+mod fixtures;
 mod gso_padding;
 mod ingest;
 mod layer_targets;

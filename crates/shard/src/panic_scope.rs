@@ -129,21 +129,18 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-    use std::sync::Arc;
+
     use std::time::Instant;
 
     use hearth_datagram::{Endpoint, SendSlab};
-    use hearth_peer::Certificate;
-    use hearth_plane::{
-        Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerSpec, RoomId,
-        ShardId, Source, UpTrackSpec,
-    };
-    use hearth_rtp::ExtensionIds;
+
+    use hearth_plane::{Command, DownId, RoomId, ShardId, Source};
+
     use hearth_units::{MediaKind, SeqUnwrapper};
 
     use super::*;
-    use crate::{ShardConfig, ShardMessage, ShardMessageKind};
+    use crate::fixtures::{self, epoch};
+    use crate::{ShardMessage, ShardMessageKind};
 
     const ROOM: RoomId = RoomId(1);
     const TRACK: TrackId = TrackId { room: ROOM, n: 9 };
@@ -155,55 +152,16 @@ mod tests {
 
     /// Peer 0 publishes a track, 1 to 3 get it and one of another shard.
     fn room(now: Instant) -> Shard {
-        let certificate = Arc::new(Certificate::generate().unwrap());
-        let config = ShardConfig {
-            id: ShardId(0),
-            shards: 2,
-            certificate,
-            seed: hearth_random::Seed::fixed(1),
-        };
-        let mut shard = Shard::new(now, config).unwrap();
+        let mut shard = fixtures::shard(now, 2);
         for n in 0..4 {
-            let (ufrag, pwd) = (format!("00peer{n}"), "a-password-of-the-server".to_owned());
-            let spec = PeerSpec {
-                local: IceCredentials { ufrag, pwd },
-                ice_lite: true,
-                ice_controlling: false,
-                local_addrs: vec![SocketAddr::from(([10, 0, 0, 1], 7882))],
-                remote: None,
-                open_channels: false,
-            };
-            shard.handle_command(now, Command::AddPeer { peer: peer(n), spec: Box::new(spec) });
+            fixtures::add_peer(&mut shard, now, peer(n));
         }
         for (track, source) in
             [(TRACK, Source::Local(peer(0))), (ELSEWHERE, Source::Shard(ShardId(1)))]
         {
-            let spec = UpTrackSpec {
-                source,
-                kind: MediaKind::Audio,
-                mid: "0".to_owned(),
-                codecs: Vec::new(),
-                extensions: ExtensionIds::default(),
-                encodings: vec![EncodingSpec::default()],
-                nack: false,
-                measure_level: false,
-            };
-            shard.handle_command(now, Command::SetUpTrack { track, spec: Box::new(spec) });
+            fixtures::add_track(&mut shard, now, track, source, MediaKind::Audio);
             for n in 1..4 {
-                let spec = DownTrackSpec {
-                    down: DownId { room: ROOM, n: track.n * 10 + n },
-                    peer: peer(n),
-                    track,
-                    ssrc: track.n * 100 + n,
-                    rtx_ssrc: None,
-                    codecs: Vec::new(),
-                    extensions: ExtensionIds::default(),
-                    cname: "publisher".to_owned(),
-                };
-                shard.handle_command(
-                    now,
-                    Command::SetDownTrack { spec: Box::new(spec), limit: LayerLimit::ALL },
-                );
+                fixtures::subscribe(&mut shard, now, peer(n), track, track.n * 10 + n);
             }
         }
         shard
@@ -336,16 +294,7 @@ mod tests {
         let now = epoch();
         let mut shard = room(now);
         let other = PeerId { room: RoomId(2), n: 0 };
-        let local = IceCredentials { ufrag: "00other".to_owned(), pwd: "p".repeat(24) };
-        let spec = PeerSpec {
-            local,
-            ice_lite: true,
-            ice_controlling: false,
-            local_addrs: vec![SocketAddr::from(([10, 0, 0, 1], 7882))],
-            remote: None,
-            open_channels: false,
-        };
-        shard.handle_command(now, Command::AddPeer { peer: other, spec: Box::new(spec) });
+        fixtures::add_peer(&mut shard, now, other);
         assert_eq!(left(&shard), (5, 2, 6, 0));
         shard.panic_scope.fault = Some(FaultInjection::Scope(Scope::Peer(peer(2))));
         shard.handle_command(now, Command::CloseRoom { room: ROOM });
@@ -386,10 +335,5 @@ mod tests {
         shard.handle_command(now, Command::RemovePeer { peer: peer(0) });
         shard.handle_command(now, Command::SetUpTrack { track: TRACK, spec: Box::new(spec) });
         assert_eq!(left(&shard), (3, 1, 3, 0));
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-    fn epoch() -> Instant {
-        Instant::now()
     }
 }

@@ -174,21 +174,15 @@ fn request_keyframe_if_lost(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-    use std::sync::Arc;
 
-    use hearth_peer::Certificate;
-    use hearth_plane::{
-        Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerId, PeerSpec,
-        RoomId, ShardId, Source, TrackId, UpTrackSpec,
-    };
-    use hearth_random::Seed;
-    use hearth_rtp::ExtensionIds;
+    use hearth_plane::{PeerId, RoomId, ShardId, Source, TrackId};
+
     use hearth_rtp::rtcp::{ReportBlock, Writer};
     use hearth_units::MediaKind;
 
     use super::*;
-    use crate::{Shard, ShardConfig, feedback};
+    use crate::fixtures::{self, epoch};
+    use crate::{Shard, feedback};
 
     const ROOM: RoomId = RoomId(1);
     const PEER: PeerId = PeerId { room: ROOM, n: 1 };
@@ -246,52 +240,13 @@ mod tests {
     type Write<'a> = &'a dyn Fn(&mut Writer<'_>, u32) -> Option<usize>;
 
     fn subscriber_of_a_thousand(now: Instant) -> Shard {
-        let certificate = Arc::new(Certificate::generate().unwrap());
-        let config = ShardConfig { id: ShardId(0), shards: 1, certificate, seed: Seed::fixed(1) };
-        let mut shard = Shard::new(now, config).unwrap();
-        let spec = PeerSpec {
-            local: IceCredentials {
-                ufrag: "00peer".into(),
-                pwd: "a-password-of-the-server".into(),
-            },
-            ice_lite: true,
-            ice_controlling: false,
-            local_addrs: vec![SocketAddr::from(([10, 0, 0, 1], 7882))],
-            remote: None,
-            open_channels: false,
-        };
-        shard.handle_command(now, Command::AddPeer { peer: PEER, spec: Box::new(spec) });
+        let mut shard = fixtures::shard(now, 1);
+        fixtures::add_peer(&mut shard, now, PEER);
         let track = TrackId { room: ROOM, n: 9 };
-        let spec = UpTrackSpec {
-            source: Source::Shard(ShardId(0)),
-            kind: MediaKind::Video,
-            mid: "0".to_owned(),
-            codecs: Vec::new(),
-            extensions: ExtensionIds::default(),
-            encodings: vec![EncodingSpec::default()],
-            nack: false,
-            measure_level: false,
-        };
-        shard.handle_command(now, Command::SetUpTrack { track, spec: Box::new(spec) });
+        fixtures::add_track(&mut shard, now, track, Source::Shard(ShardId(0)), MediaKind::Video);
         for n in 1..=SUBSCRIPTIONS {
-            let spec = DownTrackSpec {
-                down: DownId { room: ROOM, n },
-                peer: PEER,
-                track,
-                ssrc: n,
-                rtx_ssrc: None,
-                codecs: Vec::new(),
-                extensions: ExtensionIds::default(),
-                cname: "publisher".to_owned(),
-            };
-            let spec = Box::new(spec);
-            shard.handle_command(now, Command::SetDownTrack { spec, limit: LayerLimit::ALL });
+            fixtures::subscribe(&mut shard, now, PEER, track, n);
         }
         shard
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-    fn epoch() -> Instant {
-        Instant::now()
     }
 }

@@ -328,6 +328,7 @@ mod tests {
     use hearth_units::SeqUnwrapper;
 
     use super::*;
+    use crate::fixtures::epoch;
 
     #[test]
     fn every_stream_that_was_heard_is_reported_in_as_many_packets_as_it_takes() {
@@ -355,10 +356,5 @@ mod tests {
         let (reception, unwrapper) = (ReceiverStats::default(), SeqUnwrapper::default());
         let role = StreamRole::Rtx { media_ssrc: None };
         Stream { ssrc, track: crate::slab::Key::of(0, 0), encoding: 0, role, reception, unwrapper }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-    fn epoch() -> Instant {
-        Instant::now()
     }
 }

@@ -3,8 +3,8 @@
 //! * **Owns:** a queue for each peer, all in one pool; which peers have something in theirs.
 //! * **In:** [`SendQueues::push`]; peers that come ([`SendQueues::handle_peer`]) and go ([`SendQueues::clear`]).
 //! * **Out:** [`SendQueues::first_peer`], [`SendQueues::pop`].
-//! * **Invariant:** at most [`MAX_QUEUED`] packets wait; each peer's leave in their order, without allocating. O(1) each for the first of
-//!   the peers.
+//! * **Invariant:** at most [`MAX_QUEUED`] packets wait; each peer's leave in their order, without allocating,
+//!   O(1) each for the first of the peers.
 //! * **Why:** what is queued is a reference to a stored packet, written and sealed only when it leaves: so whatever
 //!   decides when a peer may get more (its pacer) decides over all of it.
 

@@ -274,6 +274,7 @@ fn window(rate: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::epoch;
     use crate::slab::Key;
 
     fn ms(ms: u64) -> Duration {
@@ -409,10 +410,5 @@ mod tests {
         scheduler.resume(batch);
         assert_eq!(scheduler.take_due(t0).unwrap().peers, [Key::of(1, 0)]);
         assert_eq!(scheduler.take_due(t0).unwrap().peers, [3, 4].map(|peer| Key::of(peer, 0)));
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-    fn epoch() -> Instant {
-        Instant::now()
     }
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
 use hearth_peer::{Context, Peer, Transmit};
-use hearth_plane::{DtlsRole, PeerSpec, RemoteParams};
+use hearth_plane::{DtlsRole, PeerSpec};
 use hearth_random::Seed;
 
-use crate::roles::{certificate, client_credentials, client_remote};
-use crate::support::{client_addr, context, epoch, server_credentials, spec};
+use crate::roles::{certificate, client_remote, client_spec};
+use crate::support::{client_addr, context, epoch, spec};
 
 const STEP: Duration = Duration::from_millis(10);
 /// The class and method of a STUN request and of an answer to one (RFC 8489 §5).
@@ -87,19 +87,7 @@ impl Network {
         let remote = Some(client_remote(DtlsRole::Server));
         let server = PeerSpec { local_addrs: told.to_vec(), ..spec(lite, false, remote) };
         let server = Peer::new(now, &server, &server_context, &Seed::fixed(1)).unwrap();
-        let ice = server_credentials(0);
-        let client = PeerSpec {
-            local: client_credentials(),
-            ice_lite: false,
-            ice_controlling: true,
-            local_addrs: vec![client_addr()],
-            remote: Some(RemoteParams {
-                ice,
-                fingerprints: fingerprint.into(),
-                role: DtlsRole::Client,
-            }),
-            open_channels: true,
-        };
+        let client = client_spec(fingerprint, DtlsRole::Client);
         let client_context = Context::new(certificate()).unwrap();
         let mut client = Peer::new(now, &client, &client_context, &Seed::fixed(2)).unwrap();
         for (n, addr) in told.iter().enumerate() {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{Channel, CloseReason, DtlsRole, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{
+    Channel, CloseReason, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams,
+};
 use hearth_random::Seed;
 
 use crate::support::{client_addr, context, epoch, server_addr, server_credentials, spec};
@@ -109,18 +111,7 @@ fn pair_of(now: Instant, lite: bool, client_role: DtlsRole) -> (Peer, Peer) {
     let server =
         Peer::new(now, &spec(lite, !client_begins, None), &server_context, &Seed::fixed(1))
             .unwrap();
-    let client = PeerSpec {
-        local: client_credentials(),
-        ice_lite: false,
-        ice_controlling: true,
-        local_addrs: vec![client_addr()],
-        remote: Some(RemoteParams {
-            ice: server_credentials(0),
-            fingerprints: server_fingerprint.into(),
-            role: client_role,
-        }),
-        open_channels: client_begins,
-    };
+    let client = client_spec(server_fingerprint, client_role);
     let context = Context::new(certificate()).unwrap();
     let mut client = Peer::new(now, &client, &context, &Seed::fixed(2)).unwrap();
     let (ip, port) = (server_addr().ip(), server_addr().port());
@@ -133,7 +124,20 @@ fn up() -> Endpoint {
     Endpoint::udp(server_addr(), client_addr())
 }
 
-pub(crate) fn client_credentials() -> IceCredentials {
+/// What a client in `role` is told of the server; who begins the handshake opens the channels.
+pub(crate) fn client_spec(server: Fingerprint, role: DtlsRole) -> PeerSpec {
+    let (ice, fingerprints) = (server_credentials(0), server.into());
+    PeerSpec {
+        local: client_credentials(),
+        ice_lite: false,
+        ice_controlling: true,
+        local_addrs: vec![client_addr()],
+        remote: Some(RemoteParams { ice, fingerprints, role }),
+        open_channels: role == DtlsRole::Client,
+    }
+}
+
+fn client_credentials() -> IceCredentials {
     IceCredentials { ufrag: "client".into(), pwd: "a-password-of-the-client".into() }
 }
 
