@@ -13,7 +13,7 @@ use hearth_metrics::bug;
 use hearth_signal::participant_sid;
 use hearth_signal::proto::{self, participant_info::State, signal_response::Message};
 
-use crate::announcements::Published;
+use crate::announcements::Announcer;
 use crate::compatibility::Compatibility;
 use crate::config::codec_message;
 use crate::data::DataState;
@@ -65,24 +65,35 @@ impl Roster {
         key
     }
 
+    /// Sends the first message of a session that resumes.
+    pub(crate) fn send_reconnect(&self, session: SessionId, key: ParticipantKey, out: &mut Outbox) {
+        let Some(participant) = self.get(key) else { return };
+        if !Compatibility(&participant.local.client).takes_reconnect() {
+            return;
+        }
+        let response = proto::ReconnectResponse {
+            ice_servers: out.config.ice_servers(),
+            server_info: Some(out.config.server_info()),
+            last_message_seq: participant.local.data.last_sequence(),
+            ..proto::ReconnectResponse::default()
+        };
+        out.send(session, Message::Reconnect(response));
+    }
+}
+
+impl Announcer<'_> {
     /// Sends the first message of a session.
-    pub(crate) fn send_join(
-        &mut self,
-        session: SessionId,
-        key: ParticipantKey,
-        room: &RoomInfo,
-        published: Published<'_>,
-        out: &mut Outbox,
-    ) {
-        let Some((info, others)) = self.first_infos(key, published) else {
+    pub(crate) fn send_join(&mut self, session: SessionId, key: ParticipantKey, room: &RoomInfo) {
+        let Some((info, others)) = self.first_infos(key) else {
             bug!("{key:?} was let in and is not here");
             return;
         };
-        let Some(participant) = self.get(key) else { return };
+        let Self { roster, out, .. } = self;
+        let Some(participant) = roster.get(key) else { return };
         let codecs = participant.local.publishing.abilities.codecs.iter();
         let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
         let response = proto::JoinResponse {
-            room: Some(room.message(self, out)),
+            room: Some(room.message(roster, out)),
             other_participants: others,
             server_version: out.config.server.version.clone(),
             server_region: out.config.server.region.clone(),
@@ -98,21 +109,6 @@ impl Roster {
             ..proto::JoinResponse::default()
         };
         out.send(session, Message::Join(response));
-    }
-
-    /// Sends the first message of a session that resumes.
-    pub(crate) fn send_reconnect(&self, session: SessionId, key: ParticipantKey, out: &mut Outbox) {
-        let Some(participant) = self.get(key) else { return };
-        if !Compatibility(&participant.local.client).takes_reconnect() {
-            return;
-        }
-        let response = proto::ReconnectResponse {
-            ice_servers: out.config.ice_servers(),
-            server_info: Some(out.config.server_info()),
-            last_message_seq: participant.local.data.last_sequence(),
-            ..proto::ReconnectResponse::default()
-        };
-        out.send(session, Message::Reconnect(response));
     }
 }
 

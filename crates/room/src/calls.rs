@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 
+use crate::data;
 use crate::participant::ParticipantKey;
 use crate::{Call, CallError, Reply, Room};
 
@@ -18,7 +19,7 @@ impl Room {
         match call {
             Call::Info => Ok(self.room_reply()),
             Call::ListParticipants => {
-                let info = self.roster.iter().map(|p| p.info(self.published()));
+                let info = self.roster.iter().map(|p| p.info(&self.publications));
                 Ok(Reply::Participants(info.collect()))
             }
             Call::GetParticipant { identity } => {
@@ -56,7 +57,7 @@ impl Room {
                 Ok(Reply::Done)
             }
             Call::SendData { packet, lossy } => {
-                self.data.send(*packet, lossy, &mut self.roster, &mut self.out);
+                data::send(*packet, lossy, &mut self.roster, &mut self.out);
                 Ok(Reply::Done)
             }
             Call::UpdateRoomMetadata { metadata } => {
@@ -84,7 +85,8 @@ impl Room {
     }
 
     fn participant_reply(&self, key: ParticipantKey) -> Result<Reply, CallError> {
-        let info = self.roster.info(key, self.published()).ok_or(CallError::ParticipantNotFound)?;
+        let info =
+            self.roster.get(key).ok_or(CallError::ParticipantNotFound)?.info(&self.publications);
         Ok(Reply::Participant(Box::new(info)))
     }
 
@@ -129,7 +131,7 @@ impl Room {
         self.add_missing_subscriber(key);
         self.subscribe_to_all(key);
         if !may_send_data {
-            self.data.tracks.unpublish_all(key, &mut self.roster, &mut self.out);
+            self.publications.data_tracks.unpublish_all(key, &mut self.roster, &mut self.out);
         }
         self.changed(key);
         self.roster.refresh_token(now, key, &mut self.out);

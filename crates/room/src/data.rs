@@ -1,11 +1,11 @@
 //! Messages between participants.
 //!
-//! * **Owns:** the data tracks of the room ([`DataRouter`]); per participant, the sequence it has reached and what
-//!   waits until its channel opens ([`DataState`]).
+//! * **Owns:** per participant, the sequence it has reached and what waits until its channel opens ([`DataState`]).
 //! * **In:** messages on data channels; RoomService's `SendData`.
 //! * **Out:** `SendData` commands; `DataTaken` when what came reliably was dealt with; [`Output::DataDropped`](crate::Output::DataDropped).
 //! * **Invariant:** a message never returns to its sender, says truly who that is, and keeps its
 //!   place among that sender's messages. What waits is at most [`MAX_WAITING`] bytes a participant.
+//! * **Not here:** data tracks ([`DataTracks`]).
 //! * **livekit-server:** `pkg/rtc/participant.go` (`onReceivedDataMessage`), `pkg/rtc/room.go`.
 
 #![expect(deprecated, reason = "older clients fill and read the deprecated fields of UserPacket")]
@@ -91,104 +91,84 @@ struct Destinations {
     identities: Vec<String>,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(crate) struct DataRouter {
-    pub(crate) tracks: DataTracks,
+/// A message of a client.
+pub(crate) fn receive(
+    (peer, channel): (PeerId, Channel),
+    payload: &Bytes,
+    data_tracks: &DataTracks,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let Some(key) = roster.by_peer(peer) else { return };
+    pass_on((key, channel), payload, data_tracks, roster, out);
+    // After the commands that pass it on: a receiving shard that is full holds back the sender.
+    let Some(sender) = roster.get_mut(key).filter(|_| !channel.is_lossy()) else { return };
+    if let Some(command) = sender.local.data.take(peer, payload.len()) {
+        out.command(sender.local.shard, command);
+    }
 }
 
-impl DataRouter {
-    /// A message of a client.
-    pub(crate) fn handle_message(
-        &self,
-        (peer, channel): (PeerId, Channel),
-        payload: &Bytes,
-        roster: &mut Roster,
-        out: &mut Outbox,
-    ) {
-        let Some(key) = roster.by_peer(peer) else { return };
-        self.receive((key, channel), payload, roster, out);
-        // After the commands that pass it on: a receiving shard that is full holds back the sender.
-        let Some(sender) = roster.get_mut(key).filter(|_| !channel.is_lossy()) else { return };
-        if let Some(command) = sender.local.data.take(peer, payload.len()) {
-            out.command(sender.local.shard, command);
+fn pass_on(
+    (key, channel): (ParticipantKey, Channel),
+    payload: &Bytes,
+    data_tracks: &DataTracks,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let Some(sender) = roster.get(key) else { return };
+    if !sender.record.permission.can_publish_data || payload.len() > MAX_MESSAGE {
+        return;
+    }
+    match channel {
+        Channel::Reliable => forward(key, payload, false, roster, out),
+        Channel::Lossy => forward(key, payload, true, roster, out),
+        Channel::DataTrack => data_tracks.forward(key, payload, roster, out),
+        Channel::Other => {
+            let user = UserPacket { payload: payload.to_vec(), ..UserPacket::default() };
+            let value = Some(data_packet::Value::User(user));
+            let packet = DataPacket { value, ..DataPacket::default() };
+            forward(key, &packet.encode_to_vec(), false, roster, out);
         }
     }
+}
 
-    fn receive(
-        &self,
-        (key, channel): (ParticipantKey, Channel),
-        payload: &Bytes,
-        roster: &mut Roster,
-        out: &mut Outbox,
-    ) {
-        let Some(sender) = roster.get(key) else { return };
-        if !sender.record.permission.can_publish_data || payload.len() > MAX_MESSAGE {
-            return;
-        }
-        match channel {
-            Channel::Reliable => forward(key, payload, false, roster, out),
-            Channel::Lossy => forward(key, payload, true, roster, out),
-            Channel::DataTrack => self.tracks.forward(key, payload, roster, out),
-            Channel::Other => {
-                let user = UserPacket { payload: payload.to_vec(), ..UserPacket::default() };
-                let value = Some(data_packet::Value::User(user));
-                let packet = DataPacket { value, ..DataPacket::default() };
-                forward(key, &packet.encode_to_vec(), false, roster, out);
-            }
-        }
+/// Sends on behalf of the server.
+pub(crate) fn send(mut packet: DataPacket, lossy: bool, roster: &mut Roster, out: &mut Outbox) {
+    packet.participant_sid = String::new();
+    packet.participant_identity = String::new();
+    packet.sequence = 0;
+    packet.kind = i32::from(lossy);
+    let mut to =
+        Destinations { sids: Vec::new(), identities: packet.destination_identities.clone() };
+    if let Some(data_packet::Value::User(user)) = &mut packet.value {
+        to.sids.clone_from(&user.destination_sids);
+        to.identities.extend(user.destination_identities.clone());
     }
-
-    /// Sends on behalf of the server.
-    pub(crate) fn send(
-        &self,
-        mut packet: DataPacket,
-        lossy: bool,
-        roster: &mut Roster,
-        out: &mut Outbox,
-    ) {
-        packet.participant_sid = String::new();
-        packet.participant_identity = String::new();
-        packet.sequence = 0;
-        packet.kind = i32::from(lossy);
-        let mut to =
-            Destinations { sids: Vec::new(), identities: packet.destination_identities.clone() };
-        if let Some(data_packet::Value::User(user)) = &mut packet.value {
-            to.sids.clone_from(&user.destination_sids);
-            to.identities.extend(user.destination_identities.clone());
-        }
-        let payload = Bytes::from(packet.encode_to_vec());
-        if payload.len() <= MAX_MESSAGE {
-            deliver(None, &to, lossy, &payload, roster, out);
-        }
+    let payload = Bytes::from(packet.encode_to_vec());
+    if payload.len() <= MAX_MESSAGE {
+        deliver(None, &to, lossy, &payload, roster, out);
     }
+}
 
-    /// A client can receive on a channel.
-    pub(crate) fn channel_open(
-        &self,
-        peer: PeerId,
-        channel: Channel,
-        roster: &mut Roster,
-        out: &mut Outbox,
-    ) {
-        let Some(key) = roster.by_peer(peer) else { return };
-        let Some(participant) = roster.get_mut(key) else { return };
-        if channel == Channel::Reliable && participant.local.transports.is_primary(peer) {
-            participant.local.data.is_open = true;
-            self.flush(key, roster, out);
-        }
+/// A client can receive on a channel.
+pub(crate) fn channel_open(peer: PeerId, channel: Channel, roster: &mut Roster, out: &mut Outbox) {
+    let Some(key) = roster.by_peer(peer) else { return };
+    let Some(participant) = roster.get_mut(key) else { return };
+    if channel == Channel::Reliable && participant.local.transports.is_primary(peer) {
+        participant.local.data.is_open = true;
+        flush(key, roster, out);
     }
+}
 
-    /// Sends what waited, if the channel is open.
-    pub(crate) fn flush(&self, key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
-        let Some(participant) = roster.get_mut(key).filter(|p| p.local.data.is_open) else {
-            return;
-        };
-        let waiting = std::mem::take(&mut participant.local.data.waiting);
-        participant.local.data.waiting_bytes = 0;
-        for payload in waiting {
-            deliver_to(&[key], false, &payload, roster, out);
-        }
+/// Sends what waited, if the channel is open.
+pub(crate) fn flush(key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
+    let Some(participant) = roster.get_mut(key).filter(|p| p.local.data.is_open) else {
+        return;
+    };
+    let waiting = std::mem::take(&mut participant.local.data.waiting);
+    participant.local.data.waiting_bytes = 0;
+    for payload in waiting {
+        deliver_to(&[key], false, &payload, roster, out);
     }
 }
 

@@ -18,9 +18,11 @@ use hearth_signal::proto::{
 };
 use hearth_signal::short_id;
 
+use crate::announcements::Announcer;
 use crate::data::send_to_peers;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::publications::Publications;
 use crate::roster::Roster;
 use crate::subscription_settings::MAX_WANTS;
 
@@ -128,7 +130,7 @@ impl DataTracks {
 impl DataTracks {
     /// A client publishes a data track; true if it does now, of which everybody is to be told before
     /// [`reconcile_publisher`](Self::reconcile_publisher).
-    pub(crate) fn publish(
+    fn publish(
         &mut self,
         key: ParticipantKey,
         request: PublishDataTrackRequest,
@@ -168,7 +170,7 @@ impl DataTracks {
     }
 
     /// A client ends a data track; returns who had it, who are to be told after everybody else.
-    pub(crate) fn unpublish(
+    fn unpublish(
         &mut self,
         key: ParticipantKey,
         request: UnpublishDataTrackRequest,
@@ -322,6 +324,38 @@ impl DataTracks {
                 place.copy_from_slice(&handle.to_be_bytes());
             }
             send_to_peers(receivers, Channel::DataTrack, &packet.freeze(), out);
+        }
+    }
+}
+
+impl Publications {
+    /// A client publishes a data track: everybody is told of it, then it is subscribed to.
+    pub(crate) fn publish_data_track(
+        &mut self,
+        key: ParticipantKey,
+        request: PublishDataTrackRequest,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        if self.data_tracks.publish(key, request, roster, out) {
+            Announcer { roster, publications: self, out }.changed(key);
+            self.data_tracks.reconcile_publisher(key, roster, out);
+        }
+    }
+
+    /// A client ends a data track: everybody is told, then those who had it.
+    pub(crate) fn unpublish_data_track(
+        &mut self,
+        key: ParticipantKey,
+        request: UnpublishDataTrackRequest,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) {
+        let had = self.data_tracks.unpublish(key, request, roster, out);
+        let Some(subscribers) = had else { return };
+        Announcer { roster, publications: self, out }.changed(key);
+        for subscriber in subscribers {
+            self.data_tracks.send_handles(subscriber, roster, out);
         }
     }
 }

@@ -17,10 +17,10 @@ use hearth_signal::proto;
 use proto::participant_info::{Kind, KindDetail, State};
 
 use crate::SessionId;
-use crate::announcements::Published;
 use crate::compatibility::Compatibility;
 use crate::data::DataState;
 use crate::publication::{Publication, Publishing};
+use crate::publications::Publications;
 use crate::subscription_settings::SubscriptionSettings;
 use crate::transport::Transports;
 use crate::updates::SentVersions;
@@ -121,8 +121,8 @@ pub(crate) struct Participant {
 
 impl Participant {
     /// As others see it.
-    pub(crate) fn info(&self, published: Published<'_>) -> proto::ParticipantInfo {
-        let tracks = self.local.publishing.tracks.iter().filter_map(|id| published.tracks.get(*id));
+    pub(crate) fn info(&self, published: &Publications) -> proto::ParticipantInfo {
+        let tracks = self.local.publishing.tracks.iter().filter_map(|id| published.get(*id));
         let tracks = tracks.map(|publication| publication.info.clone()).collect();
         let data_tracks = published.data_tracks.of(self.key);
         proto::ParticipantInfo {

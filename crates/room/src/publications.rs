@@ -1,7 +1,7 @@
 //! What is published in a room.
 //!
 //! * **Owns:** every published track by id and by sid; which shards have it relayed; what publishers were told of the
-//!   demand for it ([`Dynacast`]).
+//!   demand for it ([`Dynacast`]); data tracks ([`DataTracks`]).
 //! * **In:** sections of descriptions, mutes, packets that arrive first, subscriptions' limits.
 //! * **Out:** commands for up tracks and relays; `subscribed_quality_update`.
 //! * **Invariant:** a sid names one track; versions of tracks grow.
@@ -18,6 +18,7 @@ use hearth_signal::proto::{self, AddTrackRequest, request_response, signal_respo
 use hearth_units::MediaKind;
 
 use crate::RoomEvent;
+use crate::data_track::DataTracks;
 use crate::dynacast::{Demand, Dynacast};
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey};
@@ -32,6 +33,7 @@ pub(crate) struct Publications {
     pub(crate) tracks: BTreeMap<TrackId, Publication>,
     pub(crate) track_sids: BTreeMap<String, TrackId>,
     pub(crate) relays: Relays,
+    pub(crate) data_tracks: DataTracks,
     pub(crate) dynacast: Dynacast,
     /// Of the track that changed last.
     version: proto::TimedVersion,
@@ -44,6 +46,7 @@ impl Publications {
             tracks: BTreeMap::new(),
             track_sids: BTreeMap::new(),
             relays: Relays::default(),
+            data_tracks: DataTracks::default(),
             dynacast: Dynacast::new(pause_delay),
             version: proto::TimedVersion::default(),
         }

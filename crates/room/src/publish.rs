@@ -126,7 +126,6 @@ impl Room {
         let gone = self.publications.remove(id, &mut self.roster, &mut self.out)?;
         self.speakers.remove(id);
         self.speakers.announce(&self.subscriptions, &self.roster, &mut self.out);
-        self.quality.forget_up(id);
         Some(gone)
     }
 

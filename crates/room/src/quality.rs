@@ -4,7 +4,8 @@
 //!   participant.
 //! * **In:** a [`PeerReport`] per transport every 5 s.
 //! * **Out:** `connection_quality`, when the shown quality of a participant changed.
-//! * **Invariant:** scores are between 0 and 100; what is not there any more has none.
+//! * **Invariant:** scores are between 0 and 100; what is not there any more has none
+//!   when qualities are sent next.
 //! * **livekit-server:** `pkg/sfu/connectionquality`.
 
 use std::collections::BTreeMap;
@@ -12,8 +13,10 @@ use std::collections::BTreeMap;
 use hearth_plane::{DownId, PeerReport, TrackId, TrackReport};
 use hearth_signal::proto::{self, ConnectionQuality, signal_response::Message};
 
+use crate::dynacast::Demand;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::publications::Publications;
 use crate::roster::Roster;
 use crate::subscription::Subscriptions;
 
@@ -32,7 +35,7 @@ pub(crate) struct Quality {
 
 impl Quality {
     /// A transport reports. Ids that the room does not know are left out by `knows`.
-    pub(crate) fn handle_report(
+    fn note_report(
         &mut self,
         report: &PeerReport,
         knows_up: impl Fn(TrackId) -> bool,
@@ -48,44 +51,52 @@ impl Quality {
         }
     }
 
-    pub(crate) fn forget_up(&mut self, track: TrackId) {
-        self.up.remove(&track);
-    }
-
-    pub(crate) fn forget_down(&mut self, down: DownId) {
-        self.down.remove(&down);
-    }
-
     pub(crate) fn forget(&mut self, participant: ParticipantKey) {
         self.shown.remove(&participant);
     }
 
     /// The worst score of these tracks and subscriptions; 100 if there are none.
-    pub(crate) fn score(
-        &self,
-        up: impl Iterator<Item = TrackId>,
-        down: impl Iterator<Item = DownId>,
-    ) -> f32 {
+    fn score(&self, up: impl Iterator<Item = TrackId>, down: impl Iterator<Item = DownId>) -> f32 {
         let up = up.filter_map(|id| self.up.get(&id));
         let down = down.filter_map(|id| self.down.get(&id));
         up.chain(down).copied().fold(100.0, f32::min)
     }
 
     /// Notes what is about to be shown; false if it is shown already.
-    pub(crate) fn note(&mut self, participant: ParticipantKey, quality: ConnectionQuality) -> bool {
+    fn note(&mut self, participant: ParticipantKey, quality: ConnectionQuality) -> bool {
         self.shown.insert(participant, quality.into()) != Some(quality.into())
     }
 }
 
 impl Quality {
+    /// A transport reports.
+    pub(crate) fn handle_report(
+        &mut self,
+        mut report: PeerReport,
+        publications: &Publications,
+        subscriptions: &Subscriptions,
+    ) {
+        for track in &mut report.up {
+            // Who sends nothing because nobody watches is well connected.
+            track.idle |=
+                track.expected == 0 && publications.dynacast.told(track.id) == Some(Demand::Off);
+        }
+        let knows_up = |id| publications.get(id).is_some();
+        let knows_down = |id| subscriptions.get(id).is_some();
+        self.note_report(&report, knows_up, knows_down);
+    }
+
     /// Tells active participants how well they and their publishers are connected, if that changed
     /// for anybody.
     pub(crate) fn announce(
         &mut self,
+        publications: &Publications,
         subscriptions: &Subscriptions,
         roster: &Roster,
         out: &mut Outbox,
     ) {
+        self.up.retain(|id, _| publications.get(*id).is_some());
+        self.down.retain(|id, _| subscriptions.get(*id).is_some());
         let mut infos = BTreeMap::new();
         let mut changed = false;
         for participant in roster.iter().filter(|participant| participant.is_active()) {
@@ -169,7 +180,7 @@ mod tests {
     fn loss_makes_a_connection_poor_and_recovery_takes_longer() {
         let mut quality = Quality::default();
         let mut after = |expected, lost, idle| {
-            quality.handle_report(&report(expected, lost, idle), |_| true, |_| true);
+            quality.note_report(&report(expected, lost, idle), |_| true, |_| true);
             quality_of(quality.score([TRACK].into_iter(), [].into_iter()))
         };
         assert_eq!(after(100, 0, false), ConnectionQuality::Excellent);

@@ -82,37 +82,24 @@ impl Room {
                 };
                 self.update_track(now, key, &sid, Request::UpdateVideoTrack(request), change);
             }
-            M::PublishDataTrackRequest(request) => self.publish_data_track(key, request),
-            M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(key, request),
-            M::UpdateDataSubscription(request) => {
-                self.data.tracks.update_subscription(key, &request, &mut self.roster, &mut self.out)
+            M::PublishDataTrackRequest(request) => {
+                let Self { publications, roster, out, .. } = self;
+                publications.publish_data_track(key, request, roster, out);
             }
+            M::UnpublishDataTrackRequest(request) => {
+                let Self { publications, roster, out, .. } = self;
+                publications.unpublish_data_track(key, request, roster, out);
+            }
+            M::UpdateDataSubscription(request) => self
+                .publications
+                .data_tracks
+                .update_subscription(key, &request, &mut self.roster, &mut self.out),
             M::StoreDataBlobRequest(request) => {
                 self.roster.refuse_blob(&mut self.out, key, request.request_id);
             }
             M::GetDataBlobRequest(request) => {
                 self.roster.refuse_blob(&mut self.out, key, request.request_id);
             }
-        }
-    }
-
-    fn publish_data_track(&mut self, key: ParticipantKey, request: proto::PublishDataTrackRequest) {
-        if self.data.tracks.publish(key, request, &mut self.roster, &mut self.out) {
-            self.changed(key);
-            self.data.tracks.reconcile_publisher(key, &mut self.roster, &mut self.out);
-        }
-    }
-
-    fn unpublish_data_track(
-        &mut self,
-        key: ParticipantKey,
-        request: proto::UnpublishDataTrackRequest,
-    ) {
-        let had = self.data.tracks.unpublish(key, request, &mut self.roster, &mut self.out);
-        let Some(subscribers) = had else { return };
-        self.changed(key);
-        for subscriber in subscribers {
-            self.data.tracks.send_handles(subscriber, &self.roster, &mut self.out);
         }
     }
 
@@ -141,7 +128,8 @@ impl Room {
         };
         let all_known = state.publish_tracks.iter().filter_map(sid_of).all(|sid| is_known(&sid));
         let data_tracks = state.publish_data_tracks.iter().filter_map(|p| p.info.as_ref());
-        let data_known = data_tracks.map(|i| &i.sid).all(|sid| self.data.tracks.is_of(key, sid));
+        let data_known =
+            data_tracks.map(|i| &i.sid).all(|sid| self.publications.data_tracks.is_of(key, sid));
         if !all_known || !data_known {
             self.full_reconnect(key);
             return;
@@ -156,7 +144,7 @@ impl Room {
             self.update_subscription(key, subscription);
         }
         if let Some(subscription) = &state.data_subscription {
-            self.data.tracks.update_subscription(
+            self.publications.data_tracks.update_subscription(
                 key,
                 subscription,
                 &mut self.roster,

@@ -1,10 +1,10 @@
 //! One room: composes its parts and routes between them.
 //!
 //! * **Owns:** the owners of one room's state: participants ([`Roster`]), published tracks ([`Publications`]),
-//!   [`Subscriptions`], data messages ([`DataRouter`]), offers and answers ([`Negotiator`]), speakers, connection
-//!   quality, and what they speak through ([`Outbox`]). Where several act together, a function of the room reads as
-//!   the list of their steps: [`session`](crate::session), [`publish`](crate::publish),
-//!   [`subscribe`](crate::subscribe), [`descriptions`](crate::descriptions), [`requests`](crate::requests).
+//!   [`Subscriptions`], offers and answers ([`Negotiator`]), speakers, connection quality, and what they speak through
+//!   ([`Outbox`]). Where several act together, a function of the room reads as the list of their steps:
+//!   [`session`](crate::session), [`publish`](crate::publish), [`subscribe`](crate::subscribe),
+//!   [`descriptions`](crate::descriptions), [`requests`](crate::requests).
 //! * **In:** joins, signal messages, closed sessions, events, calls, time.
 //! * **Out:** [`Output`].
 //! * **Invariant:** after every input, whoever's description changed is negotiated with; after
@@ -17,9 +17,8 @@ use hearth_plane::{Event, Level, RoomId, ShardId};
 use hearth_random::Seed;
 use hearth_signal::proto;
 
-use crate::announcements::Published;
-use crate::data::DataRouter;
-use crate::dynacast::Demand;
+use crate::announcements::Announcer;
+use crate::data;
 use crate::negotiation::Negotiator;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
@@ -42,7 +41,6 @@ pub struct Room {
     pub(crate) roster: Roster,
     pub(crate) publications: Publications,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) data: DataRouter,
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
     pub(crate) negotiator: Negotiator,
@@ -79,7 +77,6 @@ impl Room {
             roster,
             publications,
             subscriptions: Subscriptions::default(),
-            data: DataRouter::default(),
             speakers: Speakers::default(),
             quality: Quality::default(),
             negotiator: Negotiator::default(),
@@ -132,11 +129,12 @@ impl Room {
             Event::IceFailed { peer } => self.ice_failed(now, peer),
             Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
             Event::ChannelOpen { peer, channel } => {
-                self.data.channel_open(peer, channel, &mut self.roster, &mut self.out)
+                data::channel_open(peer, channel, &mut self.roster, &mut self.out)
             }
             Event::Data { peer, channel, payload } => {
-                let Self { data, roster, out, .. } = self;
-                data.handle_message((peer, channel), &payload, roster, out);
+                let Self { publications, roster, out, .. } = self;
+                let data_tracks = &publications.data_tracks;
+                data::receive((peer, channel), &payload, data_tracks, roster, out);
             }
             Event::EncodingStarted { track, encoding, ssrc, .. } => {
                 self.publications.encoding_started(track, encoding, ssrc);
@@ -144,16 +142,8 @@ impl Room {
             Event::TrackFailed { track } => self.track_failed(now, track),
             Event::ShardFailed { shard } => self.shard_failed(now, shard),
             Event::Levels { levels } => self.levels(&levels),
-            Event::Report(mut report) => {
-                for track in &mut report.up {
-                    // Who sends nothing because nobody watches is well connected.
-                    track.idle |= track.expected == 0
-                        && self.publications.dynacast.told(track.id) == Some(Demand::Off);
-                }
-                let (tracks, subscriptions) = (&self.publications.tracks, &self.subscriptions);
-                let knows_up = |id| tracks.contains_key(&id);
-                let knows_down = |id| subscriptions.get(id).is_some();
-                self.quality.handle_report(&report, knows_up, knows_down);
+            Event::Report(report) => {
+                self.quality.handle_report(*report, &self.publications, &self.subscriptions);
             }
         }
         self.settle(now);
@@ -193,12 +183,11 @@ impl Room {
             }
         }
         self.publications.dynacast.handle_timeout(now);
-        let waiting = self.roster.update_throttle.take_due(now);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.announce_together(waiting, published, &mut self.out);
+        self.announcer().handle_timeout(now);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
-            self.quality.announce(&self.subscriptions, &self.roster, &mut self.out);
+            let Self { quality, publications, subscriptions, roster, out, .. } = self;
+            quality.announce(publications, subscriptions, roster, out);
             self.send_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
@@ -234,15 +223,14 @@ impl Room {
         self.out.poll()
     }
 
-    /// What is published, as far as it is part of what is told about participants.
-    pub(crate) fn published(&self) -> Published<'_> {
-        Published { tracks: &self.publications, data_tracks: &self.data.tracks }
+    pub(crate) fn announcer(&mut self) -> Announcer<'_> {
+        let Self { roster, publications, out, .. } = self;
+        Announcer { roster, publications, out }
     }
 
     /// The participant changed in a way that others see: tells everybody who may know.
     pub(crate) fn changed(&mut self, key: ParticipantKey) {
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.changed(key, published, &mut self.out);
+        self.announcer().changed(key);
     }
 
     /// A shard measured microphones.

@@ -16,7 +16,8 @@ use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 
-use crate::announcements::Published;
+use crate::announcements::Announcer;
+use crate::data;
 use crate::participant::{
     Deadlines, Participant, ParticipantKey, is_service, kind_of, permission_of,
 };
@@ -43,9 +44,10 @@ impl Room {
             self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
         let key = self.roster.admit(now, &join, identity, &mut self.out);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.send_join(join.session, key, &self.record, published, &mut self.out);
-        self.roster.joined(key, published, &mut self.out);
+        let Self { roster, publications, out, record, .. } = self;
+        let mut announcer = Announcer { roster, publications, out };
+        announcer.send_join(join.session, key, record);
+        announcer.joined(key);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
         Ok(())
@@ -95,8 +97,7 @@ impl Room {
             participant.local.deadlines.remove = None;
         }
         self.roster.send_reconnect(session, key, &mut self.out);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.send_everything(key, published, &mut self.out);
+        self.announcer().send_everything(key);
         let room = Some(self.record.message(&self.roster, &self.out));
         self.roster.send(&mut self.out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
         self.roster.refresh_token(now, key, &mut self.out);
@@ -121,11 +122,11 @@ impl Room {
         participant.local.deadlines.active = None;
         self.roster.watch_deadlines(key);
         self.changed(key);
-        if let Some(info) = self.roster.info(key, self.published()) {
+        if let Some(info) = self.roster.get(key).map(|p| p.info(&self.publications)) {
             self.out.event(RoomEvent::ParticipantJoined { participant: Box::new(info) });
         }
         self.subscribe_to_all(key);
-        self.data.flush(key, &mut self.roster, &mut self.out);
+        data::flush(key, &mut self.roster, &mut self.out);
     }
 
     pub(crate) fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
@@ -175,12 +176,13 @@ impl Room {
     pub(crate) fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
         self.unpublish_all(key);
         self.unsubscribe_all(key);
-        self.data.tracks.forget(key, &mut self.roster, &mut self.out);
+        self.publications.data_tracks.forget(key, &mut self.roster, &mut self.out);
         self.speakers.forget(key);
         self.quality.forget(key);
         self.negotiator.forget(key);
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
+        let Some(gone) = self.announcer().depart(key, reason) else {
+            return;
+        };
         for link in gone.local.transports.links() {
             if let Some(command) = link.remove() {
                 self.out.command(gone.local.shard, command);

@@ -16,7 +16,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_units::MediaKind;
 
 use crate::Room;
-use crate::announcements::Published;
+use crate::announcements::Announcer;
 use crate::participant::ParticipantKey;
 use crate::subscription::Subscription;
 use crate::subscription_settings::MAX_WANTS;
@@ -35,7 +35,12 @@ impl Room {
         for track in tracks {
             self.reconcile(subscriber, track);
         }
-        self.data.tracks.reconcile(subscriber, |_, _| true, &mut self.roster, &mut self.out);
+        self.publications.data_tracks.reconcile(
+            subscriber,
+            |_, _| true,
+            &mut self.roster,
+            &mut self.out,
+        );
     }
 
     /// What may be received of a publisher changed.
@@ -44,7 +49,11 @@ impl Room {
         for track in tracks.unwrap_or_default() {
             self.offer_to_all(track);
         }
-        self.data.tracks.reconcile_publisher(publisher, &mut self.roster, &mut self.out);
+        self.publications.data_tracks.reconcile_publisher(
+            publisher,
+            &mut self.roster,
+            &mut self.out,
+        );
     }
 
     /// Begins or ends a subscription if it is not as it should be.
@@ -75,20 +84,20 @@ impl Room {
 
     fn subscribe(&mut self, subscriber: ParticipantKey, id: TrackId) {
         let down = self.out.next_down();
-        let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         let Some(track) = self.publications.get(id) else { return };
         let publisher = track.publisher;
         let Some(participant) = self.roster.get_mut(subscriber) else { return };
         let Some(ssrc) = self.publications.free_ssrc(participant) else { return };
         let video = track.spec.kind == MediaKind::Video;
         let rtx_ssrc = if video { self.publications.free_ssrc(participant) } else { None };
-        let Some(info) = self.roster.info(publisher, published) else {
+        let (publications, out) = (&self.publications, &mut self.out);
+        let mut announcer = Announcer { roster: &mut self.roster, publications, out };
+        let Some(publisher_sid) = announcer.introduce(publisher, subscriber) else {
             bug!("{id:?} is published by nobody who is here");
             return;
         };
-        self.roster.tell(subscriber, publisher, &info, &mut self.out);
         let Some(participant) = self.roster.get_mut(subscriber) else { return };
-        let stream_id = participant.stream_id(&info.sid, &track.info.sid);
+        let stream_id = participant.stream_id(&publisher_sid, &track.info.sid);
         let sender = Sender {
             id: down,
             kind: track.spec.kind,
@@ -110,7 +119,6 @@ impl Room {
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&mut self, down: DownId) {
         let Some(gone) = self.subscriptions.remove(down) else { return };
-        self.quality.forget_down(down);
         self.publications.note_limit(gone.track, gone.limit, None);
         let Some(participant) = self.roster.get_mut(gone.subscriber) else {
             bug!("{down:?} outlived its subscriber");
