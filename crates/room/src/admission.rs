@@ -20,8 +20,9 @@ use crate::data::DataState;
 use crate::outbox::Outbox;
 use crate::participant::{
     Deadlines, LocalParticipant, Participant, ParticipantKey, ParticipantRecord, Preferences,
-    Profile, kind_of, permission_of,
+    kind_of, permission_of,
 };
+use crate::profile::Profile;
 use crate::publication::{Abilities, Publishing};
 use crate::room_info::RoomInfo;
 use crate::roster::Roster;
@@ -43,14 +44,9 @@ impl Roster {
     }
 
     /// Makes the participant.
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-        join: &Join,
-        identity: String,
-        out: &mut Outbox,
-    ) -> ParticipantKey {
+    pub(crate) fn admit(&mut self, now: Instant, join: &Join, out: &mut Outbox) -> ParticipantKey {
         let key = self.next_key();
+        let identity = join.admitted.identity().to_owned();
         let sid = participant_sid(&mut out.random.sids);
         let local = LocalParticipant::new(now, join, out);
         self.insert(Participant {

@@ -55,6 +55,14 @@ impl Announcer<'_> {
         self.announce(key);
     }
 
+    /// The participant is active by now: tells everybody, also outside.
+    pub(crate) fn active(&mut self, key: ParticipantKey) {
+        self.changed(key);
+        if let Some(info) = self.info(key) {
+            self.out.event(RoomEvent::ParticipantJoined { participant: Box::new(info) });
+        }
+    }
+
     /// Tells everybody about a participant what they do not know yet: it at once, the others a
     /// little later if much is being told.
     fn announce(&mut self, key: ParticipantKey) {

@@ -19,7 +19,7 @@ impl Room {
         match call {
             Call::Info => Ok(self.room_reply()),
             Call::ListParticipants => {
-                let info = self.roster.iter().map(|p| p.info(&self.publications));
+                let info = self.roster.iter().map(|p| p.info(&self.tracks.publications));
                 Ok(Reply::Participants(info.collect()))
             }
             Call::GetParticipant { identity } => {
@@ -43,9 +43,10 @@ impl Room {
                 if let Err(excess) = merged.check(limits, &name, &metadata) {
                     return Err(CallError::TooLarge { what: excess.what, limit: excess.limit });
                 }
-                self.set_profile(now, key, merged);
+                self.announcer().set_profile(now, key, merged);
                 if let Some(permission) = permission {
-                    self.set_permission(now, key, *permission);
+                    let Self { roster, tracks, out, .. } = self;
+                    tracks.set_permission(now, key, *permission, roster, out);
                 }
                 self.participant_reply(key)
             }
@@ -53,7 +54,8 @@ impl Room {
                 let key = self.find(&identity)?;
                 let request =
                     proto::UpdateSubscription { track_sids, subscribe, participant_tracks };
-                self.update_subscription(key, &request);
+                let Self { roster, tracks, out, .. } = self;
+                tracks.update_subscription(key, &request, roster, out);
                 Ok(Reply::Done)
             }
             Call::SendData { packet, lossy } => {
@@ -85,8 +87,11 @@ impl Room {
     }
 
     fn participant_reply(&self, key: ParticipantKey) -> Result<Reply, CallError> {
-        let info =
-            self.roster.get(key).ok_or(CallError::ParticipantNotFound)?.info(&self.publications);
+        let info = self
+            .roster
+            .get(key)
+            .ok_or(CallError::ParticipantNotFound)?
+            .info(&self.tracks.publications);
         Ok(Reply::Participant(Box::new(info)))
     }
 
@@ -101,39 +106,12 @@ impl Room {
         if !muted && !self.out.config.enable_remote_unmute {
             return Err(CallError::RemoteUnmuteDisabled);
         }
-        let id = self.publications.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
+        let id = self.tracks.publications.own_track(key, sid).ok_or(CallError::TrackNotFound)?;
         let message = proto::MuteTrackRequest { sid: sid.to_owned(), muted };
-        self.roster.send(&mut self.out, key, Message::Mute(message));
-        self.set_muted(now, id, muted);
-        let track = self.publications.tracks.get(&id).ok_or(CallError::TrackNotFound)?;
+        let Self { roster, tracks, out, .. } = self;
+        roster.send(out, key, Message::Mute(message));
+        tracks.set_muted(now, id, muted, roster, out);
+        let track = self.tracks.publications.get(id).ok_or(CallError::TrackNotFound)?;
         Ok(Reply::Track(Box::new(track.info.clone())))
-    }
-
-    /// Replaces what a participant may do, and ends what it may not do any more.
-    fn set_permission(
-        &mut self,
-        now: Instant,
-        key: ParticipantKey,
-        permission: proto::ParticipantPermission,
-    ) {
-        if self
-            .roster
-            .get(key)
-            .is_none_or(|participant| participant.record.permission == permission)
-        {
-            return;
-        }
-        let (may_publish, may_send_data) = (permission.can_publish, permission.can_publish_data);
-        self.roster.set_permission(key, permission);
-        let Some(participant) = self.roster.get_mut(key) else { return };
-        participant.is_publisher &= may_publish;
-        self.unpublish_forbidden(now, key);
-        self.add_missing_subscriber(key);
-        self.subscribe_to_all(key);
-        if !may_send_data {
-            self.publications.data_tracks.unpublish_all(key, &mut self.roster, &mut self.out);
-        }
-        self.changed(key);
-        self.roster.refresh_token(now, key, &mut self.out);
     }
 }

@@ -1,6 +1,6 @@
 //! The steps that follow a description of a client.
 //!
-//! * **Owns:** nothing beyond [`Room`].
+//! * **Owns:** nothing beyond [`Tracks`].
 //! * **In:** `offer`, `answer`.
 //! * **Out:** tracks and subscriptions that begin and end with a description.
 //! * **Invariant:** what an answer refuses is not subscribed to.
@@ -9,53 +9,53 @@
 use std::time::Instant;
 
 use hearth_negotiate::NegotiateError;
-use hearth_signal::proto::{self, SessionDescription, request_response};
+use hearth_signal::proto::SessionDescription;
 
-use crate::Room;
+use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::roster::Roster;
+use crate::tracks::Tracks;
 
-impl Room {
+impl Tracks {
     /// The client offers: its publishing connection, or its only one.
-    pub(crate) fn offer(&mut self, now: Instant, key: ParticipantKey, offer: &SessionDescription) {
-        let Self { negotiator, roster, out, .. } = self;
-        let mut negotiated = match negotiator.handle_offer(key, offer, roster, out) {
-            Ok(negotiated) => negotiated,
-            Err(error) => return self.offer_refused(key, &error),
-        };
+    ///
+    /// # Errors
+    ///
+    /// [`NegotiateError`] if the offer is not answered.
+    pub(crate) fn handle_offer(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        offer: &SessionDescription,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) -> Result<(), NegotiateError> {
+        let mut negotiated = self.negotiator.handle_offer(key, offer, roster, out)?;
         for mid in std::mem::take(&mut negotiated.ended_mids) {
-            self.unpublish_mid(now, key, &mid);
+            self.unpublish_mid(now, key, &mid, roster, out);
         }
-        self.negotiator.send_answer(key, &mut negotiated, &mut self.roster, &mut self.out);
+        self.negotiator.send_answer(key, &mut negotiated, roster, out);
         // The answer pauses what the offer says is paused, whatever the client was told since.
-        self.publications.repeat_demands(key, &self.roster, &mut self.out);
-        self.sections_published(now, key, &negotiated.published);
-        self.bound(key, &negotiated.bound, &negotiated.unbound);
-    }
-
-    /// Says why an offer is not answered. One that cannot be read changes nothing, as at
-    /// livekit-server; one that leaves no transport has the client start over.
-    fn offer_refused(&mut self, key: ParticipantKey, error: &NegotiateError) {
-        tracing::debug!(%error, "Offer refused");
-        let response = proto::RequestResponse {
-            reason: request_response::Reason::UnclassifiedError.into(),
-            message: format!("offer refused: {error}"),
-            ..proto::RequestResponse::default()
-        };
-        self.roster.respond(&mut self.out, key, response);
-        if !matches!(error, NegotiateError::Sdp(_)) {
-            self.full_reconnect(key);
-        }
+        self.publications.repeat_demands(key, roster, out);
+        self.sections_published(now, key, &negotiated.published, roster, out);
+        self.bound(key, &negotiated, roster, out);
+        Ok(())
     }
 
     /// The client answers our offer.
-    pub(crate) fn answer(&mut self, key: ParticipantKey, answer: &SessionDescription) {
-        let Self { negotiator, roster, out, .. } = self;
-        match negotiator.handle_answer(key, answer, roster, out) {
-            Ok(negotiated) => self.bound(key, &negotiated.bound, &negotiated.unbound),
-            Err(error) => {
-                tracing::debug!(%error, "Answer refused");
-                self.full_reconnect(key);
-            }
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`NegotiateError`] if the answer is of no use.
+    pub(crate) fn handle_answer(
+        &mut self,
+        key: ParticipantKey,
+        answer: &SessionDescription,
+        roster: &mut Roster,
+        out: &mut Outbox,
+    ) -> Result<(), NegotiateError> {
+        let negotiated = self.negotiator.handle_answer(key, answer, roster, out)?;
+        self.bound(key, &negotiated, roster, out);
+        Ok(())
     }
 }

@@ -8,7 +8,6 @@
 
 #![expect(deprecated, reason = "clients and egress still read `recorder` and `agent`")]
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hearth_access::{Claims, VideoGrant};
@@ -19,23 +18,17 @@ use proto::participant_info::{Kind, KindDetail, State};
 use crate::SessionId;
 use crate::compatibility::Compatibility;
 use crate::data::DataState;
+use crate::outbox::Outbox;
+use crate::profile::Profile;
 use crate::publication::{Publication, Publishing};
 use crate::publications::Publications;
 use crate::subscription_settings::SubscriptionSettings;
-use crate::transport::Transports;
+use crate::transport::{Link, Transports};
 use crate::updates::SentVersions;
 
 /// Names a participant within its room; never reused.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ParticipantKey(pub(crate) u32);
-
-/// What a participant says about itself, and may change.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Profile {
-    pub(crate) name: String,
-    pub(crate) metadata: String,
-    pub(crate) attributes: BTreeMap<String, String>,
-}
 
 /// What the client asked for when it joined.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -194,6 +187,13 @@ impl Participant {
             format!("{publisher_sid}|{track_sid}")
         } else {
             publisher_sid.to_owned()
+        }
+    }
+
+    /// It is gone: its shard forgets its transports.
+    pub(crate) fn remove_transports(&self, out: &mut Outbox) {
+        for command in self.local.transports.links().filter_map(Link::remove) {
+            out.command(self.local.shard, command);
         }
     }
 

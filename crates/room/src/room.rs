@@ -1,10 +1,8 @@
 //! One room: composes its parts and routes between them.
 //!
-//! * **Owns:** the owners of one room's state: participants ([`Roster`]), published tracks ([`Publications`]),
-//!   [`Subscriptions`], offers and answers ([`Negotiator`]), speakers, connection quality, and what they speak through
-//!   ([`Outbox`]). Where several act together, a function of the room reads as the list of their steps:
-//!   [`session`](crate::session), [`publish`](crate::publish), [`subscribe`](crate::subscribe),
-//!   [`descriptions`](crate::descriptions), [`requests`](crate::requests).
+//! * **Owns:** the owners of one room's state: participants ([`Roster`]), what they publish and get ([`Tracks`]),
+//!   connection quality, what is said of the room itself ([`RoomInfo`]), and what all of them speak through
+//!   ([`Outbox`]); when the room ends.
 //! * **In:** joins, signal messages, closed sessions, events, calls, time.
 //! * **Out:** [`Output`].
 //! * **Invariant:** after every input, whoever's description changed is negotiated with; after
@@ -13,22 +11,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_plane::{Event, Level, RoomId, ShardId};
+use hearth_plane::{Event, RoomId, ShardId, TrackId};
 use hearth_random::Seed;
-use hearth_signal::proto;
+use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 
 use crate::announcements::Announcer;
 use crate::data;
-use crate::negotiation::Negotiator;
+use crate::disconnection::Departure;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
-use crate::publications::Publications;
 use crate::quality::Quality;
 use crate::room_info::RoomInfo;
 use crate::roster::Roster;
-use crate::session::leave;
-use crate::speakers::Speakers;
-use crate::subscription::Subscriptions;
+use crate::simulate::send_simulated_level;
+use crate::tracks::Tracks;
 use crate::{Call, CallError, Join, JoinError, Output, Reply, RoomConfig, RoomEvent, SessionId};
 
 /// Interval at which connection qualities and changed counts of participants are sent.
@@ -39,17 +35,14 @@ pub struct Room {
     pub(crate) out: Outbox,
     pub(crate) record: RoomInfo,
     pub(crate) roster: Roster,
-    pub(crate) publications: Publications,
-    pub(crate) subscriptions: Subscriptions,
-    pub(crate) speakers: Speakers,
-    pub(crate) quality: Quality,
-    pub(crate) negotiator: Negotiator,
-    pub(crate) timers: Timers,
+    pub(crate) tracks: Tracks,
+    quality: Quality,
+    timers: Timers,
 }
 
-pub(crate) struct Timers {
+struct Timers {
     /// The room ends unless somebody joins.
-    pub(crate) end: Option<Instant>,
+    end: Option<Instant>,
     tick: Option<Instant>,
     over: bool,
 }
@@ -67,7 +60,7 @@ impl Room {
         let mut out = Outbox::new(now, unix_ms, id, config, seed);
         let record = RoomInfo::new(name, &mut out);
         let end = Some(now + out.config.empty_timeout);
-        let publications = Publications::new(out.config.dynacast_pause_delay);
+        let tracks = Tracks::new(out.config.dynacast_pause_delay);
         let roster = Roster::new(now);
         let room = Box::new(record.message(&roster, &out));
         out.event(RoomEvent::RoomStarted { room });
@@ -75,11 +68,8 @@ impl Room {
             out,
             record,
             roster,
-            publications,
-            subscriptions: Subscriptions::default(),
-            speakers: Speakers::default(),
+            tracks,
             quality: Quality::default(),
-            negotiator: Negotiator::default(),
             timers: Timers { end, tick: None, over: false },
         }
     }
@@ -117,33 +107,36 @@ impl Room {
     /// A client's connection is gone.
     pub fn handle_session_closed(&mut self, now: Instant, session: SessionId) {
         if let Some(key) = self.roster.by_session(session) {
-            self.session_lost(key);
+            let gone = self.roster.session_lost(key);
+            self.remove(gone);
             self.settle(now);
         }
     }
 
     /// A shard reports.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
+        let Self { roster, tracks, out, .. } = self;
         match event {
             Event::PeerConnected { peer } => self.peer_connected(peer),
-            Event::IceFailed { peer } => self.ice_failed(now, peer),
-            Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
-            Event::ChannelOpen { peer, channel } => {
-                data::channel_open(peer, channel, &mut self.roster, &mut self.out)
+            Event::IceFailed { peer } => roster.ice_failed(now, peer, out),
+            Event::PeerClosed { peer, reason } => {
+                let gone = roster.peer_closed(now, peer, reason, out);
+                self.remove(gone);
             }
+            Event::ChannelOpen { peer, channel } => data::channel_open(peer, channel, roster, out),
             Event::Data { peer, channel, payload } => {
-                let Self { publications, roster, out, .. } = self;
-                let data_tracks = &publications.data_tracks;
+                let data_tracks = &tracks.publications.data_tracks;
                 data::receive((peer, channel), &payload, data_tracks, roster, out);
             }
             Event::EncodingStarted { track, encoding, ssrc, .. } => {
-                self.publications.encoding_started(track, encoding, ssrc);
+                tracks.publications.encoding_started(track, encoding, ssrc);
             }
             Event::TrackFailed { track } => self.track_failed(now, track),
             Event::ShardFailed { shard } => self.shard_failed(now, shard),
-            Event::Levels { levels } => self.levels(&levels),
+            Event::Levels { levels } => tracks.handle_levels(&levels, roster, out),
             Event::Report(report) => {
-                self.quality.handle_report(*report, &self.publications, &self.subscriptions);
+                let Tracks { publications, subscriptions, .. } = tracks;
+                self.quality.handle_report(*report, publications, subscriptions);
             }
         }
         self.settle(now);
@@ -166,7 +159,7 @@ impl Room {
     /// The server stops: everybody is told so.
     pub fn handle_shutdown(&mut self) {
         if !self.timers.over {
-            self.close(proto::DisconnectReason::ServerShutdown);
+            self.close(DisconnectReason::ServerShutdown);
         }
     }
 
@@ -177,21 +170,18 @@ impl Room {
         }
         for key in self.roster.deadlines.take_due(now) {
             self.participant_timeout(now, key);
-            let deadlines = self.roster.get(key).and_then(|p| p.deadlines().min());
-            if let Some(at) = deadlines {
-                self.roster.deadlines.watch(key, at);
-            }
         }
-        self.publications.dynacast.handle_timeout(now);
+        self.tracks.publications.dynacast.handle_timeout(now);
         self.announcer().handle_timeout(now);
         if self.timers.tick.is_some_and(|at| at <= now) {
             self.timers.tick = Some(now + TICK);
-            let Self { quality, publications, subscriptions, roster, out, .. } = self;
+            let Self { quality, tracks, roster, out, .. } = self;
+            let Tracks { publications, subscriptions, .. } = tracks;
             quality.announce(publications, subscriptions, roster, out);
             self.send_counts(now);
         }
         if self.timers.end.is_some_and(|at| at <= now) {
-            self.close(proto::DisconnectReason::RoomClosed);
+            self.close(DisconnectReason::RoomClosed);
         }
         self.settle(now);
     }
@@ -204,7 +194,7 @@ impl Room {
         let parts = [
             self.roster.deadlines.poll_timeout(),
             self.roster.update_throttle.poll_timeout(),
-            self.publications.dynacast.poll_timeout(),
+            self.tracks.publications.dynacast.poll_timeout(),
         ];
         let own = [self.timers.end, self.timers.tick].into_iter().chain(parts);
         own.flatten().min()
@@ -223,25 +213,39 @@ impl Room {
         self.out.poll()
     }
 
+    /// What tells clients about participants.
     pub(crate) fn announcer(&mut self) -> Announcer<'_> {
-        let Self { roster, publications, out, .. } = self;
-        Announcer { roster, publications, out }
+        let Self { roster, tracks, out, .. } = self;
+        Announcer { roster, publications: &tracks.publications, out }
     }
 
-    /// The participant changed in a way that others see: tells everybody who may know.
-    pub(crate) fn changed(&mut self, key: ParticipantKey) {
-        self.announcer().changed(key);
-    }
-
-    /// A shard measured microphones.
-    fn levels(&mut self, levels: &[Level]) {
-        for Level { track, level } in levels {
-            let Some(publication) = self.publications.tracks.get(track) else { continue };
-            if publication.is_microphone() && !publication.info.muted {
-                self.speakers.set(*track, publication.publisher, *level);
-            }
+    /// A shard has lost a track: it comes back when its publisher does.
+    fn track_failed(&mut self, now: Instant, track: TrackId) {
+        if let Some(publisher) = self.tracks.publications.get(track).map(|track| track.publisher) {
+            let gone = self.roster.request_reconnect(now, publisher, &mut self.out);
+            self.remove(gone);
         }
-        self.speakers.announce(&self.subscriptions, &self.roster, &mut self.out);
+    }
+
+    /// A shard has lost all it had. What was relayed to it is forgotten at once: others may already be
+    /// there again, and need it anew.
+    fn shard_failed(&mut self, now: Instant, shard: ShardId) {
+        for key in self.roster.on_shard(shard) {
+            let Self { roster, tracks, out, .. } = self;
+            tracks.unsubscribe_all(key, roster, out);
+            let gone = roster.request_reconnect(now, key, out);
+            self.remove(gone);
+        }
+    }
+
+    fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
+        let Self { roster, tracks, out, .. } = self;
+        if roster.take_simulated_speaker(now, key) {
+            send_simulated_level(key, 0.0, &tracks.subscriptions, roster, out);
+        }
+        let gone = roster.handle_due(now, key, out);
+        self.remove(gone);
+        self.roster.watch_deadlines(key);
     }
 
     fn send_counts(&mut self, now: Instant) {
@@ -253,18 +257,40 @@ impl Room {
         }
     }
 
-    /// Sends everybody away and ends the room.
-    pub(crate) fn close(&mut self, reason: proto::DisconnectReason) {
-        // First everybody's leave: without sessions nobody is told about the others' leaving.
-        for key in self.roster.keys() {
-            self.roster.send_final(
-                &mut self.out,
-                key,
-                leave(proto::leave_request::Action::Disconnect, reason),
-            );
+    /// Sends the participant away for good.
+    pub(crate) fn disconnect(&mut self, key: ParticipantKey, reason: DisconnectReason) {
+        let gone = self.roster.dismiss(key, Action::Disconnect, reason, &mut self.out);
+        self.remove(Some(gone));
+    }
+
+    /// The client's state and ours do not fit together: it starts over.
+    pub(crate) fn start_over(&mut self, key: ParticipantKey) {
+        let gone = self.roster.start_over(key, &mut self.out);
+        self.remove(Some(gone));
+    }
+
+    /// A participant is gone: ends all it had and tells everybody.
+    pub(crate) fn remove(&mut self, gone: Option<Departure>) {
+        let Some(Departure { key, reason }) = gone else { return };
+        let Self { roster, tracks, quality, out, .. } = self;
+        tracks.forget(key, roster, out);
+        quality.forget(key);
+        let publications = &tracks.publications;
+        let gone = Announcer { roster, publications, out }.depart(key, reason);
+        if let Some(gone) = gone {
+            gone.remove_transports(out);
         }
-        for key in self.roster.keys() {
-            self.remove(key, reason);
+    }
+
+    /// Sends everybody away and ends the room.
+    pub(crate) fn close(&mut self, reason: DisconnectReason) {
+        // First everybody's leave: without sessions nobody is told about the others' leaving.
+        let Self { roster, out, .. } = self;
+        let keys = roster.keys().into_iter();
+        let dismiss = |key| roster.dismiss(key, Action::Disconnect, reason, out);
+        let gone: Vec<Departure> = keys.map(dismiss).collect();
+        for gone in gone {
+            self.remove(Some(gone));
         }
         self.timers.over = true;
         let room = Box::new(self.record.message(&self.roster, &self.out));
@@ -278,8 +304,7 @@ impl Room {
         if self.timers.over {
             return;
         }
-        self.negotiator.negotiate_changed(now, &mut self.roster, &mut self.out);
-        self.publications.send_demands(now, &self.subscriptions, &self.roster, &mut self.out);
+        self.tracks.settle(now, &mut self.roster, &mut self.out);
         self.roster.update_throttle.handle_time(now);
         if self.record.recording_changed(&self.roster) {
             self.record.send_to_all(&self.roster, &mut self.out);

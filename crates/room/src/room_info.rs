@@ -11,6 +11,7 @@ use hearth_signal::proto::{self, signal_response::Message};
 use hearth_signal::{room_sid, short_id};
 
 use crate::outbox::Outbox;
+use crate::participant::ParticipantKey;
 use crate::roster::Roster;
 
 /// Of `Room.turn_password`, in characters, as long as livekit-server's. No client of today reads it.
@@ -72,6 +73,12 @@ impl RoomInfo {
     /// Whether the counts of participants changed since the room was last sent.
     pub(crate) fn counts_changed(&self, roster: &Roster) -> bool {
         self.sent_counts != counts(roster)
+    }
+
+    /// Sends the room to one participant.
+    pub(crate) fn send(&self, key: ParticipantKey, roster: &Roster, out: &mut Outbox) {
+        let room = Some(self.message(roster, out));
+        roster.send(out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
     }
 
     /// Sends the room to everybody.

@@ -99,21 +99,35 @@ impl Roster {
         self.recorders += usize::from(participant.is_recorder());
     }
 
-    /// Replaces what a participant may do.
+    /// Replaces what a participant may do; true if that is another permission.
     pub(crate) fn set_permission(
         &mut self,
         key: ParticipantKey,
         permission: ParticipantPermission,
-    ) {
+    ) -> bool {
+        let is_new = |participant: &Participant| participant.record.permission != permission;
+        if !self.get(key).is_some_and(is_new) {
+            return false;
+        }
         if let Some(mut participant) = self.remove(key) {
+            participant.is_publisher &= permission.can_publish;
             participant.record.permission = permission;
             self.insert(*participant);
         }
+        true
     }
 
-    /// A transport was made later than its participant.
-    pub(crate) fn add_peer(&mut self, key: ParticipantKey, peer: PeerId) {
-        self.peers.insert(peer, key);
+    /// A participant with two connections may subscribe, and could not when it joined.
+    pub(crate) fn add_missing_subscriber(&mut self, key: ParticipantKey, out: &mut Outbox) {
+        let peer = out.next_peer();
+        let Some(participant) = self.get_mut(key) else { return };
+        let shard = participant.local.shard;
+        let transports = &mut participant.local.transports;
+        if participant.record.permission.can_subscribe && transports.downstream().is_none() {
+            transports.add_subscriber(peer, shard, &mut out.random);
+            // It was made later than its participant.
+            self.peers.insert(peer, key);
+        }
     }
 
     /// How many there are, without agents and recorders.

@@ -1,50 +1,44 @@
-//! Joining, resuming and leaving.
+//! Joining and resuming.
 //!
 //! * **Owns:** nothing beyond [`Room`].
-//! * **In:** [`Join`]s, connected transports, deadlines.
-//! * **Out:** `JoinResponse`, `ReconnectResponse`, `LeaveRequest`; participants that come and go.
+//! * **In:** [`Join`]s, connected transports.
+//! * **Out:** `JoinResponse`, `ReconnectResponse`; participants that come and come back.
 //! * **Invariant:** the first message of a session is join, reconnect or leave; an identity is in
-//!   the room at most once; whoever goes takes everything along that it had.
-//! * **Not here:** sessions and transports that are lost ([`disconnection`](crate::disconnection)).
+//!   the room at most once.
+//! * **Not here:** sessions and transports that are lost, and leaving ([`disconnection`](crate::disconnection)).
 //! * **livekit-server:** `pkg/service/roommanager.go` (`StartSession`), `pkg/rtc/room.go`.
 
 use std::time::{Duration, Instant};
 
 use hearth_plane::PeerId;
 use hearth_signal::JoinParams;
-use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
-use proto::leave_request::Action;
-use proto::participant_info::State;
+use hearth_signal::proto::participant_info::State;
+use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
 use crate::announcements::Announcer;
 use crate::data;
-use crate::participant::{
-    Deadlines, Participant, ParticipantKey, is_service, kind_of, permission_of,
-};
-use crate::{Join, JoinError, Room, RoomEvent};
+use crate::disconnection::leave;
+use crate::outbox::Outbox;
+use crate::participant::{ParticipantKey, is_service, kind_of, permission_of};
+use crate::roster::Roster;
+use crate::{Join, JoinError, Room};
 
 /// Between two refreshed tokens.
 pub(crate) const REFRESH: Duration = Duration::from_secs(300);
 
 impl Room {
     pub(crate) fn join(&mut self, now: Instant, join: Join) -> Result<(), JoinError> {
-        let identity = join.admitted.identity().to_owned();
         if join.request.reconnect {
-            self.resume(now, &join, &identity);
+            self.resume(now, &join);
             return Ok(());
         }
-        let former = self.roster.by_identity(&identity);
-        let claims = join.admitted.claims();
-        let kind = kind_of(&claims.kind);
-        let dependent = is_service(kind, &permission_of(&claims.video));
-        if !dependent && self.roster.is_full(self.out.config.max_participants, former) {
-            return Err(JoinError::RoomFull);
-        }
-        if let Some(former) = former {
+        let max = self.out.config.max_participants;
+        if let Some(former) = self.roster.former(&join, max)? {
             self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
-        let key = self.roster.admit(now, &join, identity, &mut self.out);
-        let Self { roster, publications, out, record, .. } = self;
+        let Self { roster, tracks, out, record, .. } = self;
+        let key = roster.admit(now, &join, out);
+        let publications = &tracks.publications;
         let mut announcer = Announcer { roster, publications, out };
         announcer.send_join(join.session, key, record);
         announcer.joined(key);
@@ -55,168 +49,116 @@ impl Room {
 
     /// What follows the `JoinResponse`: tracks and offers.
     fn start(&mut self, now: Instant, key: ParticipantKey, request: JoinParams) {
+        let Self { roster, tracks, out, .. } = self;
         for add in request.add_tracks.into_iter().take(crate::publication::MAX_PENDING) {
-            self.add_track(now, key, add);
+            tracks.add_track(now, key, add, roster, out);
         }
         // Before the first description, so that it can already carry the tracks that are here.
-        self.subscribe_to_all(key);
+        tracks.subscribe_to_all(key, roster, out);
         if let Some(offer) = request.publisher_offer {
             self.offer(now, key, &offer);
         }
-        self.negotiator.offer_subscriber(now, key, &mut self.roster, &mut self.out);
+        let Self { roster, tracks, out, .. } = self;
+        tracks.negotiator.offer_subscriber(now, key, roster, out);
     }
 
     /// A client comes back to the session it believes to have.
-    fn resume(&mut self, now: Instant, join: &Join, identity: &str) {
-        let session = join.session;
-        let sid = &join.request.participant_sid;
-        let key = self.roster.by_identity(identity).filter(|key| {
-            self.roster.get(*key).is_some_and(|p| {
-                (sid.is_empty() || *sid == p.record.sid)
-                    && p.local.transports.single == join.request.single_pc
-                    && p.local.deadlines.remove.is_none_or(|removal| removal.resumable)
-                    && !p.local.transports.any_closed()
-            })
-        });
-        let Some(key) = key else {
-            self.out.send(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
-            self.out.close_session(session);
-            return;
-        };
-        let dropped = self.roster.take_dropped_resume(now, key);
-        let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
-        let current = Some(session).filter(|_| !unanswered);
-        if let Some(former) = self.roster.set_session(key, current) {
-            self.out.close_session(former);
-        }
-        if unanswered {
-            self.out.close_session(session);
-            return;
-        }
-        if let Some(participant) = self.roster.get_mut(key) {
-            participant.local.deadlines.remove = None;
-        }
-        self.roster.send_reconnect(session, key, &mut self.out);
-        self.announcer().send_everything(key);
-        let room = Some(self.record.message(&self.roster, &self.out));
-        self.roster.send(&mut self.out, key, Message::RoomUpdate(proto::RoomUpdate { room }));
-        self.roster.refresh_token(now, key, &mut self.out);
-        self.publications.repeat_demands(key, &self.roster, &mut self.out);
-        self.negotiator.restart_subscriber(now, key, &mut self.roster, &mut self.out);
-        if dropped.is_some() {
-            self.roster.set_session(key, None);
-            self.out.close_session(session);
+    fn resume(&mut self, now: Instant, join: &Join) {
+        let Self { roster, tracks, out, record, .. } = self;
+        let Some(Resumed { key, is_dropped }) = roster.resume(now, join, out) else { return };
+        let publications = &tracks.publications;
+        Announcer { roster, publications, out }.send_everything(key);
+        record.send(key, roster, out);
+        roster.refresh_token(now, key, out);
+        tracks.handle_resume(now, key, roster, out);
+        if is_dropped {
+            roster.set_session(key, None);
+            out.close_session(join.session);
         }
     }
 
     pub(crate) fn peer_connected(&mut self, peer: PeerId) {
-        let Some(key) = self.roster.by_peer(peer) else { return };
-        let Some(participant) = self.roster.get_mut(key) else { return };
+        let Self { roster, tracks, out, .. } = self;
+        let Some(key) = roster.peer_connected(peer) else { return };
+        Announcer { roster, publications: &tracks.publications, out }.active(key);
+        tracks.subscribe_to_all(key, roster, out);
+        data::flush(key, roster, out);
+    }
+}
+
+/// A client that came back.
+struct Resumed {
+    key: ParticipantKey,
+    /// Its connection is to be closed when it was told everything, for a test.
+    is_dropped: bool,
+}
+
+impl Roster {
+    /// Whom a newcomer replaces.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::RoomFull`] if it may not come in. `max` 0: no limit.
+    fn former(&self, join: &Join, max: u32) -> Result<Option<ParticipantKey>, JoinError> {
+        let former = self.by_identity(join.admitted.identity());
+        let claims = join.admitted.claims();
+        let is_service = is_service(kind_of(&claims.kind), &permission_of(&claims.video));
+        if !is_service && self.is_full(max, former) {
+            return Err(JoinError::RoomFull);
+        }
+        Ok(former)
+    }
+
+    /// Gives the client its participant back; `None` if there is none to come back to, of which it is told.
+    fn resume(&mut self, now: Instant, join: &Join, out: &mut Outbox) -> Option<Resumed> {
+        let session = join.session;
+        let Some(key) = self.resumable(join) else {
+            out.send(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
+            out.close_session(session);
+            return None;
+        };
+        let dropped = self.take_dropped_resume(now, key);
+        let unanswered = dropped.is_some_and(|dropped| dropped.unanswered);
+        let current = Some(session).filter(|_| !unanswered);
+        if let Some(former) = self.set_session(key, current) {
+            out.close_session(former);
+        }
+        if unanswered {
+            out.close_session(session);
+            return None;
+        }
+        if let Some(participant) = self.get_mut(key) {
+            participant.local.deadlines.remove = None;
+        }
+        self.send_reconnect(session, key, out);
+        Some(Resumed { key, is_dropped: dropped.is_some() })
+    }
+
+    /// The participant that a client believes to be, if it can go on.
+    fn resumable(&self, join: &Join) -> Option<ParticipantKey> {
+        let sid = &join.request.participant_sid;
+        let participant = self.get(self.by_identity(join.admitted.identity())?)?;
+        let transports = &participant.local.transports;
+        let is_resumable = (sid.is_empty() || *sid == participant.record.sid)
+            && transports.single == join.request.single_pc
+            && participant.local.deadlines.remove.is_none_or(|removal| removal.resumable)
+            && !transports.any_closed();
+        is_resumable.then_some(participant.key)
+    }
+
+    /// A transport connected; returns its participant if that is active by this.
+    fn peer_connected(&mut self, peer: PeerId) -> Option<ParticipantKey> {
+        let key = self.by_peer(peer)?;
+        let participant = self.get_mut(key)?;
         if let Some(link) = participant.local.transports.by_peer_mut(peer) {
             link.connected = true;
         }
         if !participant.local.transports.is_primary(peer) || participant.is_active() {
-            return;
+            return None;
         }
         participant.state = State::Active;
         participant.local.deadlines.active = None;
-        self.roster.watch_deadlines(key);
-        self.changed(key);
-        if let Some(info) = self.roster.get(key).map(|p| p.info(&self.publications)) {
-            self.out.event(RoomEvent::ParticipantJoined { participant: Box::new(info) });
-        }
-        self.subscribe_to_all(key);
-        data::flush(key, &mut self.roster, &mut self.out);
+        self.watch_deadlines(key);
+        Some(key)
     }
-
-    pub(crate) fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
-        let Some(participant) = self.roster.get(key) else { return };
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
-            participant.local.deadlines;
-        let unanswered = due(participant.answer_deadline());
-        if due(simulated_speaker) {
-            self.end_simulated_speaker(key);
-        }
-        if due(remove.map(|removal| removal.at)) {
-            self.remove(key, DisconnectReason::ConnectionTimeout);
-        } else if due(active) {
-            self.disconnect(key, DisconnectReason::JoinFailure);
-        } else if due(request_reconnect) {
-            self.request_reconnect(now, key);
-        } else if unanswered {
-            self.full_reconnect(key);
-        } else if refresh <= now {
-            self.roster.refresh_token(now, key, &mut self.out);
-        }
-    }
-
-    /// Sends the participant away for good.
-    pub(crate) fn disconnect(&mut self, key: ParticipantKey, reason: DisconnectReason) {
-        self.disconnect_with(key, leave(Action::Disconnect, reason), reason);
-    }
-
-    /// Has the client start over.
-    pub(crate) fn full_reconnect(&mut self, key: ParticipantKey) {
-        let reason = DisconnectReason::StateMismatch;
-        self.disconnect_with(key, leave(Action::Reconnect, reason), reason);
-    }
-
-    pub(crate) fn disconnect_with(
-        &mut self,
-        key: ParticipantKey,
-        message: Message,
-        reason: DisconnectReason,
-    ) {
-        self.roster.send_final(&mut self.out, key, message);
-        self.remove(key, reason);
-    }
-
-    /// The participant is gone: ends all it had and tells everybody.
-    pub(crate) fn remove(&mut self, key: ParticipantKey, reason: DisconnectReason) {
-        self.unpublish_all(key);
-        self.unsubscribe_all(key);
-        self.publications.data_tracks.forget(key, &mut self.roster, &mut self.out);
-        self.speakers.forget(key);
-        self.quality.forget(key);
-        self.negotiator.forget(key);
-        let Some(gone) = self.announcer().depart(key, reason) else {
-            return;
-        };
-        for link in gone.local.transports.links() {
-            if let Some(command) = link.remove() {
-                self.out.command(gone.local.shard, command);
-            }
-        }
-    }
-}
-
-impl Participant {
-    /// Everything that becomes due by itself. Who sets one of them tells [`Roster::watch_deadlines`](crate::roster::Roster::watch_deadlines).
-    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Instant> {
-        let Deadlines { active, refresh, request_reconnect, remove, simulated_speaker } =
-            self.local.deadlines;
-        let remove = remove.map(|removal| removal.at);
-        let answer = self.answer_deadline();
-        let all = [active, Some(refresh), request_reconnect, remove, simulated_speaker, answer];
-        all.into_iter().flatten()
-    }
-
-    /// When the outstanding offer is answered too late. Before the transport is connected, the time for
-    /// becoming active decides.
-    fn answer_deadline(&self) -> Option<Instant> {
-        let subscriber = self.local.transports.subscriber.as_ref().filter(|s| s.link.connected)?;
-        let offer = subscriber.pending.filter(|_| self.local.session.is_some())?;
-        Some(offer.since + crate::negotiation::ANSWER_TIMEOUT)
-    }
-}
-
-/// A `LeaveRequest`.
-pub(crate) fn leave(action: Action, reason: DisconnectReason) -> Message {
-    Message::Leave(proto::LeaveRequest {
-        can_reconnect: action != Action::Disconnect,
-        reason: reason.into(),
-        action: action.into(),
-        regions: None,
-    })
 }

@@ -13,10 +13,11 @@ use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 use proto::simulate_scenario::Scenario;
 
 use crate::Room;
+use crate::outbox::Outbox;
 use crate::participant::{DroppedResume, ParticipantKey};
 use crate::roster::Roster;
-use crate::session::leave;
 use crate::speakers::send_level;
+use crate::subscription::Subscriptions;
 
 /// How long a resume is waited for that is to be dropped.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,16 +33,22 @@ impl Room {
     ) {
         match request.scenario {
             Some(Scenario::SpeakerUpdate(seconds)) => {
-                self.simulate_speaker(now, key, seconds);
+                let Self { roster, tracks, out, .. } = self;
+                roster.simulate_speaker(now, key, seconds);
+                send_simulated_level(key, LEVEL, &tracks.subscriptions, roster, out);
             }
             Some(Scenario::ServerLeave(_)) => {
                 self.disconnect(key, DisconnectReason::ServerShutdown);
             }
             Some(Scenario::NodeFailure(_)) => {
-                self.simulate_loss(key, DisconnectReason::ServerShutdown);
+                let reason = DisconnectReason::ServerShutdown;
+                let gone = self.roster.dismiss(key, Action::Reconnect, reason, &mut self.out);
+                self.remove(Some(gone));
             }
             Some(Scenario::Migration(_)) => {
-                self.simulate_loss(key, DisconnectReason::Migration);
+                let reason = DisconnectReason::Migration;
+                let gone = self.roster.dismiss(key, Action::Reconnect, reason, &mut self.out);
+                self.remove(Some(gone));
             }
             Some(Scenario::DisconnectSignalOnResume(_)) => self.roster.drop_resume(now, key, false),
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
@@ -55,37 +62,38 @@ impl Room {
             | None => {}
         }
     }
+}
 
-    fn simulate_loss(&mut self, key: ParticipantKey, reason: DisconnectReason) {
-        self.disconnect_with(key, leave(Action::Reconnect, reason), reason);
-    }
-
-    fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
-        let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        participant.local.deadlines.simulated_speaker = Some(end);
-        self.roster.deadlines.watch(key, end);
-        self.tell_simulated_speaker(key, LEVEL);
-    }
-
-    pub(crate) fn end_simulated_speaker(&mut self, key: ParticipantKey) {
-        if let Some(participant) = self.roster.get_mut(key) {
-            participant.local.deadlines.simulated_speaker = None;
-            self.tell_simulated_speaker(key, 0.0);
-        }
-    }
-
-    /// Tells those who hear it, and itself.
-    fn tell_simulated_speaker(&mut self, key: ParticipantKey, level: f32) {
-        for recipient in self.roster.keys() {
-            if recipient == key || self.subscriptions.is_subscribed_to(recipient, key) {
-                send_level(recipient, (key, level), &self.roster, &mut self.out);
-            }
+/// Tells those who hear a participant, and itself, how loud it is.
+pub(crate) fn send_simulated_level(
+    key: ParticipantKey,
+    level: f32,
+    subscriptions: &Subscriptions,
+    roster: &Roster,
+    out: &mut Outbox,
+) {
+    for recipient in roster.keys() {
+        if recipient == key || subscriptions.is_subscribed_to(recipient, key) {
+            send_level(recipient, (key, level), roster, out);
         }
     }
 }
 
 impl Roster {
+    fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
+        let Some(participant) = self.get_mut(key) else { return };
+        let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        participant.local.deadlines.simulated_speaker = Some(end);
+        self.deadlines.watch(key, end);
+    }
+
+    /// Whether a simulated speaker is to fall silent.
+    pub(crate) fn take_simulated_speaker(&mut self, now: Instant, key: ParticipantKey) -> bool {
+        let Some(participant) = self.get_mut(key) else { return false };
+        let end = &mut participant.local.deadlines.simulated_speaker;
+        end.take_if(|end| *end <= now).is_some()
+    }
+
     fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
         if let Some(participant) = self.get_mut(key) {
             let until = now + DROP_TIMEOUT;
