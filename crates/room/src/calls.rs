@@ -12,6 +12,7 @@ use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 
 use crate::data;
 use crate::participant::ParticipantKey;
+use crate::profile::ProfileChange;
 use crate::{Call, CallError, Reply, Room};
 
 impl Room {
@@ -36,14 +37,10 @@ impl Room {
             }
             Call::UpdateParticipant { identity, metadata, name, attributes, permission } => {
                 let key = self.find(&identity)?;
-                let profile =
-                    self.roster.get(key).map(|p| p.record.profile.clone()).unwrap_or_default();
-                let merged = profile.merged(&metadata, &name, attributes);
-                let limits = &self.out.config.limits;
-                if let Err(excess) = merged.check(limits, &name, &metadata) {
+                let change = ProfileChange { name, metadata, attributes };
+                if let Err(excess) = self.announcer().change_profile(now, key, change) {
                     return Err(CallError::TooLarge { what: excess.what, limit: excess.limit });
                 }
-                self.announcer().set_profile(now, key, merged);
                 if let Some(permission) = permission {
                     let Self { roster, tracks, out, .. } = self;
                     tracks.set_permission(now, key, *permission, roster, out);

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hearth_access::{Limits, TooLarge};
-use hearth_signal::proto::{self, request_response, request_response::Request};
+use hearth_signal::proto;
+use hearth_signal::proto::request_response::{Reason, Request};
 
 use crate::announcements::Announcer;
 use crate::participant::ParticipantKey;
@@ -26,44 +27,47 @@ pub(crate) struct Profile {
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
-impl Profile {
-    /// With these changes: empty texts change nothing, an empty attribute is deleted.
-    pub(crate) fn merged(
-        &self,
-        metadata: &str,
-        name: &str,
-        attributes: BTreeMap<String, String>,
-    ) -> Self {
-        let mut merged = self.clone();
-        if !metadata.is_empty() {
-            metadata.clone_into(&mut merged.metadata);
-        }
-        if !name.is_empty() {
-            name.clone_into(&mut merged.name);
-        }
-        for (attribute, value) in attributes {
-            if value.is_empty() {
-                merged.attributes.remove(&attribute);
-            } else {
-                merged.attributes.insert(attribute, value);
-            }
-        }
-        merged
-    }
+/// What is to be changed of a profile.
+#[derive(Debug)]
+pub(crate) struct ProfileChange {
+    /// Empty: no change.
+    pub(crate) name: String,
+    /// Empty: no change.
+    pub(crate) metadata: String,
+    /// Merged; an empty value deletes.
+    pub(crate) attributes: BTreeMap<String, String>,
+}
 
-    /// Measures what a request brings, and the attributes that came of it. (A token's name is not
-    /// measured, and must not stand in the way of other changes.)
-    pub(crate) fn check(&self, limits: &Limits, name: &str, metadata: &str) -> Result<(), Excess> {
+impl Profile {
+    /// With these changes. Measured is what they bring, and the attributes that come of it. (A token's name
+    /// is not measured, and must not stand in the way of other changes.)
+    fn with(&self, change: ProfileChange, limits: &Limits) -> Result<Self, Excess> {
+        let ProfileChange { name, metadata, attributes } = change;
         let excess = |what, message| {
             move |too_large: TooLarge| Excess { what, message, limit: too_large.limit }
         };
-        limits.check_name(name).map_err(excess("name length", "exceeds name length limit"))?;
+        limits.check_name(&name).map_err(excess("name length", "exceeds name length limit"))?;
         limits
-            .check_metadata(metadata)
+            .check_metadata(&metadata)
             .map_err(excess("metadata size", "exceeds metadata size limit"))?;
+        let mut changed = self.clone();
+        if !name.is_empty() {
+            changed.name = name;
+        }
+        if !metadata.is_empty() {
+            changed.metadata = metadata;
+        }
+        for (attribute, value) in attributes {
+            if value.is_empty() {
+                changed.attributes.remove(&attribute);
+            } else {
+                changed.attributes.insert(attribute, value);
+            }
+        }
         limits
-            .check_attributes(&self.attributes)
-            .map_err(excess("attribute size", "exceeds attributes size limit"))
+            .check_attributes(&changed.attributes)
+            .map_err(excess("attribute size", "exceeds attributes size limit"))?;
+        Ok(changed)
     }
 }
 
@@ -86,28 +90,24 @@ impl Announcer<'_> {
         key: ParticipantKey,
         request: proto::UpdateParticipantMetadata,
     ) {
-        use request_response::Reason;
-
-        let Some(participant) = self.roster.get_mut(key) else { return };
+        let Some(participant) = self.roster.get(key) else { return };
         let protocol = participant.local.client.protocol;
-        let id = request.request_id;
         let (reason, message) = if participant.record.permission.can_update_metadata {
-            let attributes = request.attributes.clone().into_iter().collect();
-            let merged =
-                participant.record.profile.merged(&request.metadata, &request.name, attributes);
-            match merged.check(&self.out.config.limits, &request.name, &request.metadata) {
+            let change = ProfileChange {
+                name: request.name.clone(),
+                metadata: request.metadata.clone(),
+                attributes: request.attributes.clone().into_iter().collect(),
+            };
+            match self.change_profile(now, key, change) {
+                Ok(()) => (Reason::Ok, ""),
                 Err(excess) => (Reason::LimitExceeded, excess.message),
-                Ok(()) => {
-                    self.set_profile(now, key, merged);
-                    (Reason::Ok, "")
-                }
             }
         } else {
             (Reason::NotAllowed, "does not have permission to update own metadata")
         };
         if reason != Reason::Ok || protocol > LAST_WITHOUT_OK {
             let response = proto::RequestResponse {
-                request_id: id,
+                request_id: request.request_id,
                 reason: reason.into(),
                 message: message.to_owned(),
                 request: Some(Request::UpdateMetadata(request)),
@@ -117,12 +117,23 @@ impl Announcer<'_> {
     }
 
     /// Changes name, metadata and attributes, and tells everybody.
-    pub(crate) fn set_profile(&mut self, now: Instant, key: ParticipantKey, profile: Profile) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
+    ///
+    /// # Errors
+    ///
+    /// [`Excess`] if one of them is too large; then nothing changed.
+    pub(crate) fn change_profile(
+        &mut self,
+        now: Instant,
+        key: ParticipantKey,
+        change: ProfileChange,
+    ) -> Result<(), Excess> {
+        let Some(participant) = self.roster.get_mut(key) else { return Ok(()) };
+        let profile = participant.record.profile.with(change, &self.out.config.limits)?;
         if participant.record.profile != profile {
             participant.record.profile = profile;
             self.changed(key);
             self.roster.refresh_token(now, key, self.out);
         }
+        Ok(())
     }
 }

@@ -93,6 +93,19 @@ impl Publications {
         self.get(id).filter(|track| track.publisher == key).map(|track| track.id)
     }
 
+    /// Whether the participant has announced or published all that its client says it has.
+    pub(crate) fn has_all(&self, participant: &Participant, state: &proto::SyncState) -> bool {
+        let key = participant.key;
+        let pending = &participant.local.publishing.pending;
+        let is_known = |sid: &str| {
+            self.own_track(key, sid).is_some() || pending.iter().any(|p| p.info.sid == sid)
+        };
+        let mut tracks = state.publish_tracks.iter().filter_map(|p| p.track.as_ref());
+        let mut data_tracks = state.publish_data_tracks.iter().filter_map(|p| p.info.as_ref());
+        tracks.all(|track| is_known(&track.sid))
+            && data_tracks.all(|info| self.data_tracks.is_of(key, &info.sid))
+    }
+
     /// The participant's own track of this cid.
     pub(crate) fn of_cid(&self, participant: &Participant, cid: &str) -> Option<TrackId> {
         let is = |id: &&TrackId| self.tracks.get(id).is_some_and(|track| track.cid == cid);

@@ -19,7 +19,6 @@ use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
 use crate::publish::TrackUpdate;
 use crate::roster::Roster;
-use crate::subscription_settings::SubscriptionPermissions;
 
 /// Data blobs are not kept.
 const NO_BLOBS: &str = "data blob not enabled";
@@ -45,9 +44,7 @@ impl Room {
             #[expect(deprecated, reason = "to be ignored, it must be named")]
             M::UpdateLayers(_) => {}
             M::SubscriptionPermission(request) => {
-                if roster.restrict_subscribers(key, request) {
-                    tracks.reconcile_publisher(key, roster, out);
-                }
+                tracks.restrict_subscribers(key, request, roster, out);
             }
             M::SyncState(state) => {
                 if !tracks.sync(key, &state, roster, out) {
@@ -135,25 +132,5 @@ impl Roster {
             request: None,
         };
         self.respond(out, key, response);
-    }
-
-    /// Replaces who may subscribe to the participant's tracks of both kinds. False if it is not
-    /// understood, and leaves it as it was.
-    fn restrict_subscribers(
-        &mut self,
-        key: ParticipantKey,
-        request: proto::SubscriptionPermission,
-    ) -> bool {
-        let identity_of = |sid: &str| {
-            let participant = self.by_sid(sid).and_then(|key| self.get(key))?;
-            Some(participant.record.identity.clone())
-        };
-        let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
-            tracing::debug!(?key, "A subscription permission names nobody");
-            return false;
-        };
-        let Some(participant) = self.get_mut(key) else { return false };
-        participant.local.publishing.rules = rules;
-        true
     }
 }

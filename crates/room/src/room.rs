@@ -238,6 +238,7 @@ impl Room {
         }
     }
 
+    /// Something may be due for a participant.
     fn participant_timeout(&mut self, now: Instant, key: ParticipantKey) {
         let Self { roster, tracks, out, .. } = self;
         if roster.take_simulated_speaker(now, key) {

@@ -19,7 +19,7 @@ use crate::announcements::Announcer;
 use crate::data;
 use crate::disconnection::leave;
 use crate::outbox::Outbox;
-use crate::participant::{ParticipantKey, is_service, kind_of, permission_of};
+use crate::participant::{Participant, ParticipantKey, is_service, kind_of, permission_of};
 use crate::roster::Roster;
 use crate::{Join, JoinError, Room};
 
@@ -136,29 +136,42 @@ impl Roster {
 
     /// The participant that a client believes to be, if it can go on.
     fn resumable(&self, join: &Join) -> Option<ParticipantKey> {
-        let sid = &join.request.participant_sid;
         let participant = self.get(self.by_identity(join.admitted.identity())?)?;
-        let transports = &participant.local.transports;
-        let is_resumable = (sid.is_empty() || *sid == participant.record.sid)
-            && transports.single == join.request.single_pc
-            && participant.local.deadlines.remove.is_none_or(|removal| removal.resumable)
-            && !transports.any_closed();
-        is_resumable.then_some(participant.key)
+        participant.can_resume(&join.request).then_some(participant.key)
     }
 
     /// A transport connected; returns its participant if that is active by this.
     fn peer_connected(&mut self, peer: PeerId) -> Option<ParticipantKey> {
         let key = self.by_peer(peer)?;
         let participant = self.get_mut(key)?;
-        if let Some(link) = participant.local.transports.by_peer_mut(peer) {
-            link.connected = true;
-        }
-        if !participant.local.transports.is_primary(peer) || participant.is_active() {
+        if !participant.handle_connected(peer) {
             return None;
         }
-        participant.state = State::Active;
-        participant.local.deadlines.active = None;
         self.watch_deadlines(key);
         Some(key)
+    }
+}
+
+impl Participant {
+    /// Whether it is what a client believes to be, and can go on as that.
+    fn can_resume(&self, request: &JoinParams) -> bool {
+        let (sid, transports) = (&request.participant_sid, &self.local.transports);
+        (sid.is_empty() || *sid == self.record.sid)
+            && transports.single == request.single_pc
+            && self.local.deadlines.remove.is_none_or(|removal| removal.resumable)
+            && !transports.any_closed()
+    }
+
+    /// A transport of it connected; true if it is active by this.
+    fn handle_connected(&mut self, peer: PeerId) -> bool {
+        if let Some(link) = self.local.transports.by_peer_mut(peer) {
+            link.connected = true;
+        }
+        if !self.local.transports.is_primary(peer) || self.is_active() {
+            return false;
+        }
+        self.state = State::Active;
+        self.local.deadlines.active = None;
+        true
     }
 }

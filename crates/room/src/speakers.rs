@@ -9,11 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use hearth_plane::TrackId;
+use hearth_plane::{Level, TrackId};
 use hearth_signal::proto::{self, SpeakerInfo, signal_response::Message};
 
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
+use crate::publications::Publications;
 use crate::roster::Roster;
 use crate::subscription::Subscriptions;
 
@@ -25,8 +26,18 @@ pub(crate) struct Speakers {
 }
 
 impl Speakers {
+    /// A shard measured microphones.
+    pub(crate) fn handle_levels(&mut self, levels: &[Level], publications: &Publications) {
+        for Level { track, level } in levels {
+            let Some(publication) = publications.get(*track) else { continue };
+            if publication.is_microphone() && !publication.info.muted {
+                self.set(*track, publication.publisher, *level);
+            }
+        }
+    }
+
     /// The loudness of a microphone changed; 0 is silence.
-    pub(crate) fn set(&mut self, track: TrackId, publisher: ParticipantKey, level: f32) {
+    fn set(&mut self, track: TrackId, publisher: ParticipantKey, level: f32) {
         if level > 0.0 {
             self.tracks.insert(track, (publisher, level));
         } else {

@@ -21,7 +21,7 @@ use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
 use crate::roster::Roster;
 use crate::subscription::Subscription;
-use crate::subscription_settings::MAX_WANTS;
+use crate::subscription_settings::{MAX_WANTS, SubscriptionPermissions};
 use crate::tracks::Tracks;
 
 impl Tracks {
@@ -46,15 +46,26 @@ impl Tracks {
         self.publications.data_tracks.reconcile(subscriber, |_, _| true, roster, out);
     }
 
-    /// What may be received of a publisher changed.
-    pub(crate) fn reconcile_publisher(
+    /// `SubscriptionPermission`: who may subscribe to the participant's tracks of both kinds. One that is not
+    /// understood changes nothing.
+    pub(crate) fn restrict_subscribers(
         &mut self,
         publisher: ParticipantKey,
+        request: proto::SubscriptionPermission,
         roster: &mut Roster,
         out: &mut Outbox,
     ) {
-        let tracks = roster.get(publisher).map(|p| p.local.publishing.tracks.clone());
-        for track in tracks.unwrap_or_default() {
+        let identity_of = |sid: &str| {
+            let participant = roster.by_sid(sid).and_then(|key| roster.get(key))?;
+            Some(participant.record.identity.clone())
+        };
+        let Some(rules) = SubscriptionPermissions::of(request, identity_of) else {
+            tracing::debug!(?publisher, "A subscription permission names nobody");
+            return;
+        };
+        let Some(participant) = roster.get_mut(publisher) else { return };
+        participant.local.publishing.rules = rules;
+        for track in participant.local.publishing.tracks.clone() {
             self.offer_to_all(track, roster, out);
         }
         self.publications.data_tracks.reconcile_publisher(publisher, roster, out);

@@ -17,7 +17,7 @@ use hearth_signal::proto::{self, ParticipantPermission};
 use crate::announcements::Announcer;
 use crate::negotiation::Negotiator;
 use crate::outbox::Outbox;
-use crate::participant::{Participant, ParticipantKey};
+use crate::participant::ParticipantKey;
 use crate::publications::Publications;
 use crate::roster::Roster;
 use crate::speakers::Speakers;
@@ -49,12 +49,7 @@ impl Tracks {
 
     /// A shard measured microphones.
     pub(crate) fn handle_levels(&mut self, levels: &[Level], roster: &Roster, out: &mut Outbox) {
-        for Level { track, level } in levels {
-            let Some(publication) = self.publications.get(*track) else { continue };
-            if publication.is_microphone() && !publication.info.muted {
-                self.speakers.set(*track, publication.publisher, *level);
-            }
-        }
+        self.speakers.handle_levels(levels, &self.publications);
         self.speakers.announce(&self.subscriptions, roster, out);
     }
 
@@ -102,7 +97,7 @@ impl Tracks {
         out: &mut Outbox,
     ) -> bool {
         let Some(participant) = roster.get(key) else { return true };
-        if !self.knows_published(participant, state) {
+        if !self.publications.has_all(participant, state) {
             return false;
         }
         let disabled = proto::UpdateTrackSettings {
@@ -119,21 +114,6 @@ impl Tracks {
             data_tracks.update_subscription(key, subscription, roster, out);
         }
         true
-    }
-
-    fn knows_published(&self, participant: &Participant, state: &proto::SyncState) -> bool {
-        let key = participant.key;
-        let pending = &participant.local.publishing.pending;
-        let is_known = |sid: &str| {
-            self.publications.own_track(key, sid).is_some()
-                || pending.iter().any(|p| p.info.sid == sid)
-        };
-        let tracks = state.publish_tracks.iter().filter_map(|p| p.track.as_ref());
-        let data_tracks = state.publish_data_tracks.iter().filter_map(|p| p.info.as_ref());
-        tracks.map(|track| &track.sid).all(|sid| is_known(sid))
-            && data_tracks
-                .map(|info| &info.sid)
-                .all(|sid| self.publications.data_tracks.is_of(key, sid))
     }
 
     /// The participant leaves: ends all it publishes and gets.
