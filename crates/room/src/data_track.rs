@@ -41,7 +41,8 @@ pub(crate) struct DataTracks {
     sids: BTreeMap<String, (ParticipantKey, u16)>,
     /// By publisher, its handle, and subscriber: the subscriber's handle.
     subscribers: BTreeMap<(ParticipantKey, u16), BTreeMap<ParticipantKey, u16>>,
-    next_handle: BTreeMap<ParticipantKey, u16>,
+    /// By subscriber: the handle that it was given last.
+    last_handle: BTreeMap<ParticipantKey, u16>,
 }
 
 impl DataTracks {
@@ -100,13 +101,21 @@ impl DataTracks {
 
     /// Gives a subscriber a handle; false if it has one already.
     fn subscribe(&mut self, id: (ParticipantKey, u16), subscriber: ParticipantKey) -> bool {
-        let next = self.next_handle.entry(subscriber).or_insert(1);
-        let handles = self.subscribers.entry(id).or_default();
-        if handles.contains_key(&subscriber) {
+        if self.subscribers.get(&id).is_some_and(|handles| handles.contains_key(&subscriber)) {
             return false;
         }
-        handles.insert(subscriber, *next);
-        *next = next.checked_add(1).unwrap_or(1);
+        // After 65,535 they begin again, and some of the first may be in use.
+        let in_use = self.subscribers.values().filter_map(|handles| handles.get(&subscriber));
+        let in_use: BTreeSet<u16> = in_use.copied().collect();
+        let last = self.last_handle.entry(subscriber).or_default();
+        let Some(handle) = (0..=u16::MAX)
+            .map(|ahead| last.wrapping_add(ahead).wrapping_add(1))
+            .find(|handle| *handle > 0 && !in_use.contains(handle))
+        else {
+            return false;
+        };
+        *last = handle;
+        self.subscribers.entry(id).or_default().insert(subscriber, handle);
         true
     }
 
@@ -195,7 +204,7 @@ impl DataTracks {
         for handles in self.subscribers.values_mut() {
             handles.remove(&key);
         }
-        self.next_handle.remove(&key);
+        self.last_handle.remove(&key);
     }
 
     /// The participant leaves, or may not send data any more.
@@ -405,6 +414,26 @@ mod tests {
         tracks.published.insert((ParticipantKey(1), 1), info);
         assert_eq!(check(&tracks, 1, "b"), Err(Reason::DuplicateHandle));
         assert_eq!(check(&tracks, 2, "a"), Err(Reason::DuplicateName));
+    }
+
+    #[test]
+    fn handles_begin_again_and_leave_out_those_in_use() {
+        let mut tracks = DataTracks::default();
+        let subscriber = ParticipantKey(2);
+        let mut given = |handle: u16, stays: bool| {
+            let id = (ParticipantKey(1), handle);
+            assert!(tracks.subscribe(id, subscriber));
+            let given = tracks.subscribers[&id][&subscriber];
+            if !stays {
+                tracks.unsubscribe(id, subscriber);
+            }
+            given
+        };
+        assert_eq!([given(1, true), given(2, false), given(3, true)], [1, 2, 3]);
+        for expected in 4..=u16::MAX {
+            assert_eq!(given(9, false), expected);
+        }
+        assert_eq!([given(9, false), given(10, false)], [2, 4]);
     }
 
     #[test]

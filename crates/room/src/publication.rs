@@ -148,6 +148,16 @@ impl Publishing {
         Some(self.pending.remove(index))
     }
 
+    /// Forgets announcements of what may not be published any more. Returns the sids that their client was told.
+    pub(crate) fn take_forbidden(
+        &mut self,
+        permission: &proto::ParticipantPermission,
+    ) -> Vec<String> {
+        self.queued.retain(|request| may_publish(permission, request.source()));
+        let is_forbidden = |pending: &mut Pending| !may_publish(permission, pending.info.source());
+        self.pending.extract_if(.., is_forbidden).map(|pending| pending.info.sid).collect()
+    }
+
     /// An announced track that has no section yet.
     pub(crate) fn pending_mut(&mut self, sid: &str) -> Option<&mut TrackInfo> {
         self.pending.iter_mut().map(|pending| &mut pending.info).find(|info| info.sid == sid)

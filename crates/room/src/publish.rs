@@ -153,11 +153,18 @@ impl Tracks {
         roster: &mut Roster,
         out: &mut Outbox,
     ) {
-        let Some(participant) = roster.get(key) else { return };
+        let Some(participant) = roster.get_mut(key) else { return };
+        // Before what is published ends: that lets what is queued take its place.
+        let permission = &participant.record.permission;
+        let announced = participant.local.publishing.take_forbidden(permission);
         for (id, track_sid) in self.publications.forbidden(participant) {
             let message = proto::TrackUnpublishedResponse { track_sid };
             roster.send(out, key, Message::TrackUnpublished(message));
             self.unpublish(now, id, roster, out);
+        }
+        for track_sid in announced {
+            let message = proto::TrackUnpublishedResponse { track_sid };
+            roster.send(out, key, Message::TrackUnpublished(message));
         }
     }
 

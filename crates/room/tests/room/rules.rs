@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{Client, MIC, World, claims, dual, kinds, microphone, updates};
+use crate::common::{
+    Client, DUAL_BOTH, MIC, SINGLE_BOTH, SINGLE_MIC, World, claims, dual, kinds, microphone,
+    updates,
+};
 use bytes::Bytes;
 use hearth_access::Claims;
 use hearth_plane::{Channel, Command, Event, LayerLimit, Level};
@@ -400,6 +403,40 @@ fn administrators_list_mute_change_and_remove() {
         kinds(&world.take(&alice)).iter().filter(|k| **k == "track_unpublished").count();
     assert_eq!(unpublished, 2);
     assert_eq!(kinds(&world.take(&bob)).last(), Some(&"leave"));
+}
+
+#[test]
+fn what_was_announced_while_it_was_allowed_is_not_published_when_it_is_no_longer() {
+    for single in [false, true] {
+        let mut world = World::new();
+        let bob = world.join_dual("bob");
+        bob.connect(&mut world);
+        let (alice, cid, sdp) = if single {
+            (world.join_single("alice"), SINGLE_MIC, SINGLE_BOTH)
+        } else {
+            (world.join_dual("alice"), MIC, DUAL_BOTH)
+        };
+        alice.connect(&mut world);
+        alice.send(&mut world, Request::AddTrack(microphone(cid)));
+        // One more waits for the place of the first.
+        alice.send(&mut world, Request::AddTrack(microphone(cid)));
+        let listen_only =
+            proto::ParticipantPermission { can_subscribe: true, ..Default::default() };
+        let update = Call::UpdateParticipant {
+            identity: "alice".to_owned(),
+            metadata: String::new(),
+            name: String::new(),
+            attributes: Default::default(),
+            permission: Some(Box::new(listen_only)),
+        };
+        world.room.handle_call(world.now, update).unwrap();
+        world.drain();
+        assert!(kinds(&world.take(&alice)).contains(&"track_unpublished"), "single {single}");
+        world.take(&bob);
+        alice.offer(&mut world, sdp, 2);
+        let seen = updates(&world.take(&bob));
+        assert!(seen.iter().all(|p| p.tracks.is_empty()), "single {single}: {seen:?}");
+    }
 }
 
 #[test]
