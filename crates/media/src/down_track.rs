@@ -18,7 +18,9 @@ use hearth_units::{ExtSeq, MediaKind, ntp_ticks};
 use crate::history::{History, Recall, Record};
 use crate::layer_selector::LayerSelector;
 use crate::layer_target::Target;
+use crate::link_quality::LinkQuality;
 use crate::packet_writer::{PacketWriter, pad_unsealed};
+use crate::playout_delay::PlayoutDelay;
 use crate::retransmission_budget::RetransmissionBudget;
 use crate::ring::UpPacket;
 use crate::sequence_rewriter::SequenceRewriter;
@@ -52,6 +54,7 @@ pub struct DownTrack {
     keyframe: u64,
     next_rtx: u64,
     budget: RetransmissionBudget,
+    playout_delay: PlayoutDelay,
     /// What `writer` is from.
     spec: DownTrackSpec,
 }
@@ -86,6 +89,7 @@ impl DownTrack {
             vp8: Vp8Rewriter::default(),
             keyframe: 0,
             budget: RetransmissionBudget::new(now),
+            playout_delay: PlayoutDelay::default(),
             next_rtx: 1 + ((seed >> 16) & 0x7ffe),
             spec,
         }
@@ -108,7 +112,20 @@ impl DownTrack {
             self.history.clear();
         }
         self.writer = PacketWriter::new(&spec);
+        self.writer.set_playout_delay(self.playout_delay.extension());
         self.spec = spec;
+    }
+
+    /// The subscriber of a video has reported: asks it to hold back the picture for as long as repairs over the link
+    /// to it, and over that of the publisher, take.
+    pub fn update_playout_delay(
+        &mut self,
+        now: Instant,
+        uplink: LinkQuality,
+        downlink: LinkQuality,
+    ) {
+        self.playout_delay.update(now, [uplink, downlink]);
+        self.writer.set_playout_delay(self.playout_delay.extension());
     }
 
     /// Which layers to send from now on: `None` is nothing, and takes effect at once. Returns the encoding that a key
@@ -579,6 +596,30 @@ mod tests {
             let answer = scene.down.lookup(scene.now, wire, RTT, |_| Some(meta.seq));
             let written = scene.down.retransmit(&resend(answer).unwrap(), &pkt, &mut buf).unwrap();
             assert_eq!(stamped(&written, &mut buf), at, "again: {rtx_pt:?} {level:?}");
+        }
+    }
+
+    #[test]
+    fn a_playout_delay_goes_only_into_what_is_never_sent_again_under_its_number() {
+        for (rtx_pt, said) in [(Some(97), true), (None, false)] {
+            let mut scene = Scene::new(MediaKind::Video);
+            let mut spec = scene.down.spec().clone();
+            spec.codecs[0].rtx_pt = rtx_pt;
+            spec.extensions.playout_delay = Some(5);
+            scene.down.update(spec.clone());
+            let link = LinkQuality { loss: 20, rtt: Duration::from_millis(100) };
+            let mut send = |seq, link: Option<LinkQuality>| {
+                if let Some(link) = link {
+                    scene.down.update_playout_delay(scene.now, link, LinkQuality::default());
+                    scene.down.update(spec.clone());
+                }
+                scene.send(0, seq, seq == 9).unwrap();
+                let view = RtpView::parse(&scene.bytes).unwrap();
+                view.extensions().find(5).map(<[u8]>::to_vec)
+            };
+            assert_eq!(send(9, None), None);
+            let expected = said.then(|| vec![0, 0xdf, 0xff]);
+            assert_eq!([send(10, Some(link)), send(11, None)], [expected.clone(), expected]);
         }
     }
 

@@ -29,6 +29,8 @@ const ONE_BYTE_FORM: [u8; 2] = [0xbe, 0xde];
 pub(crate) struct PacketWriter {
     ssrc: u32,
     extensions: ExtensionIds,
+    /// The data of the playout delay extension, while it is to be sent.
+    playout_delay: Option<[u8; 3]>,
     conversion: Option<Conversion>,
     rtx_ssrc: Option<u32>,
 }
@@ -46,6 +48,7 @@ impl PacketWriter {
         Self {
             ssrc: spec.ssrc,
             extensions: spec.extensions,
+            playout_delay: None,
             conversion: None,
             rtx_ssrc: spec.rtx_ssrc,
         }
@@ -54,6 +57,11 @@ impl PacketWriter {
     /// Reads what writing will need, so that the memory brings it.
     pub(crate) const fn prefetch(&self) -> u32 {
         self.ssrc
+    }
+
+    /// Puts the playout delay extension into packets from now on, or no longer.
+    pub(crate) const fn set_playout_delay(&mut self, data: Option<[u8; 3]>) {
+        self.playout_delay = data;
     }
 
     /// How the subscriber, who takes `codecs`, gets `from`: as it is, or the Opus inside RED.
@@ -136,13 +144,17 @@ impl PacketWriter {
         let level = pkt.meta.audio_level.unwrap_or_default().to_be_bytes();
         let orientation = pkt.meta.orientation.unwrap_or_default().to_be_bytes();
         let capture = pkt.meta.capture_time.unwrap_or_default();
-        let mut extensions: [(u8, &[u8]); 5] = [(0, &[]); 5];
+        // It changes with time, and so goes only where packets are never written again.
+        let delay = self.playout_delay.filter(|_| is_final && has_media);
+        let delay_data = delay.unwrap_or_default();
+        let mut extensions: [(u8, &[u8]); 6] = [(0, &[]); 6];
         let mut count = 0;
         for (id, present, bytes) in [
             (ids.transport_cc, is_final, [0; 2].as_slice()),
             (ids.audio_level, has_media && pkt.meta.audio_level.is_some(), level.as_slice()),
             (ids.video_orientation, has_media && pkt.meta.orientation.is_some(), &orientation),
             (ids.abs_capture_time, has_media && pkt.meta.capture_time.is_some(), &capture),
+            (ids.playout_delay, delay.is_some(), &delay_data),
             (ids.dependency_descriptor, has_media && !pkt.descriptor.is_empty(), pkt.descriptor),
         ] {
             if let (Some(id), true, Some(slot)) = (id, present, extensions.get_mut(count)) {

@@ -14,6 +14,7 @@ const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs
 const DEPENDENCY_DESCRIPTOR: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
 /// The extensions that we read of received packets.
 const RECEIVED: &[&str] = &[
@@ -29,7 +30,7 @@ const RECEIVED: &[&str] = &[
 
 /// The extensions that we may write into packets that we send.
 const SENT: &[&str] =
-    &[MID, AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR, ABS_CAPTURE_TIME, VIDEO_ORIENTATION];
+    &[MID, AUDIO_LEVEL, DEPENDENCY_DESCRIPTOR, ABS_CAPTURE_TIME, VIDEO_ORIENTATION, PLAYOUT_DELAY];
 
 /// Ids in our offers for video; livekit-server's 1 to 3, then ours.
 pub(crate) const OFFERED_VIDEO: &[(u8, &str)] = &[
@@ -37,6 +38,7 @@ pub(crate) const OFFERED_VIDEO: &[(u8, &str)] = &[
     (2, ABS_CAPTURE_TIME),
     (3, ABS_SEND_TIME),
     (4, VIDEO_ORIENTATION),
+    (5, PLAYOUT_DELAY),
 ];
 
 /// Ids in our offers for audio.
@@ -104,6 +106,7 @@ fn set(ids: &mut ExtensionIds, id: u8, uri: &str) {
         ABS_CAPTURE_TIME => &mut ids.abs_capture_time,
         DEPENDENCY_DESCRIPTOR => &mut ids.dependency_descriptor,
         VIDEO_ORIENTATION => &mut ids.video_orientation,
+        PLAYOUT_DELAY => &mut ids.playout_delay,
         _ => return,
     };
     slot.get_or_insert(id);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
-use hearth_media::{DownTrack, UpTrack};
+use hearth_media::{DownTrack, SmoothedLoss, UpTrack};
 use hearth_metrics::bug;
 use hearth_peer::Peer;
 use hearth_plane::{DownId, IceCredentials, LayerLimit, PeerId, Source, TrackId, UpTrackSpec};
@@ -15,6 +15,7 @@ use crate::rtp_session::RtpSession;
 use crate::shard_message::ShardMessageKind;
 use crate::slab::{Key, Slab};
 use crate::ssrc_table::SsrcTable;
+use crate::uplink::Uplink;
 
 /// Names a transport of this shard.
 pub(crate) type PeerKey = Key<PeerEntry>;
@@ -103,6 +104,8 @@ pub(crate) struct TrackEntry {
     pub(crate) destinations: Destinations,
     /// What its publisher's shard was told and has said, if that is another.
     pub(crate) upstream: Upstream,
+    /// How well it gets here, or to its publisher's shard.
+    pub(crate) uplink: Uplink,
     /// Packets of this batch, not yet sent to everybody.
     pub(crate) pending: Vec<Pending>,
     /// How many packets were taken out of `pending` so far.
@@ -143,6 +146,7 @@ impl TrackEntry {
             watchers: Watchers::default(),
             destinations: Destinations::default(),
             upstream: Upstream::default(),
+            uplink: Uplink::default(),
             pending: Vec::with_capacity(64),
             flushed: 0,
             available: 0,
@@ -183,9 +187,14 @@ impl TrackEntry {
         let encodings = self.received(now);
         if encodings != self.available {
             self.available = encodings;
-            let news = ShardMessageKind::Available { track: self.id, encodings };
-            self.destinations.send_news(news, out);
+            self.destinations.send_news(self.available_message(), out);
         }
+    }
+
+    /// What other shards are told of what is received here.
+    pub(crate) fn available_message(&self) -> ShardMessageKind {
+        let (encodings, uplink) = (self.available, self.uplink.quality());
+        ShardMessageKind::Available { track: self.id, encodings, uplink }
     }
 
     /// Has the publisher's shard know what is watched here, if it does not, or was not told for a while.
@@ -258,8 +267,8 @@ pub(crate) struct DownEntry {
     pub(crate) next_sender_report: Instant,
     /// The encodings that it watches, by its target: bit i for encoding i.
     pub(crate) watched: u8,
-    /// Loss by the subscriber's reports: of late, in 1/256, and cumulative.
-    pub(crate) loss: u8,
+    /// Loss by the subscriber's reports: of late, and cumulative.
+    pub(crate) loss: SmoothedLoss,
     pub(crate) lost: i32,
     pub(crate) window_start: QualityWindow,
 }

@@ -7,8 +7,10 @@
 
 use std::time::Instant;
 
+use hearth_media::LinkQuality;
 use hearth_metrics::{Metric, bug};
 use hearth_rtp::rtcp::{NackSeqs, Packet, Packets, ReportBlock};
+use hearth_units::MediaKind;
 
 use crate::entry::PeerKey;
 use crate::ingest::take_sender_report;
@@ -118,9 +120,7 @@ impl MediaGraph {
             return bug!("an SSRC is of a subscription that has no entry");
         };
         entry.lost = block.cumulative_lost;
-        // The mean of some reports: in one of a second there are few packets.
-        let loss = 3 * u16::from(entry.loss) + u16::from(block.fraction_lost);
-        entry.loss = u8::try_from(loss.div_ceil(4)).unwrap_or(u8::MAX);
+        entry.loss.handle_report(block.fraction_lost);
         let Some(track) = self.tracks.get(entry.track) else {
             return bug!("{:?} outlived its track", entry.id);
         };
@@ -129,6 +129,11 @@ impl MediaGraph {
             && let Some(peer) = self.peers.get_mut(key)
         {
             peer.rtp.handle_report_block(now, ntp, block);
+            if track.spec.kind == MediaKind::Video {
+                let downlink =
+                    LinkQuality { loss: entry.loss.get(), rtt: peer.rtp.rtt().estimate() };
+                entry.down.update_playout_delay(now, track.uplink.quality(), downlink);
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use hearth_media::{choose_target, retry_after};
+use hearth_media::{LinkQuality, choose_target, retry_after};
 use hearth_metrics::bug;
 use hearth_peer::RttEstimator;
 use hearth_plane::{PeerId, ShardId, Source, TrackId};
@@ -75,8 +75,7 @@ impl MediaGraph {
         if let Some(entry) = key.and_then(|key| self.tracks.get_mut(key))
             && entry.destinations.add_shard(to)
         {
-            let kind = ShardMessageKind::Available { track: entry.id, encodings: entry.available };
-            out.message(to, kind, &[]);
+            out.message(to, entry.available_message(), &[]);
         }
     }
 
@@ -92,8 +91,7 @@ impl MediaGraph {
             && let Some(before) = entry.destinations.watched_on(sender)
         {
             *before = watched;
-            let kind = ShardMessageKind::Available { track: entry.id, encodings: entry.available };
-            out.message(sender, kind, &[]);
+            out.message(sender, entry.available_message(), &[]);
         }
     }
 
@@ -103,13 +101,14 @@ impl MediaGraph {
         now: Instant,
         track: TrackKey,
         sender: ShardId,
-        encodings: u8,
+        (encodings, uplink): (u8, LinkQuality),
         out: &mut Outbox,
     ) {
         let entry = self.tracks.get_mut(track);
         if let Some(entry) = entry.filter(|entry| entry.spec.source == Source::Shard(sender)) {
             entry.upstream.available = Some(encodings);
             entry.upstream.known |= encodings;
+            entry.uplink.set(uplink);
             if entry.available != encodings {
                 self.update_targets(now, track, out);
             }

@@ -39,6 +39,7 @@ mod slab;
 mod ssrc_table;
 mod steering;
 mod streams;
+mod uplink;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -159,9 +160,10 @@ impl Shard {
                     shard.graph.handle_watched(key, sender, watched, &mut shard.out);
                 });
             }
-            ShardMessageKind::Available { track, encodings } => {
+            ShardMessageKind::Available { track, encodings, uplink } => {
                 self.for_track(track, |shard, key| {
-                    shard.graph.handle_available(now, key, sender, encodings, &mut shard.out);
+                    let news = (encodings, uplink);
+                    shard.graph.handle_available(now, key, sender, news, &mut shard.out);
                 });
             }
             ShardMessageKind::KeyframeRequest { track, encoding } => {

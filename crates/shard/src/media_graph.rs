@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hearth_media::{DownTrack, UpTrack};
+use hearth_media::{DownTrack, SmoothedLoss, UpTrack};
 use hearth_metrics::{Counts, Metric, bug};
 use hearth_plane::{
     DownId, DownTrackSpec, LayerLimit, PeerId, RoomId, Source, TrackId, UpTrackSpec,
@@ -167,7 +167,7 @@ impl MediaGraph {
             catch_up: None,
             next_sender_report: now,
             watched: 0,
-            loss: 0,
+            loss: SmoothedLoss::default(),
             lost: 0,
             window_start: QualityWindow::default(),
         });

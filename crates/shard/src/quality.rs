@@ -26,7 +26,7 @@ pub(crate) fn send(now: Instant, key: PeerKey, graph: &mut MediaGraph, out: &mut
     let mut report = PeerReport { peer: entry.id, rtt, up: Vec::new(), down: Vec::new() };
     for key in &entry.tracks {
         match graph.tracks.get_mut(*key) {
-            Some(track) => report.up.push(received(track, entry.rtp.lost(*key))),
+            Some(track) => report.up.push(received(track, entry.rtp.expected_and_lost(*key).1)),
             None => bug!("{:?} lists a track that has no entry", entry.id),
         }
     }

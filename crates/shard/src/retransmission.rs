@@ -63,7 +63,7 @@ impl Retransmitter {
         entry: &DownEntry,
         resend: Resend,
     ) {
-        if COPIED_LOSS.contains(&entry.loss) && self.copies.len() < MAX_COPIES {
+        if COPIED_LOSS.contains(&entry.loss.get()) && self.copies.len() < MAX_COPIES {
             self.copies.push_back(SecondCopy { at: now + COPY_DELAY, down, resend });
         }
     }

@@ -90,9 +90,9 @@ impl RtpSession {
         &self.rtt
     }
 
-    /// Packets of a track's media that never came.
-    pub(crate) fn lost(&self, track: TrackKey) -> u64 {
-        self.streams.lost(track)
+    /// Packets of a track's media that were to come, and of these those that never did.
+    pub(crate) fn expected_and_lost(&self, track: TrackKey) -> (u64, u64) {
+        self.streams.expected_and_lost(track)
     }
 
     /// The client may use these header extensions, too.
@@ -269,19 +269,20 @@ impl RtpSession {
         out.rtcp(peer, |writer| writer.pli(self.ssrc, media));
     }
 
-    /// Transport-wide feedback and the receiver report, each if it is due.
-    pub(crate) fn send_reports(&mut self, now: Instant, peer: &mut Peer, out: &mut Outbox) {
+    /// Transport-wide feedback and the receiver report, each if it is due; true if the latter was.
+    pub(crate) fn send_reports(&mut self, now: Instant, peer: &mut Peer, out: &mut Outbox) -> bool {
         let (sender, twcc) = (self.ssrc, &mut self.twcc);
         if let Some(media) = self.streams.0.first().map(|stream| stream.ssrc) {
             out.rtcp_buffer(peer, |buf| twcc.poll_feedback(now, buf, sender, media));
         }
         if now < self.next_receiver_report {
-            return;
+            return false;
         }
         self.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
         if !self.streams.0.is_empty() {
             self.send_receiver_report(now, peer, out);
         }
+        true
     }
 
     fn send_receiver_report(&mut self, now: Instant, peer: &mut Peer, out: &mut Outbox) {

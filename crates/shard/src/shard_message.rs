@@ -1,6 +1,7 @@
 //! What one shard of a node hands to another, by value.
 
 use hearth_datagram::{Endpoint, MAX_DATAGRAM};
+use hearth_media::LinkQuality;
 use hearth_plane::TrackId;
 
 /// What a message between shards is about.
@@ -57,6 +58,8 @@ pub enum ShardMessageKind {
         track: TrackId,
         /// Bit i for encoding i.
         encodings: u8,
+        /// How well they get there.
+        uplink: LinkQuality,
     },
     /// A subscriber over there cannot decode.
     KeyframeRequest {

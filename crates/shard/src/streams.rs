@@ -129,11 +129,13 @@ impl Streams {
         self.place(active)
     }
 
-    /// Packets of a track's media that never came (RFC 3550 §6.4.1).
-    pub(crate) fn lost(&self, track: TrackKey) -> u64 {
+    /// Packets of a track's media that were to come, and of these those that never did (RFC 3550 §6.4.1).
+    pub(crate) fn expected_and_lost(&self, track: TrackKey) -> (u64, u64) {
         let of_track = self.0.iter().filter(|stream| stream.track == track && !stream.is_rtx());
-        let stats = of_track.map(|stream| &stream.reception);
-        stats.map(|stats| stats.expected().saturating_sub(stats.received())).sum()
+        of_track.fold((0, 0), |(expected, lost), Stream { reception, .. }| {
+            let new = reception.expected();
+            (expected + new, lost + new.saturating_sub(reception.received()))
+        })
     }
 
     /// Forgets the SSRC of an encoding that was silent longest, if it has had many.

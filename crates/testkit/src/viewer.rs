@@ -29,6 +29,8 @@ const FREEZE: Duration = Duration::from_millis(183);
 const MAX_BUFFERED: usize = 2_000;
 /// The payload type of its audio.
 const OPUS: u8 = 111;
+/// The id of the playout delay extension.
+const PLAYOUT_DELAY: u8 = 10;
 
 /// The subscriber's experience (frames, freezes), and the packets behind it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -62,6 +64,8 @@ pub struct ViewerReport {
     pub longest_freeze: Duration,
     /// The encoding of the last frame.
     pub current: Option<u8>,
+    /// The least time that it was last asked to hold the picture back for; it does not.
+    pub playout_delay: Option<Duration>,
 }
 
 /// What arrived of the audio.
@@ -185,7 +189,11 @@ impl Viewer {
 
     /// The header extensions it takes.
     pub fn extensions() -> ExtensionIds {
-        ExtensionIds { audio_level: Some(9), ..ExtensionIds::default() }
+        ExtensionIds {
+            audio_level: Some(9),
+            playout_delay: Some(PLAYOUT_DELAY),
+            ..ExtensionIds::default()
+        }
     }
 
     /// A datagram of the server.
@@ -302,6 +310,10 @@ impl Viewer {
             }
         }
         self.video.newest = self.video.newest.max(Some(seq));
+        if let Some(&[a, b, _]) = view.extensions().find(PLAYOUT_DELAY) {
+            let units = u64::from(a) << 4 | u64::from(b) >> 4;
+            self.report.playout_delay = Some(Duration::from_millis(10 * units));
+        }
         self.take(now, seq, &view, view.payload);
     }
 

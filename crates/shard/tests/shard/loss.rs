@@ -43,6 +43,30 @@ fn what_is_lost_on_the_way_here_is_repaired_before_a_viewer_notices_at_real_dist
 }
 
 #[test]
+fn who_loses_packets_far_away_is_asked_to_hold_the_picture_back_and_no_longer_when_it_is_over() {
+    // The link that loses: the publisher's, whose shard one viewer is on and the other is not, or a viewer's own.
+    for (lossy, asked) in [(0, [true, true]), (1, [true, false]), (2, [false, true])] {
+        let (mut world, link) = call(3, 100, &[0, 1]);
+        assert_eq!([1, 2].map(|at| world.report(at).playout_delay), [None; 2], "nothing is lost");
+        world.nodes[lossy].up.set_config(LinkConfig { loss: 0.05, ..link });
+        world.nodes[lossy].down.set_config(LinkConfig { loss: 0.05, ..link });
+        world.run_for(20 * SECOND);
+        for (at, asked) in [1, 2].into_iter().zip(asked) {
+            let ms = world.report(at).playout_delay.map(|delay| delay.as_millis());
+            let expected = if asked { 110..=160 } else { 0..=0 };
+            assert!(expected.contains(&ms.unwrap_or(0)), "{lossy}: viewer {at} {ms:?}");
+        }
+        world.nodes[lossy].up.set_config(link);
+        world.nodes[lossy].down.set_config(link);
+        world.run_for(40 * SECOND);
+        for at in [1, 2] {
+            let delay = world.report(at).playout_delay.unwrap_or_default();
+            assert_eq!(delay, Duration::ZERO, "{lossy}: viewer {at}");
+        }
+    }
+}
+
+#[test]
 fn hardly_any_request_comes_while_a_publisher_ignores_it() {
     for rtt in [30, 60, 100, 150] {
         let (mut world, link) = call(1, rtt, &[0]);
