@@ -10,7 +10,7 @@ use hearth_plane::{
     Source, TrackId, UpTrackSpec,
 };
 
-use crate::entry::{PeerEntry, TrackEntry};
+use crate::entry::{DownKey, PeerEntry, TrackEntry};
 use crate::media_graph::MediaGraph;
 use crate::panic_scope::Scope;
 use crate::random::rtcp_ssrc;
@@ -67,11 +67,8 @@ impl Shard {
             }
             Command::SetDownTrack { spec, limit } => self.set_down_track(now, *spec, limit),
             Command::SetLayerLimit { down, limit } => {
-                if let Some(key) = self.graph.down_key(down)
-                    && let Some(entry) = self.graph.downs.get_mut(key)
-                {
-                    entry.limit = limit;
-                    self.graph.update_target_of(now, key, &mut self.out);
+                if let Some(key) = self.graph.down_key(down) {
+                    self.set_layer_limit(now, key, limit);
                 }
             }
             Command::RemoveDownTrack { down } => self.graph.unsubscribe(down),
@@ -148,7 +145,8 @@ impl Shard {
 
     fn set_down_track(&mut self, now: Instant, spec: DownTrackSpec, limit: LayerLimit) {
         if let Some(key) = self.graph.down_key(spec.down) {
-            return self.graph.update_subscription(key, spec, &mut self.out.counts);
+            self.graph.update_subscription(key, spec, &mut self.out.counts);
+            return self.set_layer_limit(now, key, limit);
         }
         let peer = self.graph.peer_key(spec.peer);
         let (random, out) = (&mut self.random, &mut self.out);
@@ -158,6 +156,17 @@ impl Shard {
         };
         self.schedule_soon(peer);
         self.graph.update_target_of(now, key, &mut self.out);
+    }
+
+    fn set_layer_limit(&mut self, now: Instant, key: DownKey, limit: LayerLimit) {
+        match self.graph.downs.get_mut(key) {
+            Some(entry) if entry.limit != limit => {
+                entry.limit = limit;
+                self.graph.update_target_of(now, key, &mut self.out);
+            }
+            Some(_) => {}
+            None => bug!("a subscription has a key and no entry"),
+        }
     }
 
     fn send_data(&mut self, now: Instant, peer: PeerId, channel: Channel, payload: &Bytes) {
@@ -220,4 +229,32 @@ fn scope_of(command: &Command, graph: &MediaGraph) -> Option<Scope> {
         // Have a turn for each transport and track.
         Command::SendData { .. } | Command::CloseRoom { .. } => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_plane::{DownId, ShardId, Source};
+    use hearth_units::MediaKind;
+
+    use super::*;
+    use crate::fixtures::{self, epoch};
+
+    #[test]
+    fn a_subscription_that_is_described_again_has_the_limit_that_comes_with_it() {
+        let now = epoch();
+        let mut shard = fixtures::shard(now, 1);
+        let room = RoomId(1);
+        let (peer, track) = (PeerId { room, n: 1 }, TrackId { room, n: 2 });
+        fixtures::add_peer(&mut shard, now, peer);
+        fixtures::add_track(&mut shard, now, track, Source::Shard(ShardId(0)), MediaKind::Video);
+        fixtures::subscribe(&mut shard, now, peer, track, 3);
+        let key = shard.graph.down_key(DownId { room, n: 3 }).unwrap();
+        let limit = |shard: &Shard| shard.graph.downs.get(key).unwrap().limit;
+        assert_eq!(limit(&shard), LayerLimit::ALL);
+
+        let spec = Box::new(shard.graph.downs.get(key).unwrap().down.spec().clone());
+        let low = LayerLimit { spatial: 0, ..LayerLimit::ALL };
+        shard.handle_command(now, Command::SetDownTrack { spec, limit: low });
+        assert_eq!(limit(&shard), low);
+    }
 }

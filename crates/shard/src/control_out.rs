@@ -3,8 +3,8 @@
 //! * **Owns:** the datagrams, and how many answers each peer has caused since the last were sent.
 //! * **In:** finished datagrams, or RTCP written into [`ControlOut::reserve`].
 //! * **Out:** all of them in order, once a turn.
-//! * **Invariant:** no peer has more than [`MAX_OF_A_PEER`] answers among them, and answers leave room for RTCP: who
-//!   makes us answer faster than we send crowds out only itself.
+//! * **Invariant:** no peer has more than [`MAX_OF_A_PEER`] answers among them, and answers and RTCP leave each other
+//!   room: who makes us answer faster than we send crowds out only itself.
 
 use hearth_datagram::{Endpoint, SendSlab};
 
@@ -12,8 +12,11 @@ use crate::entry::PeerKey;
 
 /// Answers of ICE, DTLS and SCTP in one turn. Data that a room sends to hundreds goes out in these too.
 const MAX_ANSWERS: usize = 640;
-/// In one turn, at least, of RTCP that is due by the clock or by a loss.
-const MAX_REPORTS: usize = 128;
+/// RTCP that is due by the clock or by a loss, in one turn.
+const MAX_REPORTS: usize = 512;
+/// No peer begins with its reports when so many wait: what is left is for one that has begun. In a room of hundreds it
+/// has one for each subscription.
+const MANY_REPORTS: usize = 128;
 /// Answers for one peer. A client that keeps to the standards needs less: one connectivity check in 50 ms
 /// (RFC 8445 §14), an SCTP window.
 pub(crate) const MAX_OF_A_PEER: u16 = 128;
@@ -57,14 +60,23 @@ impl ControlOut {
         true
     }
 
+    /// The reports of another peer can wait here, too.
+    pub(crate) fn has_room_for_reports(&self) -> bool {
+        self.reports() < MANY_REPORTS
+    }
+
     /// Room for a datagram of RTCP.
     pub(crate) fn reserve(&mut self) -> Option<&mut [u8]> {
-        self.slab.reserve()
+        if self.reports() < MAX_REPORTS { self.slab.reserve() } else { None }
     }
 
     /// Adds the first `len` bytes of the last reserved room.
     pub(crate) fn commit(&mut self, path: Endpoint, len: usize) {
         self.slab.commit(path, len);
+    }
+
+    fn reports(&self) -> usize {
+        self.slab.entries().len().saturating_sub(self.total)
     }
 
     /// What is to be sent, in order.
@@ -104,6 +116,26 @@ mod tests {
             room
         });
         assert_eq!(reports.count(), MAX_REPORTS);
+    }
+
+    #[test]
+    fn reports_leave_room_for_answers_and_peers_wait_before_theirs_find_none() {
+        let mut out = ControlOut::new();
+        let mut began = 0;
+        // Each of a hundred peers has ten.
+        while out.has_room_for_reports() {
+            began += 1;
+            for _ in 0..10 {
+                assert!(out.reserve().is_some());
+                out.commit(path(), 100);
+            }
+        }
+        assert_eq!(began, 13);
+        while out.reserve().is_some() {
+            out.commit(path(), 100);
+        }
+        let answered = (0..9).map(|index| answers(&mut out, index)).sum::<usize>();
+        assert_eq!(answered, MAX_ANSWERS);
     }
 
     #[test]

@@ -176,7 +176,10 @@ impl Shard {
 
     /// Deadlines, NACKs, reports, levels: whatever is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(key) = self.deadlines.take_nack(now) {
+        // What finds no room for its RTCP in this turn has its own in the next one, at once.
+        while self.out.has_room_for_reports()
+            && let Some(key) = self.deadlines.take_nack(now)
+        {
             let turn =
                 |shard: &mut Self| reports::send_nacks(now, key, &mut shard.graph, &mut shard.out);
             if let Some(next) = self.for_peer(key, turn).flatten() {
@@ -189,6 +192,10 @@ impl Shard {
         }
         self.next_tick = now + TICK;
         for index in 0..self.deadlines.end() {
+            if !self.out.has_room_for_reports() {
+                self.next_tick = now;
+                return;
+            }
             if let Some(key) = self.deadlines.tick_due(index, now) {
                 self.for_peer(key, |shard| shard.poll_peer(now, key));
             }

@@ -79,6 +79,11 @@ impl Outbox {
         }
     }
 
+    /// Another peer's reports find room.
+    pub(crate) fn has_room_for_reports(&self) -> bool {
+        self.control.has_room_for_reports()
+    }
+
     /// Builds an RTCP packet and seals it; dropped if there is no room, or no path to the client yet.
     pub(crate) fn rtcp(
         &mut self,
