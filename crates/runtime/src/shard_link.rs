@@ -35,13 +35,15 @@ pub(crate) enum ShardInput {
     Fault(crate::shard_thread::Fault),
 }
 
+/// What a data message costs for each transport beside what a small one does: one more for so many bytes, three packets
+/// of SCTP.
+const BYTES_A_COST: usize = 4_096;
+
 /// How much a command is to do, in commands about one transport.
 pub(crate) fn cost(command: &Command) -> u32 {
-    if let Command::SendData { peers, .. } = command {
-        u32::try_from(peers.len()).unwrap_or(u32::MAX).max(1)
-    } else {
-        1
-    }
+    let Command::SendData { peers, payload, .. } = command else { return 1 };
+    let each = 1 + payload.len() / BYTES_A_COST;
+    u32::try_from(peers.len().max(1).saturating_mul(each)).unwrap_or(u32::MAX)
 }
 
 /// How control reaches one shard.
@@ -163,7 +165,7 @@ impl RoomShards {
 mod tests {
     use std::time::Duration;
 
-    use hearth_plane::PeerId;
+    use hearth_plane::{Channel, PeerId};
     use tokio::task::unconstrained;
     use tokio::time::{error::Elapsed, timeout};
 
@@ -192,6 +194,24 @@ mod tests {
             });
         }
         queued
+    }
+
+    #[test]
+    fn a_data_message_costs_what_it_is_to_do() {
+        let send = |peers: u32, bytes: usize| Command::SendData {
+            peers: (0..peers).map(|n| PeerId { room: RoomId(1), n }).collect(),
+            channel: Channel::Reliable,
+            payload: vec![0; bytes].into(),
+        };
+        for (command, expected) in [
+            (remove(RoomId(1)), 1),
+            (send(1, 10), 1),
+            (send(64, 10), 64),
+            (send(64, 15_000), 64 * 4),
+            (send(0, 64_000), 16),
+        ] {
+            assert_eq!(cost(&command), expected, "{command:?}");
+        }
     }
 
     #[tokio::test]
