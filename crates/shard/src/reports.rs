@@ -24,14 +24,14 @@ pub(crate) fn send(
         return None;
     }
     let next = send_nacks(now, key, graph, out);
-    if let Some(entry) = graph.peers.get_mut(key) {
-        if entry.rtp.send_reports(now, &mut entry.peer, out) {
-            let rtt = entry.rtp.rtt().estimate();
-            for key in &entry.tracks {
-                let (expected, lost) = entry.rtp.expected_and_lost(*key);
-                if let Some(track) = graph.tracks.get_mut(*key) {
-                    track.uplink.update(expected, lost, rtt);
-                }
+    if let Some(entry) = graph.peers.get_mut(key)
+        && entry.rtp.send_reports(now, &mut entry.peer, out)
+    {
+        let rtt = entry.rtp.rtt().estimate();
+        for key in &entry.tracks {
+            let (expected, lost) = entry.rtp.expected_and_lost(*key);
+            if let Some(track) = graph.tracks.get_mut(*key) {
+                track.uplink.update(expected, lost, rtt);
             }
         }
     }

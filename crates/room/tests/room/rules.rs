@@ -268,7 +268,7 @@ fn what_is_too_large_of_a_profile_is_named_and_a_long_name_of_a_token_is_in_nobo
 fn a_track_is_announced_before_or_after_its_section_and_once() {
     let mut world = World::new();
     let [alice, bob, _] = three(&mut world);
-    alice.offer(&mut world, crate::common::DUAL_BOTH, 1);
+    alice.offer(&mut world, DUAL_BOTH, 1);
     world.take(&bob);
     alice.send(&mut world, Request::AddTrack(microphone(MIC)));
     let told = world.take(&alice);
