@@ -19,8 +19,16 @@ const GCM_TAG: usize = 16;
 /// Session keys of one direction and one protocol (RTP or RTCP).
 #[derive(Debug)]
 pub(crate) enum Transform {
-    Gcm { key: Box<LessSafeKey>, salt: [u8; 12] },
-    Cm { key: Box<EncryptingKey>, auth: Box<hmac::Key>, salt: [u8; 14] },
+    /// The salt as a number of 96 bits.
+    Gcm {
+        key: Box<LessSafeKey>,
+        salt: u128,
+    },
+    Cm {
+        key: Box<EncryptingKey>,
+        auth: Box<hmac::Key>,
+        salt: [u8; 14],
+    },
 }
 
 impl Transform {
@@ -61,6 +69,7 @@ impl Transform {
     pub(crate) fn gcm(key: &[u8], salt: [u8; 12]) -> Result<Self, SrtpError> {
         let algorithm = if key.len() == 32 { &AES_256_GCM } else { &AES_128_GCM };
         let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::Keys)?;
+        let salt = salt.iter().fold(0, |number, byte| (number << 8) | u128::from(*byte));
         Ok(Self::Gcm { key: Box::new(LessSafeKey::new(key)), salt })
     }
 
@@ -95,7 +104,7 @@ impl Transform {
         let (header, payload) = data.split_at_mut_checked(header_len).ok_or(SrtpError::TooShort)?;
         match self {
             Self::Gcm { key, salt } => {
-                seal_gcm(key, gcm_iv(salt, ssrc, index), header, payload, tag)?;
+                seal_gcm(key, gcm_iv(*salt, ssrc, index), header, payload, tag)?;
             }
             Self::Cm { key, auth, salt } => {
                 counter_mode(key, cm_iv(salt, ssrc, index), payload)?;
@@ -119,7 +128,7 @@ impl Transform {
             Self::Gcm { key, salt } => {
                 let (header, rest) =
                     packet.split_at_mut_checked(header_len).ok_or(SrtpError::TooShort)?;
-                open_gcm(key, gcm_iv(salt, ssrc, index), header, rest)?;
+                open_gcm(key, gcm_iv(*salt, ssrc, index), header, rest)?;
             }
             Self::Cm { key, auth, salt } => {
                 let (data, tag) = packet.split_at_mut_checked(len).ok_or(SrtpError::TooShort)?;
@@ -153,7 +162,7 @@ impl Transform {
             Self::Gcm { key, salt } => {
                 let aad = rtcp_aad(header, word);
                 let (tag, end) = trailer.split_at_mut_checked(GCM_TAG).ok_or(SrtpError::NoRoom)?;
-                seal_gcm(key, gcm_iv(salt, ssrc, u64::from(index)), &aad, payload, tag)?;
+                seal_gcm(key, gcm_iv(*salt, ssrc, u64::from(index)), &aad, payload, tag)?;
                 copy(end, &word);
             }
             Self::Cm { key, auth, salt } => {
@@ -195,7 +204,7 @@ impl Transform {
                     return Err(SrtpError::Forged);
                 }
                 let aad = rtcp_aad(header, word);
-                open_gcm(key, gcm_iv(salt, ssrc, u64::from(index)), &aad, rest)?;
+                open_gcm(key, gcm_iv(*salt, ssrc, u64::from(index)), &aad, rest)?;
             }
             Self::Cm { key, auth, salt } => {
                 let (data, trailer) =
@@ -252,13 +261,10 @@ fn verify(tag: &[u8], digest: &[u8]) -> Result<(), SrtpError> {
 }
 
 /// RFC 7714 §8.1 and §9.1: `00 00 || SSRC || 48-bit index`, xor salt. An SRTCP index has 31 bits.
-fn gcm_iv(salt: &[u8; 12], ssrc: [u8; 4], index: u64) -> [u8; 12] {
-    let [_, _, i0, i1, i2, i3, i4, i5] = index.to_be_bytes();
-    let [s0, s1, s2, s3] = ssrc;
-    let mut iv = [0, 0, s0, s1, s2, s3, i0, i1, i2, i3, i4, i5];
-    for (byte, salt) in iv.iter_mut().zip(salt) {
-        *byte ^= salt;
-    }
+fn gcm_iv(salt: u128, ssrc: [u8; 4], index: u64) -> [u8; 12] {
+    let index = u128::from(index & 0xffff_ffff_ffff);
+    let iv = ((u128::from(u32::from_be_bytes(ssrc)) << 48) | index) ^ salt;
+    let [_, _, _, _, iv @ ..] = iv.to_be_bytes();
     iv
 }
 
