@@ -71,15 +71,6 @@ impl Vp8Descriptor {
     ///
     /// Returns the length, or 0 if `out` is too short, which is then untouched.
     pub fn write(&self, out: &mut [u8]) -> usize {
-        let (bytes, len) = self.to_bytes();
-        let Some((from, to)) = bytes.get(..len).zip(out.get_mut(..len)) else {
-            return 0;
-        };
-        to.copy_from_slice(from);
-        len
-    }
-
-    fn to_bytes(self) -> ([u8; Self::MAX_LEN], usize) {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let extended = flag(self.picture_id.is_some(), 0x80)
             | flag(self.tl0.is_some(), 0x40)
@@ -89,26 +80,34 @@ impl Vp8Descriptor {
             | flag(self.non_reference, 0x20)
             | flag(self.starts_partition, 0x10)
             | (self.partition & 0x07);
-        let picture_id = self.picture_id.map(|(id, _)| (id | 0x8000).to_be_bytes());
-        let layers = (extended & 0x30 != 0).then(|| {
-            let (tid, sync) = self.temporal.unwrap_or_default();
-            ((tid & 3) << 6) | flag(sync, 0x20) | (self.keyidx.unwrap_or_default() & 0x1f)
-        });
-        let parts = [
-            Some(first),
-            Some(extended).filter(|extended| *extended != 0),
-            picture_id.map(|[high, _]| high),
-            picture_id.map(|[_, low]| low),
-            self.tl0,
-            layers,
-        ];
-        let mut bytes = [0; Self::MAX_LEN];
-        let mut len = 0_usize;
-        for (slot, byte) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-            *slot = byte;
-            len = len.saturating_add(1);
+        let has_layers = extended & 0x30 != 0;
+        let has_id = self.picture_id.is_some();
+        let present = [extended != 0, has_id, has_id, self.tl0.is_some(), has_layers];
+        let len = present.iter().fold(1_usize, |len, has| len.wrapping_add(usize::from(*has)));
+        let Some(out) = out.get_mut(..len) else { return 0 };
+        let mut places = out.iter_mut();
+        let mut put = |byte| {
+            if let Some(place) = places.next() {
+                *place = byte;
+            }
+        };
+        put(first);
+        if extended != 0 {
+            put(extended);
         }
-        (bytes, len)
+        if let Some((id, _)) = self.picture_id {
+            let [high, low] = (id | 0x8000).to_be_bytes();
+            put(high);
+            put(low);
+        }
+        if let Some(tl0) = self.tl0 {
+            put(tl0);
+        }
+        if has_layers {
+            let (tid, sync) = self.temporal.unwrap_or_default();
+            put(((tid & 3) << 6) | flag(sync, 0x20) | (self.keyidx.unwrap_or_default() & 0x1f));
+        }
+        len
     }
 }
 

@@ -73,6 +73,7 @@ impl Record {
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct History {
+    /// A power of two, so that a place needs no division.
     records: Box<[Record]>,
     newest: u64,
     origin: Instant,
@@ -188,7 +189,7 @@ impl History {
     }
 
     fn place(&self, index: u64) -> usize {
-        (index % self.records.len() as u64) as usize
+        index as usize & (self.records.len() - 1)
     }
 
     fn millis(&self, now: Instant) -> u16 {

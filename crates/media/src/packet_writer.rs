@@ -65,10 +65,15 @@ impl PacketWriter {
     }
 
     /// How the subscriber, who takes `codecs`, gets `from`: as it is, or the Opus inside RED.
+    #[inline]
     pub(crate) fn codec(&mut self, codecs: &[SendCodec], from: Codec) -> Option<SendCodec> {
-        if let Some(known) = self.conversion.filter(|known| known.from == from) {
-            return Some(known.to);
+        match self.conversion {
+            Some(known) if known.from == from => Some(known.to),
+            _ => self.find_codec(codecs, from),
         }
+    }
+
+    fn find_codec(&mut self, codecs: &[SendCodec], from: Codec) -> Option<SendCodec> {
         let find = |wanted| codecs.iter().find(|c| c.codec == wanted).copied();
         let inside = || find(Codec::Opus).filter(|_| from == Codec::Red);
         let to = find(from).or_else(inside)?;
@@ -77,6 +82,7 @@ impl PacketWriter {
     }
 
     /// The codec and the payload that the subscriber gets for a `payload` of `from`.
+    #[inline]
     pub(crate) fn convert<'a>(
         &mut self,
         codecs: &[SendCodec],
@@ -131,7 +137,22 @@ impl PacketWriter {
 
     /// Header and extensions; returns their length, and where the transport-wide sequence number is to be stamped. An
     /// `is_final` packet, never written again, has a place for it if its subscriber takes it.
+    #[inline]
     fn write_header(
+        &self,
+        pkt: &UpPacket<'_>,
+        header: &RtpHeader,
+        record: &Record,
+        is_final: bool,
+        buf: &mut [u8],
+    ) -> Option<(usize, Option<u8>)> {
+        if pkt.has_extensions() || (is_final && self.extensions.transport_cc.is_some()) {
+            return self.write_extended_header(pkt, header, record, is_final, buf);
+        }
+        Some((write_header(usable(buf)?, header, &[])?, None))
+    }
+
+    fn write_extended_header(
         &self,
         pkt: &UpPacket<'_>,
         header: &RtpHeader,
@@ -170,6 +191,7 @@ impl PacketWriter {
 }
 
 /// The fixed header of `pkt` as it goes under a payload type and an SSRC.
+#[inline]
 fn header(
     pkt: &UpPacket<'_>,
     (payload_type, ssrc): (u8, u32),
@@ -185,6 +207,7 @@ fn header(
 }
 
 /// Writes the payload at `at`, if the packet has one; returns where it ends.
+#[inline]
 fn write_payload(
     pkt: &UpPacket<'_>,
     mut payload: &[u8],

@@ -69,6 +69,15 @@ pub struct UpPacket<'a> {
 }
 
 impl UpPacket<'_> {
+    /// Whether it has header extensions.
+    pub(crate) fn has_extensions(&self) -> bool {
+        let meta = self.meta;
+        meta.audio_level.is_some()
+            || meta.orientation.is_some()
+            || meta.capture_time.is_some()
+            || !self.descriptor.is_empty()
+    }
+
     /// Payload and header extensions in bytes. Two packets of a stream differ by about so much as a
     /// subscriber gets them: it may take fewer extensions, or of RED only the Opus inside.
     pub fn size(&self) -> usize {
@@ -103,7 +112,7 @@ struct Mark {
 #[derive(Debug)]
 pub(crate) struct PacketRing {
     /// By sequence number, modulo their count: as many as a second takes. Grows by doubling, within its
-    /// capacity.
+    /// capacity; a power of two, so that an index needs no division.
     slots: Vec<Option<Slot>>,
     /// The newest that was written over.
     forgotten: Option<ExtSeq>,
@@ -203,6 +212,7 @@ impl PacketRing {
     }
 
     /// The packet with this number, if it is still there.
+    #[inline]
     pub(crate) fn packet(&self, seq: ExtSeq) -> Option<UpPacket<'_>> {
         let slot = self.slot(seq)?;
         let start = slot.start as usize;
@@ -241,7 +251,7 @@ impl PacketRing {
     }
 
     fn index(&self, seq: ExtSeq) -> usize {
-        (seq.get() % self.slots.len() as u64) as usize
+        seq.get() as usize & (self.slots.len() - 1)
     }
 }
 

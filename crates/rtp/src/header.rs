@@ -28,6 +28,7 @@ pub struct RtpHeader {
 ///
 /// Returns `None`, with `buf` partly written, if it does not fit, an id is 0, or a length is over
 /// 255.
+#[inline]
 pub fn write_header(
     buf: &mut [u8],
     header: &RtpHeader,
