@@ -80,7 +80,7 @@ fn forward_to(bencher: Bencher<'_, '_>, subscribers: u32) {
             return;
         };
         for down in &mut downs {
-            let verdict = down.forward(now, black_box(&pkt), &clocks, &mut out, |_| 0);
+            let verdict = down.forward(now, black_box(&pkt), clocks, &mut out, |_| 0);
             assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
             black_box(&out);
         }

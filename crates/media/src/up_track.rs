@@ -117,7 +117,6 @@ struct Encoding {
     /// When it last went on under another SSRC or in another codec.
     began: Option<Instant>,
     keyframes: KeyframeRequests,
-    clock: Option<SourceClock>,
     octets: u64,
 }
 
@@ -155,6 +154,8 @@ struct Place {
     codec: Codec,
     /// The encoding starts with it, or goes on under another SSRC or in another codec.
     first: bool,
+    /// It comes under another SSRC: its number and its clock have nothing to do with those before.
+    is_other_source: bool,
 }
 
 impl Encoding {
@@ -170,7 +171,6 @@ impl Encoding {
             begins: None,
             began: None,
             keyframes: KeyframeRequests::new(PLI_INTERVAL),
-            clock: None,
             octets: 0,
         }
     }
@@ -180,7 +180,6 @@ impl Encoding {
         let newest = self.newest.map_or(0, ExtSeq::get);
         self.offset = newest.checked_next_multiple_of(0x1_0000).unwrap_or(newest);
         self.unwrapper = SeqUnwrapper::default();
-        self.clock = None;
     }
 
     /// What follows `seq` does not go on from what came before.
@@ -231,7 +230,7 @@ impl Encoding {
             self.codec = Some(codec);
         }
         let first = self.newest.is_none() || is_other_source || is_other_codec;
-        Some(Place { seq, codec, first })
+        Some(Place { seq, codec, first, is_other_source })
     }
 
     /// [`PacketMeta::beginning`] of packet `seq`.
@@ -248,6 +247,8 @@ pub struct UpTrack {
     codecs: Vec<ReceiveCodec>,
     extensions: ExtensionIds,
     encodings: Vec<Encoding>,
+    /// By encoding, as all subscriptions read them together.
+    clocks: [Option<SourceClock>; MAX_ENCODINGS],
     stream_tracker: StreamTracker,
     rates: LayerRates,
     level_meter: Option<AudioLevelMeter>,
@@ -262,6 +263,7 @@ impl UpTrack {
             codecs: spec.codecs.clone(),
             extensions: spec.extensions,
             encodings: Vec::new(),
+            clocks: [None; MAX_ENCODINGS],
             stream_tracker: StreamTracker::default(),
             rates: LayerRates::new(),
             level_meter: spec.measure_level.then(AudioLevelMeter::default),
@@ -358,9 +360,13 @@ impl UpTrack {
         let Some(enc) = self.encodings.get_mut(usize::from(encoding)) else {
             return Ingest::Ignored;
         };
-        let Some(Place { seq, codec, first }) = enc.place(now, self.kind, view, media) else {
+        let Some(place) = enc.place(now, self.kind, view, media) else {
             return Ingest::Ignored;
         };
+        let Place { seq, codec, first, is_other_source } = place;
+        if is_other_source && let Some(clock) = self.clocks.get_mut(usize::from(encoding)) {
+            *clock = None;
+        }
         let (payload, extensions) = match media {
             Some(_) => (view.payload, ReadExtensions::read(view, &self.extensions)),
             None => (&[][..], ReadExtensions::default()),
@@ -423,6 +429,7 @@ impl UpTrack {
     }
 
     /// A stored packet.
+    #[inline]
     pub fn packet(&self, encoding: u8, seq: ExtSeq) -> Option<UpPacket<'_>> {
         self.encodings.get(usize::from(encoding))?.retention.get()?.ring.packet(seq)
     }
@@ -433,18 +440,17 @@ impl UpTrack {
     }
 
     /// The publisher's clocks, by encoding.
-    pub fn clocks(&self) -> [Option<SourceClock>; MAX_ENCODINGS] {
-        let mut clocks = [None; MAX_ENCODINGS];
-        for (slot, enc) in clocks.iter_mut().zip(&self.encodings) {
-            *slot = enc.clock;
-        }
-        clocks
+    pub const fn clocks(&self) -> &[Option<SourceClock>; MAX_ENCODINGS] {
+        &self.clocks
     }
 
     /// A sender report for `encoding` arrived.
     pub fn handle_sender_report(&mut self, encoding: u8, clock: SourceClock) {
-        if let Some(enc) = self.encodings.get_mut(usize::from(encoding)) {
-            enc.clock = Some(clock);
+        let at = usize::from(encoding);
+        if at < self.encodings.len()
+            && let Some(slot) = self.clocks.get_mut(at)
+        {
+            *slot = Some(clock);
         }
     }
 

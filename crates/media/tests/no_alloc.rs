@@ -76,7 +76,7 @@ fn ingesting_and_forwarding_a_packet_does_not_allocate() {
             panic!("not stored");
         };
         let pkt = up.packet(0, seq).unwrap();
-        if let Verdict::Forward(_) = down.forward(now, &pkt, &up.clocks(), &mut out, |_| 0) {
+        if let Verdict::Forward(_) = down.forward(now, &pkt, up.clocks(), &mut out, |_| 0) {
             forwarded += 1;
         }
     }

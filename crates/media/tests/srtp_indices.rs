@@ -204,7 +204,7 @@ impl Model {
         let up = &tracks[down.track].up;
         let Some(pkt) = up.packet(encoding, seq) else { return };
         let (mut buf, padding) = ([0; 400], random.below(25) as u8);
-        match down.down.forward(*now, &pkt, &up.clocks(), &mut buf, |_| padding) {
+        match down.down.forward(*now, &pkt, up.clocks(), &mut buf, |_| padding) {
             Verdict::Forward(written) => {
                 seen.forwarded += 1;
                 let before = down.newest.replace(down.newest.unwrap_or(0).max(written.index));

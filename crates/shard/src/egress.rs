@@ -136,8 +136,7 @@ fn flush_in_order(
         {
             out.is_last = i + 1 == order.len();
             serving.serve(track.id);
-            flush_down(now, peer, (queued.down, down), track, out);
-            if down.is_behind(track) {
+            if !flush_down(now, peer, (queued.down, down), track, out) {
                 return false;
             }
         }
@@ -159,25 +158,26 @@ struct Outlet<'a> {
     switched: bool,
 }
 
-/// Sends one subscription's packets until it has all, or the slab is full.
+/// Sends one subscription's packets; false if the slab is full before it has all.
 fn flush_down(
     now: Instant,
     peer: &mut PeerEntry,
     (key, down): (DownKey, &mut DownEntry),
     track: &TrackEntry,
     out: &mut Outlet<'_>,
-) {
+) -> bool {
     let clocks = track.track.clocks();
     down.cursor = down.cursor.max(track.flushed);
-    let Some(path) = peer.peer.path().filter(|_| peer.connected) else {
+    let path = if peer.connected { peer.peer.path() } else { None };
+    let Some(path) = path else {
         down.cursor = track.flushed + track.pending.len() as u64;
         down.catch_up = None;
-        return;
+        return true;
     };
     let Outlet { slab, counts, retransmitter, run, is_last, switched } = out;
     while down.is_behind(track) {
         let Some(room) = slab.reserve() else {
-            return;
+            return false;
         };
         let Some((encoding, seq)) = next_packet(down, track) else {
             continue;
@@ -196,7 +196,7 @@ fn flush_down(
             }
             run.padding(len, usize::from(longest.unwrap_or(0)).saturating_sub(pkt.size()))
         };
-        let written = match down.down.forward(now, &pkt, &clocks, room, padding) {
+        let written = match down.down.forward(now, &pkt, clocks, room, padding) {
             Verdict::Forward(written) => written,
             Verdict::Drop(reason) => {
                 counts.add(drops::forward(reason), 1);
@@ -221,6 +221,7 @@ fn flush_down(
             counts.add(Metric::PacketsSent, 1);
         }
     }
+    true
 }
 
 /// The packet to look at next: those that overtook a key frame, then the others as they came.

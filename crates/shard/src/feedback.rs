@@ -125,7 +125,7 @@ impl MediaGraph {
             return bug!("{:?} outlived its track", entry.id);
         };
         let clocks = track.track.clocks();
-        if let Some((ntp, ..)) = entry.down.sender_report(now, track.clock_rate(), &clocks)
+        if let Some((ntp, ..)) = entry.down.sender_report(now, track.clock_rate(), clocks)
             && let Some(peer) = self.peers.get_mut(key)
         {
             peer.rtp.handle_report_block(now, ntp, block);

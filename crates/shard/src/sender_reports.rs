@@ -36,7 +36,7 @@ pub(crate) fn send(now: Instant, key: PeerKey, graph: &mut MediaGraph, out: &mut
         };
         let clocks = track.track.clocks();
         let Some((ntp, rtp_time, packets, octets)) =
-            down.down.sender_report(now, track.clock_rate(), &clocks)
+            down.down.sender_report(now, track.clock_rate(), clocks)
         else {
             down.next_sender_report = now + RETRY;
             continue;
