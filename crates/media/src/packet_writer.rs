@@ -146,7 +146,8 @@ impl PacketWriter {
         is_final: bool,
         buf: &mut [u8],
     ) -> Option<(usize, Option<u8>)> {
-        if pkt.has_extensions() || (is_final && self.extensions.transport_cc.is_some()) {
+        let has_own = self.extensions.transport_cc.is_some() || self.playout_delay.is_some();
+        if pkt.has_extensions() || (is_final && has_own) {
             return self.write_extended_header(pkt, header, record, is_final, buf);
         }
         Some((write_header(usable(buf)?, header, &[])?, None))
