@@ -59,7 +59,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     };
     let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
-    info!(shards = shards.len(), ?udp_ports, ?advertised, "Node started");
+    info!(shards = shards.len(), ?udp_ports, "Node started");
     Ok(Started {
         directory: requests,
         shards,
