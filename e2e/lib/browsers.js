@@ -9,7 +9,8 @@ import puppeteer from 'puppeteer-core';
 
 import { PulseAudio } from './pulseaudio.js';
 
-const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+/** The program. */
+export const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const FIREFOX = process.env.FIREFOX_BIN ?? '/usr/bin/firefox-esr';
 
 const CHROMIUM_ARGS = [
@@ -32,9 +33,10 @@ const FIREFOX_PREFS = {
 
 /** Chromium with a fake camera and microphone. */
 export class Chromium {
-  static async launch() {
+  /** `executablePath` may be a program that runs it elsewhere. */
+  static async launch({ executablePath = CHROMIUM } = {}) {
     const chromiumBrowser = new Chromium();
-    chromiumBrowser.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: CHROMIUM_ARGS });
+    chromiumBrowser.browser = await chromium.launch({ executablePath, headless: true, args: CHROMIUM_ARGS });
     return chromiumBrowser;
   }
 

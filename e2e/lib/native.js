@@ -74,7 +74,8 @@ export function pythonPeer(identity, environment = '.venv') {
   return new NativePeer(identity, python, [file('../python/peer.py')]);
 }
 
-/** A person with one version of the Node SDK. */
-export function nodePeer(identity, sdk = '@livekit/rtc-node') {
-  return new NativePeer(identity, process.execPath, [file('../native/peer.js'), sdk]);
+/** A person with one version of the Node SDK; `inside` turns a command line into one that runs it on another host. */
+export function nodePeer(identity, sdk = '@livekit/rtc-node', inside = (command) => command) {
+  const [command, ...args] = inside([process.execPath, file('../native/peer.js'), sdk]);
+  return new NativePeer(identity, command, args);
 }

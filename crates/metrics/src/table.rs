@@ -65,6 +65,8 @@ metrics! {
 
     /// Datagrams.
     DatagramsReceived = Counter, "received", "datagrams";
+    /// Datagrams of clients of another shard, passed on to it. None where each media thread has a port of its own.
+    DatagramsPassedOn = Counter, "received", "passed_to_another_thread";
     /// Bytes, without UDP and IP headers.
     BytesReceived = Counter, "received", "bytes";
     /// RTP packets that were accepted.

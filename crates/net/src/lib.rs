@@ -4,7 +4,7 @@
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
-//! * [`host_addresses`] lists the machine's own addresses.
+//! * [`interfaces`] and [`host_addresses`] list the machine's own addresses, [`source_towards`] asks the routing table.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
 //!
@@ -26,7 +26,7 @@ mod portable;
 pub use batch::{Datagram, RecvBatch};
 pub use clock::WallClock;
 pub use entropy::{NoRandomness, seed_from_system};
-pub use interfaces::host_addresses;
+pub use interfaces::{Interface, host_addresses, interfaces, source_towards};
 #[cfg(target_os = "linux")]
 pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
 #[cfg(not(target_os = "linux"))]

@@ -11,7 +11,7 @@
 //! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hearth_datagram::Endpoint;
 use hearth_plane::{IceCredentials, PeerSpec};
@@ -22,6 +22,7 @@ use tracing::debug;
 
 use crate::error::PeerError;
 use crate::library_random::LibraryRandom;
+use crate::path::{CONSENT, Path};
 
 /// A client behind a NAT shows a handful of addresses at each of ours; each costs the agent some memory.
 const MAX_PROVEN: usize = 64;
@@ -29,8 +30,6 @@ const MAX_PROVEN: usize = 64;
 const MAX_CANDIDATES: usize = 128;
 /// Candidate pairs; above what 128 candidates, 64 endpoints and two local addresses can form.
 const MAX_PAIRS: usize = 400;
-/// Browsers check the selected pair every 2.5 s; after this the client has left that path.
-const NOMINATION_TTL: Duration = Duration::from_secs(3);
 
 /// One ICE session, across restarts.
 pub(crate) struct Ice {
@@ -44,11 +43,23 @@ pub(crate) struct Ice {
     /// The remote restarted, and we have not yet.
     remote_ahead: bool,
     /// Ordered by the last authenticated message, newest last.
-    proven: Vec<Endpoint>,
+    proven: Vec<Proven>,
     candidates: usize,
     path: Option<Path>,
     /// Source of STUN transaction ids; a lite agent sends no requests.
     transactions: Option<Box<LibraryRandom>>,
+}
+
+/// An endpoint that authenticated messages of ICE came by.
+#[derive(Clone, Copy, Debug)]
+struct Proven {
+    endpoint: Endpoint,
+    /// The last of them.
+    at: Instant,
+    /// The client has nominated it.
+    nominated: bool,
+    /// It has answered a check of ours.
+    answered: bool,
 }
 
 struct Config {
@@ -56,12 +67,6 @@ struct Config {
     controlling: bool,
     tie_breaker: u64,
     local: Vec<Candidate>,
-}
-
-struct Path {
-    endpoint: Endpoint,
-    /// The last nomination by the controlling side.
-    confirmed: Instant,
 }
 
 impl Ice {
@@ -102,9 +107,20 @@ impl Ice {
         Ok(ice)
     }
 
-    /// The endpoint to send by.
+    /// The endpoint to send by; none without consent.
     pub(crate) fn path(&self) -> Option<&Endpoint> {
-        self.path.as_ref().map(|path| &path.endpoint)
+        self.path.as_ref().and_then(Path::endpoint)
+    }
+
+    /// There was a nominated pair at some time.
+    pub(crate) const fn has_chosen(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Until when an endpoint that is not nominated may be sent to, unless something more is heard from there.
+    pub(crate) fn consent_until(&self, endpoint: Endpoint) -> Option<Instant> {
+        let proven = self.proven.iter().find(|proven| proven.endpoint == endpoint);
+        proven.map(|proven| proven.at + CONSENT)
     }
 
     /// We only answer checks.
@@ -114,7 +130,7 @@ impl Ice {
 
     /// Whether a message with the right password was received by this endpoint.
     pub(crate) fn is_proven(&self, endpoint: Endpoint) -> bool {
-        self.proven.contains(&endpoint)
+        self.proven.iter().any(|proven| proven.endpoint == endpoint)
     }
 
     /// The ufrags that checks may be addressed to, newest first.
@@ -180,7 +196,7 @@ impl Ice {
         let Ok(message) = StunMessage::parse(buf) else {
             return false;
         };
-        let known = self.proven.iter().position(|endpoint| *endpoint == from);
+        let known = self.proven.iter().position(|proven| proven.endpoint == from);
         if known.is_none() && self.proven.len() >= MAX_PROVEN {
             if !self.agent.accepts_message(&message) {
                 return false;
@@ -190,7 +206,8 @@ impl Ice {
             self.replace_agent(now, local, self.remote.clone());
             self.proven.clear();
         }
-        let confirms = message.is_binding_request() && message.use_candidate();
+        let nominates = message.is_binding_request() && message.use_candidate();
+        let answers = message.is_successful_binding_response();
         self.refresh_random();
         let (source, destination) = (from.remote, self.config.candidate(from.local));
         let packet = |message| StunPacket { proto: Protocol::Udp, source, destination, message };
@@ -203,27 +220,59 @@ impl Ice {
         if !accepted {
             return false;
         }
-        match known.and_then(|at| self.proven.get_mut(at..)) {
-            Some(later) => later.rotate_left(1),
-            None => self.proven.push(from),
+        self.note(now, from, nominates, answers);
+        if let Some(path) = &mut self.path {
+            path.handle_check(now, from);
         }
         self.run(now);
-        // USE-CANDIDATE nominates at a lite agent (RFC 8445 §7.3.1.5). During a restart a check with the old
-        // credentials does so only until the new ones have a pair.
-        if confirms && self.config.lite && (by_current || !self.nominated) {
-            self.confirm(now, from);
-        }
+        // During a restart a check with the old credentials nominates only until the new ones have a pair.
+        let counts = nominates && (by_current || !self.nominated);
+        self.follow(now, from, counts || answers);
         true
+    }
+
+    /// Remembers that an authenticated message came by `from`.
+    fn note(&mut self, now: Instant, from: Endpoint, nominates: bool, answers: bool) {
+        let known = self.proven.iter().position(|proven| proven.endpoint == from);
+        let known = known.map(|at| self.proven.remove(at));
+        let nominated = nominates || known.is_some_and(|known| known.nominated);
+        let answered = answers || known.is_some_and(|known| known.answered);
+        self.proven.push(Proven { endpoint: from, at: now, nominated, answered });
+    }
+
+    /// USE-CANDIDATE nominates at a lite agent (RFC 8445 §7.3.1.5), at a full one where a check of ours was
+    /// answered, too (§7.3.1.5 again: a valid pair).
+    fn follow(&mut self, now: Instant, from: Endpoint, counts: bool) {
+        let valid = |proven: &Proven| proven.nominated && (self.config.lite || proven.answered);
+        let is_valid = self.proven.last().is_some_and(valid);
+        if counts
+            && is_valid
+            && self.remote.is_some()
+            && let Some(path) = &mut self.path
+        {
+            path.nominate(now, from);
+        }
+    }
+
+    /// Authenticated media came by `from`.
+    pub(crate) fn handle_media(&mut self, from: Endpoint) {
+        if let Some(path) = &mut self.path {
+            path.handle_media(from);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.run(now);
+        if let Some(path) = &mut self.path {
+            path.handle_timeout(now);
+        }
     }
 
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let next = self.agent.poll_timeout();
         let previous = self.previous.as_mut().and_then(IceAgent::poll_timeout);
-        next.into_iter().chain(previous).min()
+        let path = self.path.as_ref().and_then(Path::poll_timeout);
+        next.into_iter().chain(previous).chain(path).min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(Endpoint, Vec<u8>)> {
@@ -257,15 +306,14 @@ impl Ice {
             let IceAgentEvent::NominatedSend { source, destination, .. } = event else {
                 return None;
             };
-            let endpoint = endpoint(config, proven, source, destination);
-            Some(Path { endpoint, confirmed: now })
+            Some(endpoint(config, proven, source, destination))
         };
         self.agent.handle_timeout(now);
         while let Some(event) = self.agent.poll_event() {
-            if let Some(path) = chosen(event) {
+            if let Some(endpoint) = chosen(event) {
                 self.nominated = true;
                 self.previous = None;
-                self.path = Some(path);
+                choose(&mut self.path, now, endpoint);
             }
         }
         let Some(previous) = &mut self.previous else {
@@ -273,8 +321,8 @@ impl Ice {
         };
         previous.handle_timeout(now);
         while let Some(event) = previous.poll_event() {
-            if let Some(path) = chosen(event) {
-                self.path = Some(path);
+            if let Some(endpoint) = chosen(event) {
+                choose(&mut self.path, now, endpoint);
             }
         }
     }
@@ -282,21 +330,6 @@ impl Ice {
     fn refresh_random(&mut self) {
         if let Some(transactions) = &mut self.transactions {
             transactions.refresh();
-        }
-    }
-
-    /// The controlling side uses `from`. The agent keeps to the pair of highest priority until that
-    /// has been silent for 13 s; a client that went from Wi-Fi to cellular should not wait so long.
-    fn confirm(&mut self, now: Instant, from: Endpoint) {
-        match &mut self.path {
-            Some(path) if path.endpoint == from => path.confirmed = now,
-            Some(path)
-                if now.saturating_duration_since(path.confirmed) >= NOMINATION_TTL
-                    && self.remote.is_some() =>
-            {
-                *path = Path { endpoint: from, confirmed: now };
-            }
-            Some(_) | None => {}
         }
     }
 }
@@ -325,16 +358,24 @@ impl Config {
     }
 }
 
+fn choose(path: &mut Option<Path>, now: Instant, endpoint: Endpoint) {
+    match path {
+        Some(path) => path.choose(now, endpoint),
+        None => *path = Some(Path::new(now, endpoint)),
+    }
+}
+
 /// The endpoint from a local candidate to `remote`: the proven one with the newest authenticated message; else, for
 /// a check that we send unasked, the candidate's own address.
 fn endpoint(
     config: &Config,
-    proven: &[Endpoint],
+    proven: &[Proven],
     candidate: SocketAddr,
     remote: SocketAddr,
 ) -> Endpoint {
-    let is_it = |e: &&Endpoint| e.remote == remote && config.candidate(e.local) == candidate;
-    proven.iter().rev().find(is_it).copied().unwrap_or_else(|| Endpoint::udp(candidate, remote))
+    let is_it = |e: &Endpoint| e.remote == remote && config.candidate(e.local) == candidate;
+    let mut newest_first = proven.iter().rev().map(|proven| proven.endpoint);
+    newest_first.find(is_it).unwrap_or_else(|| Endpoint::udp(candidate, remote))
 }
 
 fn creds(ice: &IceCredentials) -> IceCreds {

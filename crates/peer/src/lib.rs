@@ -15,6 +15,7 @@ mod error;
 mod ice;
 mod library_random;
 mod nack;
+mod path;
 mod peer;
 mod reception;
 mod rtt;

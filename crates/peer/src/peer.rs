@@ -5,7 +5,8 @@
 //! * **Out:** [`Incoming`] for media, [`PeerEvent`]s, [`Transmit`]s.
 //! * **Invariant:** whatever the other side does or stops doing, within 60 s the peer is connected or
 //!   closed; after that, 15 s of silence are reported as failed, and 30 s more close it. No close_notify is sent.
-//! * **Spec:** RFC 7983 (one port for all), RFC 5764 §5.1.2.
+//!   Nothing is sent to a client that was silent for 15 s, or to an endpoint without a check for 30 s.
+//! * **Spec:** RFC 7675 (consent), RFC 7983 (one port for all), RFC 5764 §5.1.2.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -226,8 +227,8 @@ impl Peer {
             return Incoming::Dropped(DropReason::Closed);
         }
         match classify(buf) {
-            PacketKind::Rtp => self.open_rtp(now, buf),
-            PacketKind::Rtcp => self.open_rtcp(now, buf),
+            PacketKind::Rtp => self.open_rtp(now, from, buf),
+            PacketKind::Rtcp => self.open_rtcp(now, from, buf),
             PacketKind::Stun => {
                 if !self.ice.handle_packet(now, from, buf) {
                     return Incoming::Dropped(DropReason::Stun);
@@ -273,6 +274,9 @@ impl Peer {
             return;
         }
         self.ice.handle_timeout(now);
+        self.dtls_from = self
+            .dtls_from
+            .filter(|from| self.ice.consent_until(*from).is_some_and(|end| now < end));
         self.dtls.handle_timeout(now);
         if let Some(channels) = &mut self.channels {
             channels.handle_timeout(now);
@@ -392,16 +396,19 @@ impl Peer {
         if matches!(self.stage, Stage::Failed { .. }) {
             return None;
         }
-        self.ice.path().or_else(|| self.dtls_from.as_ref().filter(|_| self.ice.is_lite()))
+        let proven = self.dtls_from.as_ref();
+        let unchosen = || proven.filter(|_| self.ice.is_lite() && !self.ice.has_chosen());
+        self.ice.path().or_else(unchosen)
     }
 
-    fn open_rtp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
+    fn open_rtp<'b>(&mut self, now: Instant, from: Endpoint, buf: &'b mut [u8]) -> Incoming<'b> {
         let Some(keys) = &mut self.keys else {
             return Incoming::Dropped(DropReason::NoKeys);
         };
         match keys.1.open_rtp(buf) {
             Ok(opened) => {
                 self.handle_received(now);
+                self.ice.handle_media(from);
                 let packet = buf.get_mut(..opened.len).unwrap_or_default();
                 Incoming::Rtp { packet, index: opened.index }
             }
@@ -409,13 +416,14 @@ impl Peer {
         }
     }
 
-    fn open_rtcp<'b>(&mut self, now: Instant, buf: &'b mut [u8]) -> Incoming<'b> {
+    fn open_rtcp<'b>(&mut self, now: Instant, from: Endpoint, buf: &'b mut [u8]) -> Incoming<'b> {
         let Some(keys) = &mut self.keys else {
             return Incoming::Dropped(DropReason::NoKeys);
         };
         match keys.1.open_rtcp(buf) {
             Ok(opened) => {
                 self.handle_received(now);
+                self.ice.handle_media(from);
                 Incoming::Rtcp(buf.get(..opened.len).unwrap_or_default())
             }
             Err(error) => Incoming::Dropped(drop_reason(error)),
@@ -474,7 +482,10 @@ impl Peer {
             Stage::Closed => return,
         };
         let channels = self.channels.as_ref().and_then(Channels::poll_timeout);
-        let parts = [deadline, self.ice.poll_timeout(), self.dtls.poll_timeout(), channels];
+        let consent = self.dtls_from.and_then(|from| self.ice.consent_until(from));
+        let consent = consent.filter(|_| !self.ice.has_chosen());
+        let parts =
+            [deadline, self.ice.poll_timeout(), self.dtls.poll_timeout(), channels, consent];
         self.next = parts.into_iter().flatten().min();
     }
 
@@ -503,7 +514,10 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                if let Some(path) = self.ice.path().copied().or(self.dtls_from) {
+                let unchosen = self.dtls_from.filter(|_| !self.ice.has_chosen());
+                if let Some(path) = self.ice.path().copied().or(unchosen)
+                    && !matches!(self.stage, Stage::Failed { .. })
+                {
                     self.transmit(path, payload);
                 }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hearth_access::{Keys, Limits};
 use hearth_codec::Codec;
-use hearth_plane::Fingerprint;
+use hearth_plane::{Fingerprint, ShardId};
 use hearth_signal::proto;
 
 /// A STUN or TURN server told to clients.
@@ -53,8 +53,8 @@ pub struct RoomConfig {
     pub server: ServerIdentity,
     /// Told to clients.
     pub ice_servers: Vec<IceServer>,
-    /// Our host candidates' addresses.
-    pub local_addrs: Vec<SocketAddr>,
+    /// Our host candidates' addresses for the peers of each shard, by its number.
+    pub local_addrs: Vec<Vec<SocketAddr>>,
     /// ICE-lite for clients that can.
     pub ice_lite: bool,
     /// Of the node's DTLS certificate.
@@ -114,6 +114,11 @@ impl RoomConfig {
             agent_protocol: 1,
             ..proto::ServerInfo::default()
         }
+    }
+
+    /// Our host candidates' addresses for a peer on `shard`.
+    pub(crate) fn local_addrs_of(&self, shard: ShardId) -> &[SocketAddr] {
+        self.local_addrs.get(usize::from(shard.0)).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn ice_servers(&self) -> Vec<proto::IceServer> {

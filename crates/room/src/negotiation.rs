@@ -85,7 +85,7 @@ impl Negotiator {
         let pending = participant.local.publishing.pending_tracks();
         let answer = transports.answerer.answer(read, &pending, &link.local);
         if let Some(remote) = answer.remote {
-            commands.extend(link.add(&out.config.local_addrs));
+            commands.extend(link.add(out.config.local_addrs_of(shard)));
             commands.extend(link.set_remote(remote, answer.remote_candidates));
         }
         let mid_to_track_id = if transports.single {
@@ -228,7 +228,7 @@ impl Negotiator {
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
             return;
         }
-        let added = subscriber.link.add(&out.config.local_addrs);
+        let added = subscriber.link.add(out.config.local_addrs_of(shard));
         let offer = subscriber.offerer.create_offer(&subscriber.link.local);
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
@@ -278,11 +278,12 @@ fn send_candidates(
     out: &mut Outbox,
 ) {
     let Some(participant) = roster.get_mut(key) else { return };
+    let shard = participant.local.shard;
     let Some(link) = participant.local.transports.link_mut(target) else { return };
     if std::mem::replace(&mut link.trickled, true) {
         return;
     }
-    let candidates = link.candidates(&out.config.local_addrs, tagged);
+    let candidates = link.candidates(out.config.local_addrs_of(shard), tagged);
     let last = candidates.len().saturating_sub(1);
     for (n, candidate_init) in candidates.into_iter().enumerate() {
         let message =

@@ -14,11 +14,14 @@ pub struct NodeConfig {
     /// Connections of one room that a media thread takes before another shares the room; 1 spreads
     /// every room over all threads.
     pub room_share: u32,
-    /// Addresses to receive media at. All shards share them. Port 0: the system chooses one, the
-    /// same for all addresses; see [`Node::udp_port`](crate::Node::udp_port).
+    /// Addresses to receive media at, all with one port, the first that is used. Port 0: the system chooses; see
+    /// [`Node::udp_ports`](crate::Node::udp_ports).
     pub udp_bind: Vec<SocketAddr>,
-    /// Addresses advertised to clients as candidates; port 0 stands for the port that was bound. Empty: the machine's
-    /// own addresses, of the families that are bound.
+    /// How many ports from that one on may be used, at least 1. Each media thread has its own as far as there are
+    /// enough; else they share them.
+    pub udp_ports: u16,
+    /// Addresses advertised to clients as candidates; port 0 stands for the port of the peer's media thread. Empty: the
+    /// machine's own addresses, of the families that are bound.
     pub advertised: Vec<SocketAddr>,
     /// When `advertised` is empty: also advertise the loopback addresses (development).
     pub advertise_loopback: bool,

@@ -19,6 +19,7 @@
 mod config;
 mod counters;
 mod directory;
+mod media_ports;
 mod node;
 mod placement;
 mod room_events;
@@ -34,7 +35,8 @@ mod start;
 pub use config::{NodeConfig, StartError};
 pub use hearth_metrics::{Counts, Metric};
 pub use hearth_net::WallClock;
-pub use hearth_net::host_addresses;
 pub use hearth_net::{NoRandomness, seed_from_system};
+pub use hearth_net::{host_addresses, interfaces};
+pub use hearth_random::Seed;
 pub use node::{Memory, Node};
 pub use session::{SendError, Session, SessionOutput};

@@ -44,7 +44,7 @@ struct Inner {
     auto_create: bool,
     next_session: AtomicU64,
     counts: Arc<SharedCounts>,
-    udp_port: u16,
+    udp_ports: Vec<u16>,
     /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
@@ -66,7 +66,7 @@ impl Node {
     /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counts, udp_port } = start::start(config)?;
+        let Started { directory, shards, room_config, counts, udp_ports } = start::start(config)?;
         let inner = Inner {
             directory,
             shards,
@@ -74,15 +74,15 @@ impl Node {
             auto_create,
             next_session: AtomicU64::new(1),
             counts,
-            udp_port,
+            udp_ports,
             resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The UDP port that was bound.
-    pub fn udp_port(&self) -> u16 {
-        self.inner.udp_port
+    /// The UDP ports of media, each once; the first is that of the first media thread.
+    pub fn udp_ports(&self) -> &[u16] {
+        &self.inner.udp_ports
     }
 
     /// The configuration of new rooms; a changed copy may be given to

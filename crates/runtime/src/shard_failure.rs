@@ -56,6 +56,7 @@ impl Site {
             shards: 2,
             room_share: 1,
             udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
+            udp_ports: 1,
             advertised: Vec::new(),
             advertise_loopback: true,
             auto_create: true,
@@ -63,7 +64,7 @@ impl Site {
             seed: Seed::fixed(1),
         };
         let started = start::start(config).unwrap();
-        let server = SocketAddr::from(([127, 0, 0, 1], started.udp_port));
+        let server = SocketAddr::from(([127, 0, 0, 1], started.udp_ports[0]));
         Self { shards: Arc::clone(&started.shards), server, _started: started }
     }
 

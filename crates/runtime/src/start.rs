@@ -12,18 +12,16 @@ use hearth_random::{Purpose, Seed};
 use hearth_room::RoomConfig;
 use hearth_shard::ShardConfig;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::{NodeConfig, StartError};
 use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
+use crate::media_ports::MediaPorts;
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
 use crate::socket_routes::SocketRoutes;
-
-/// Ports tried when the system chooses one and another address has it taken already.
-const PORT_ATTEMPTS: usize = 16;
 
 /// A running node, as [`Node`](crate::Node) holds it.
 pub(crate) struct Started {
@@ -31,25 +29,28 @@ pub(crate) struct Started {
     pub(crate) shards: Arc<[ShardLink]>,
     pub(crate) room_config: Arc<RoomConfig>,
     pub(crate) counts: Arc<SharedCounts>,
-    pub(crate) udp_port: u16,
+    /// Each once.
+    pub(crate) udp_ports: Vec<u16>,
 }
 
 /// Must run inside a tokio runtime.
 pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
-    let (mut sockets, udp_port) = bind_all(&config.udp_bind, usize::from(config.shards))?;
-    let advertised = advertised(&config, udp_port)?;
+    let mut bound =
+        MediaPorts::bind(&config.udp_bind, config.udp_ports, usize::from(config.shards))?;
+    let advertised = advertised(&config)?;
     let ours = host_addresses(true);
     let translated = advertised.iter().map(SocketAddr::ip).filter(|ip| !is_local(*ip, &ours));
-    for socket in sockets.iter_mut().flatten() {
+    for socket in bound.sockets.iter_mut().flatten() {
         socket.set_translated(translated.clone().collect());
     }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
-    config.room.local_addrs.clone_from(&advertised);
+    config.room.local_addrs = of_each_shard(&advertised, &bound.ports);
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
     let seed = config.seed.clone();
     let shards = Shards { certificate, seed };
-    let shards: Arc<[ShardLink]> = shards.start(sockets, &counts)?.into();
+    let udp_ports = bound.distinct();
+    let shards: Arc<[ShardLink]> = shards.start(bound.sockets, &counts)?.into();
 
     let around = NodeHandles {
         shards: Arc::clone(&shards),
@@ -58,60 +59,18 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     };
     let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
-    info!(shards = shards.len(), udp_port, ?advertised, "Node started");
+    info!(shards = shards.len(), ?udp_ports, "Node started");
     Ok(Started {
         directory: requests,
         shards,
         room_config: Arc::new(config.room),
         counts,
-        udp_port,
+        udp_ports,
     })
 }
 
-/// The sockets of each shard, in the order of `addrs`, all of one port.
-fn bind_all(addrs: &[SocketAddr], shards: usize) -> Result<(Vec<Vec<UdpSocket>>, u16), StartError> {
-    if addrs.is_empty() || shards == 0 {
-        return Err(StartError::Nothing);
-    }
-    let mut attempt = 1;
-    loop {
-        match bind_once(addrs, shards) {
-            Err(StartError::Bind { addr, .. }) if addr.port() == 0 && attempt < PORT_ATTEMPTS => {
-                attempt += 1;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn bind_once(
-    addrs: &[SocketAddr],
-    shards: usize,
-) -> Result<(Vec<Vec<UdpSocket>>, u16), StartError> {
-    let mut by_shard: Vec<Vec<UdpSocket>> = Vec::new();
-    by_shard.resize_with(shards, Vec::new);
-    let mut chosen = None;
-    for &addr in addrs {
-        let mut exact = addr;
-        if addr.port() == 0 {
-            exact.set_port(chosen.unwrap_or(0));
-        }
-        let group = UdpSocket::bind_group(exact, shards)
-            .map_err(|source| StartError::Bind { addr, source })?;
-        let port = group.first().map(|socket| socket.local_addr().port());
-        chosen = chosen.or(port);
-        if let Some(advice) = group.first().and_then(UdpSocket::buffer_advice) {
-            warn!("{advice}");
-        }
-        for (sockets, socket) in by_shard.iter_mut().zip(group) {
-            sockets.push(socket);
-        }
-    }
-    Ok((by_shard, chosen.unwrap_or_default()))
-}
-
-/// The advertised addresses, with the port that was bound.
-fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, StartError> {
+/// The advertised addresses; port 0 stands for that of a peer's shard.
+fn advertised(config: &NodeConfig) -> Result<Vec<SocketAddr>, StartError> {
     let bound = &config.udp_bind;
     let mut addrs = config.advertised.clone();
     if addrs.is_empty() {
@@ -122,10 +81,15 @@ fn advertised(config: &NodeConfig, udp_port: u16) -> Result<Vec<SocketAddr>, Sta
         });
         addrs.extend(reachable.map(|ip| SocketAddr::new(ip, 0)));
     }
-    for addr in addrs.iter_mut().filter(|addr| addr.port() == 0) {
-        addr.set_port(udp_port);
-    }
     if addrs.is_empty() { Err(StartError::NoAddress) } else { Ok(addrs) }
+}
+
+/// What the peers of each shard are told, whose ports these are.
+fn of_each_shard(advertised: &[SocketAddr], ports: &[u16]) -> Vec<Vec<SocketAddr>> {
+    let at = |addr: &SocketAddr, port: u16| {
+        SocketAddr::new(addr.ip(), if addr.port() == 0 { port } else { addr.port() })
+    };
+    ports.iter().map(|port| advertised.iter().map(|addr| at(addr, *port)).collect()).collect()
 }
 
 /// Whether datagrams can leave from `ip`, on a machine with the addresses `ours`.
@@ -201,5 +165,22 @@ impl Links {
 impl Drop for Links {
     fn drop(&mut self) {
         self.0.iter().for_each(ShardLink::stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_told_the_port_of_its_shard() {
+        let advertised = ["10.0.0.5:0", "203.0.113.9:9000"].map(|addr| addr.parse().unwrap());
+        let told = of_each_shard(&advertised, &[7_882, 7_883]);
+        let told: Vec<Vec<_>> =
+            told.iter().map(|addrs| addrs.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(
+            told,
+            [["10.0.0.5:7882", "203.0.113.9:9000"], ["10.0.0.5:7883", "203.0.113.9:9000"]]
+        );
     }
 }

@@ -137,7 +137,7 @@ async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
     let node = Node::start(config()).await.unwrap();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..10 {
-        stranger.send_to(&[0; 40], ("127.0.0.1", node.udp_port())).unwrap();
+        stranger.send_to(&[0; 40], ("127.0.0.1", node.udp_ports()[0])).unwrap();
     }
     settle(&node, |now| now[Metric::DatagramsReceived] == 10 && now[Metric::BytesReceived] == 400)
         .await;
@@ -149,7 +149,7 @@ async fn a_datagram_of_a_stranger_is_counted_and_not_answered() {
 async fn a_second_node_cannot_share_the_port_of_the_first() {
     let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
-    let taken = format!("127.0.0.1:{}", node.udp_port()).parse().unwrap();
+    let taken = format!("127.0.0.1:{}", node.udp_ports()[0]).parse().unwrap();
     let second = Node::start(NodeConfig { udp_bind: vec![taken], ..config() }).await;
     assert!(second.is_err());
 }
@@ -159,6 +159,7 @@ fn config() -> NodeConfig {
         shards: 2,
         room_share: 1,
         udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
+        udp_ports: 1,
         advertised: Vec::new(),
         advertise_loopback: true,
         auto_create: true,

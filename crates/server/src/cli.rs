@@ -211,7 +211,7 @@ pub(crate) struct ServeArgs {
     /// The address that clients send media to; default: all of this machine's
     #[arg(long, value_name = "ADDR", env = "NODE_IP")]
     pub(crate) node_ip: Option<String>,
-    /// The UDP port of all media [default: 7882]
+    /// The UDP port of all media, or a range with one for each media thread, such as 7882-7885 [default: 7882]
     #[arg(long, value_name = "PORT", env = "UDP_PORT")]
     pub(crate) udp_port: Option<String>,
     #[command(flatten)]

@@ -5,6 +5,7 @@ mod config;
 mod dev;
 mod load_test;
 mod logging;
+mod media_addresses;
 mod serve;
 mod stop;
 mod token;

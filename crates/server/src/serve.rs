@@ -7,23 +7,25 @@
 //!   the same ports stops at once. Clients get a leave before connections are closed.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use hearth_access::Keys;
+use hearth_addresses::AddressPlan;
 use hearth_http::AppState;
 use hearth_room::{RoomConfig, ServerIdentity};
-use hearth_runtime::{Node, NodeConfig, StartError, WallClock};
+use hearth_runtime::{Node, NodeConfig, Seed, StartError, WallClock};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError, Overrides};
+use crate::media_addresses::AddressError;
 use crate::stop::Stop;
-use crate::{dev, logging, token};
+use crate::{dev, logging, media_addresses, token};
 
 /// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -56,9 +58,9 @@ pub(crate) enum ServeError {
          --udp-port or `rtc.udp_port:`", addr.port(), addr.ip()
     )]
     UdpPortTaken { addr: SocketAddr },
-    /// No address for media.
-    #[error("this machine has no address that clients could use; name one with --node-ip")]
-    NoAddress,
+    /// See [`AddressError`].
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
     /// The node did not start for another reason.
     #[error("cannot start: {0}")]
     Node(#[source] StartError),
@@ -78,13 +80,16 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         warn!("{warning}");
     }
     let threads = cores().min(MAX_CONTROL_THREADS);
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("control")
         .enable_all()
         .build()
-        .map_err(ServeError::System)?
-        .block_on(serve(config))
+        .map_err(ServeError::System)?;
+    let served = runtime.block_on(serve(config));
+    // The system may still look up a name that nobody waits for.
+    runtime.shutdown_background();
+    served
 }
 
 fn load(args: ServeArgs) -> Result<Config, ConfigError> {
@@ -113,12 +118,15 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let stop = Stop::new().map_err(ServeError::System)?;
     let listeners = listen(&config).await?;
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
-    let node = Node::start(node_config(&config, &keys)?).await.map_err(|error| match error {
+    let seed = hearth_runtime::seed_from_system()?;
+    let mut plan = media_addresses::plan(&config, &seed).await?;
+    let node_config = node_config(&config, &keys, &plan, seed)?;
+    let node = Node::start(node_config).await.map_err(|error| match error {
         StartError::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::UdpPortTaken { addr }
         }
-        StartError::NoAddress => ServeError::NoAddress,
         StartError::Nothing
+        | StartError::NoAddress
         | StartError::Bind { .. }
         | StartError::Poller(_)
         | StartError::Thread(_)
@@ -126,7 +134,9 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     })?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok());
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
-    info!(port, udp_port = node.udp_port(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
+    plan.ports = node.udp_ports().to_vec();
+    media_addresses::announce(&plan);
+    info!(port, udp_ports = ?node.udp_ports(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     if config.dev() {
         dev::print_banner(&config, port, WallClock::unix_secs());
     }
@@ -195,7 +205,12 @@ async fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     })
 }
 
-fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeError> {
+fn node_config(
+    config: &Config,
+    keys: &Arc<Keys>,
+    plan: &AddressPlan,
+    seed: Seed,
+) -> Result<NodeConfig, ServeError> {
     let limits = config.room();
     let default = RoomConfig::default();
     let identity = ServerIdentity {
@@ -216,19 +231,17 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         ..default
     };
     enable_codecs(&mut room, &limits.enabled_codecs);
-    let ips = config.node_ips();
+    let addresses = config.addresses();
     Ok(NodeConfig {
         shards: config.threads().shards.unwrap_or_else(default_shards),
         room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
-        udp_bind: udp_bind(config)
-            .iter()
-            .map(|ip| SocketAddr::new(*ip, config.udp_port()))
-            .collect(),
-        advertised: ips.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
+        udp_bind: plan.bind.iter().map(|ip| SocketAddr::new(*ip, addresses.udp_port)).collect(),
+        udp_ports: addresses.udp_ports,
+        advertised: plan.candidates(),
         advertise_loopback: config.dev(),
         auto_create: limits.auto_create,
         room,
-        seed: hearth_runtime::seed_from_system()?,
+        seed,
     })
 }
 
@@ -246,25 +259,6 @@ fn enable_codecs(room: &mut RoomConfig, listed: &[String]) {
     }
 }
 
-/// The addresses media is received at. `--dev` binds loopback only, unless configured otherwise.
-fn udp_bind(config: &Config) -> Vec<IpAddr> {
-    let ips = config.node_ips();
-    if config.dev() && ips.iter().all(IpAddr::is_loopback) {
-        let mut bind: Vec<IpAddr> = if ips.is_empty() { config.bind() } else { ips }.to_vec();
-        // One loopback address is enough, and every machine has this one.
-        bind.retain(|ip| *ip != IpAddr::from(Ipv6Addr::LOCALHOST) || config.bind().len() == 1);
-        return bind;
-    }
-    let both = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
-    let wanted =
-        |any: &IpAddr| ips.is_empty() || ips.iter().any(|ip| ip.is_ipv4() == any.is_ipv4());
-    both.into_iter().filter(|any| wanted(any) && (any.is_ipv4() || has_ipv6())).collect()
-}
-
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
-}
-
 /// One for each core.
 fn default_shards() -> u16 {
     u16::try_from(cores().clamp(1, MAX_SHARDS)).unwrap_or(1)
@@ -277,28 +271,6 @@ fn cores() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn bound(over: Overrides, yaml: &str) -> Vec<String> {
-        let keys = "keys: {k: 0123456789abcdef0123456789abcdef}\n".to_owned() + yaml;
-        let config = Config::load(Some(("c", &keys)), over).unwrap();
-        udp_bind(&config).iter().map(ToString::to_string).filter(|ip| ip != "::").collect()
-    }
-
-    #[test]
-    fn media_is_received_where_clients_send_it() {
-        let dev = || Overrides { dev: true, ..Overrides::default() };
-        let at = |ip: &str| vec![ip.parse().unwrap()];
-        assert_eq!(bound(dev(), ""), ["127.0.0.1"]);
-        assert_eq!(bound(Overrides { bind: at("0.0.0.0"), ..dev() }, ""), ["0.0.0.0"]);
-        assert_eq!(bound(Overrides { bind: at("::1"), ..dev() }, ""), ["::1"]);
-        assert_eq!(
-            bound(Overrides { node_ip: Some("192.0.2.1".into()), ..dev() }, ""),
-            ["0.0.0.0"]
-        );
-        assert_eq!(bound(Overrides::default(), ""), ["0.0.0.0"]);
-        assert_eq!(bound(Overrides::default(), "bind_addresses: ['127.0.0.1']"), ["0.0.0.0"]);
-        assert_eq!(bound(Overrides::default(), "rtc: {node_ip: '2001:db8::1'}"), [""; 0]);
-    }
 
     #[test]
     fn only_listed_codecs_are_enabled() {

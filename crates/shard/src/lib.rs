@@ -124,8 +124,8 @@ impl Shard {
             Route::Peer(key) => {
                 self.for_peer(key, |shard| shard.deliver(now, key, from, buf));
             }
-            Route::Shard(to) => self.out.message(to, ShardMessageKind::Datagram { from }, buf),
-            Route::Stranger(to) => self.out.message(to, ShardMessageKind::Check { from }, buf),
+            Route::Shard(to) => self.pass_on(to, ShardMessageKind::Datagram { from }, buf),
+            Route::Stranger(to) => self.pass_on(to, ShardMessageKind::Check { from }, buf),
             Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
             Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
         }
@@ -284,6 +284,12 @@ impl Shard {
     fn for_peer<R>(&mut self, key: PeerKey, act: impl FnOnce(&mut Self) -> R) -> Option<R> {
         let peer = self.graph.peers.get(key)?.id;
         self.guarded(Scope::Peer(peer), act)
+    }
+
+    /// Gives a datagram to the shard it is for.
+    fn pass_on(&mut self, to: ShardId, kind: ShardMessageKind, buf: &[u8]) {
+        self.out.counts.add(Metric::DatagramsPassedOn, 1);
+        self.out.message(to, kind, buf);
     }
 
     /// Takes a datagram that another shard got; true if it was an authentic message of ICE.

@@ -65,6 +65,7 @@ async fn node(keys: Arc<Keys>) -> Node {
         shards: 1,
         room_share: 64,
         udp_bind: vec![localhost],
+        udp_ports: 1,
         advertised: vec![localhost],
         advertise_loopback: true,
         auto_create: true,

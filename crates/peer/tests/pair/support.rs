@@ -229,6 +229,8 @@ pub(crate) struct Pair {
     pub(crate) cut: bool,
     /// How many datagrams the server sent.
     pub(crate) sent: usize,
+    /// When, and where.
+    pub(crate) sent_to: Vec<(Duration, SocketAddr)>,
     pub(crate) lost: usize,
     rng: u64,
     /// When, to the server, what.
@@ -251,6 +253,7 @@ impl Pair {
             loss: 0,
             cut: false,
             sent: 0,
+            sent_to: Vec::new(),
             lost: 0,
             rng: seed,
             wire: VecDeque::new(),
@@ -336,6 +339,7 @@ impl Pair {
     fn drain(&mut self) {
         while let Some(transmit) = self.server.poll_transmit() {
             self.sent += 1;
+            self.sent_to.push((self.now - self.t0, transmit.path.remote));
             if transmit.path.remote == self.client.addr && !self.loses() {
                 self.inject_to_client(transmit.payload);
             }

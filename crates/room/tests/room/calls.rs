@@ -33,6 +33,21 @@ fn a_dual_join_is_answered_in_the_order_clients_rely_on() {
 }
 
 #[test]
+fn a_client_is_told_the_port_of_its_shard() {
+    let mut world = World::new();
+    for (shard, port) in [(0, 7_882), (1, 7_883)] {
+        let session = world.try_join(claims(&format!("on-{shard}")), dual(), shard).unwrap();
+        let client = Client::new(&world, session, false);
+        let messages = world.take(&client);
+        let Some(Message::Trickle(trickle)) = messages.last() else { panic!("{messages:?}") };
+        let told = format!("192.0.2.1 {port} typ host");
+        assert!(trickle.candidate_init.contains(&told), "{trickle:?}");
+        let Some((_, Command::AddPeer { spec, .. })) = world.commands.last() else { panic!() };
+        assert_eq!(spec.local_addrs[0].port(), port);
+    }
+}
+
+#[test]
 fn a_single_join_gets_its_answer_after_the_token() {
     let mut world = World::new();
     let alice = world.join_single("alice");

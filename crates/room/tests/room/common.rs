@@ -50,7 +50,10 @@ impl World {
         let mut config = RoomConfig {
             keys: Arc::new([("devkey", "secret")].into_iter().collect::<Keys>()),
             fingerprint: Fingerprint([7; 32]),
-            local_addrs: vec!["192.0.2.1:7882".parse().unwrap()],
+            // The peers of each shard have a port of their own.
+            local_addrs: ["192.0.2.1:7882", "192.0.2.1:7883"]
+                .map(|a| vec![a.parse().unwrap()])
+                .into(),
             ..RoomConfig::default()
         };
         change(&mut config);

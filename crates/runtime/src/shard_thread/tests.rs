@@ -14,6 +14,7 @@ use hearth_testkit::{Client, Publisher, audio_codecs, extensions, forged_check, 
 use hearth_units::MediaKind;
 
 use super::*;
+use crate::media_ports::MediaPorts;
 use crate::start;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,6 +69,28 @@ fn clients_that_the_kernel_gives_to_another_shard_are_served_while_strangers_flo
     assert_eq!(counts.sum(&harm), 0, "{counts:?}");
 }
 
+#[test]
+fn with_a_port_for_each_thread_no_datagram_passes_between_threads() {
+    for (ports, passes_on) in [(2, false), (1, true)] {
+        let shards = Shards::with_ports(addr("127.0.0.1:0"), 2, ports);
+        // Enough clients that one port leads some of them astray, but one time in 2^16.
+        let visitor = |n: u32| {
+            let shard = usize::from(n % 2 == 1);
+            let server = SocketAddr::new(addr("127.0.0.1:0").ip(), shards.ports[shard]);
+            Visitor::of_shard(&shards, shard, n, addr("127.0.0.1:0"), server)
+        };
+        let mut visitors: Vec<_> = (0..16).map(visitor).collect();
+        let end = WallClock::now() + PATIENCE;
+        while !visitors.iter().all(Visitor::is_served) {
+            assert!(WallClock::now() < end, "{visitors:?}");
+            visitors.iter_mut().for_each(Visitor::run);
+        }
+        let counts = shards.counts();
+        assert_eq!(counts[Metric::DatagramsPassedOn] > 0, passes_on, "{counts:?}");
+        assert!(counts[Metric::DatagramsReceived] > 100, "{counts:?}");
+    }
+}
+
 /// A publisher behind a socket, and what has reached it.
 struct Visitor {
     socket: Socket,
@@ -80,10 +103,20 @@ struct Visitor {
 
 impl Visitor {
     fn new(shards: &Shards, n: u32, bind: SocketAddr, server: SocketAddr) -> Self {
+        Self::of_shard(shards, 0, n, bind, server)
+    }
+
+    fn of_shard(
+        shards: &Shards,
+        shard: usize,
+        n: u32,
+        bind: SocketAddr,
+        server: SocketAddr,
+    ) -> Self {
         let socket = Socket::bind(bind).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let client = Client::new(WallClock::now(), socket.local_addr().unwrap(), server);
-        let publisher = shards.add_publisher(n, client, server);
+        let publisher = shards.add_publisher(shard, n, client, server);
         Self { socket, server, publisher, stun: 0, dtls: 0, srtcp: 0 }
     }
 
@@ -118,21 +151,26 @@ impl fmt::Debug for Visitor {
     }
 }
 
-/// Shard threads that share a port.
+/// Shard threads.
 struct Shards {
     links: Vec<ShardLink>,
+    /// Of the first.
     port: u16,
+    /// Of each.
+    ports: Vec<u16>,
 }
 
 impl Shards {
     fn start(bind: SocketAddr, count: usize) -> Self {
-        let sockets = UdpSocket::bind_group(bind, count).unwrap();
-        let port = sockets[0].local_addr().port();
+        Self::with_ports(bind, count, 1)
+    }
+
+    fn with_ports(bind: SocketAddr, count: usize, ports: u16) -> Self {
+        let MediaPorts { sockets, ports } = MediaPorts::bind(&[bind], ports, count).unwrap();
         let certificate = Arc::new(Certificate::generate().unwrap());
         let shards = start::Shards { certificate, seed: Seed::fixed(1) };
-        let sockets = sockets.into_iter().map(|socket| vec![socket]).collect();
         let links = shards.start(sockets, &Arc::new(SharedCounts::default())).unwrap();
-        Self { links, port }
+        Self { links, port: ports[0], ports }
     }
 
     fn command(&self, shard: usize, command: Command) {
@@ -145,12 +183,18 @@ impl Shards {
         sum
     }
 
-    /// Peer `n` of the first shard, which `client` is to connect to at `server`, the one advertised
+    /// Peer `n` of a shard, which `client` is to connect to at `server`, the one advertised
     /// address, and its tracks.
-    fn add_publisher(&self, n: u32, mut client: Client, server: SocketAddr) -> Publisher {
+    fn add_publisher(
+        &self,
+        shard: usize,
+        n: u32,
+        mut client: Client,
+        server: SocketAddr,
+    ) -> Publisher {
         let peer = PeerId { room: ROOM, n };
         let local = IceCredentials {
-            ufrag: format!("00publisher{n}"),
+            ufrag: format!("{shard:02x}publisher{n}"),
             pwd: "a-password-of-the-server".to_owned(),
         };
         client.set_remote(WallClock::now(), &local);
@@ -162,7 +206,7 @@ impl Shards {
             remote: Some(client.params()),
             open_channels: false,
         };
-        self.command(0, Command::AddPeer { peer, spec: Box::new(spec) });
+        self.command(shard, Command::AddPeer { peer, spec: Box::new(spec) });
         let encoding =
             |rid: &str| EncodingSpec { rid: Some(rid.to_owned()), ..EncodingSpec::default() };
         let rids = Publisher::rids().into_iter().map(encoding).collect();
@@ -181,7 +225,7 @@ impl Shards {
                 measure_level: false,
             };
             let track = TrackId { room: ROOM, n: n * 2 + mid };
-            self.command(0, Command::SetUpTrack { track, spec: Box::new(spec) });
+            self.command(shard, Command::SetUpTrack { track, spec: Box::new(spec) });
         }
         Publisher::new(client, 7)
     }

@@ -7,6 +7,7 @@
 //! * **Invariant:** the command line wins over the file; no error or warning quotes a secret.
 //! * **livekit-server:** `pkg/config/config.go`; the keys have the same names and defaults.
 
+mod addresses;
 mod keys;
 mod limits;
 mod raw;
@@ -16,14 +17,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use addresses::Addresses;
 use raw::Raw;
 
 use crate::cli::ThreadArgs;
 
 /// The port of HTTP and signalling unless configured.
 const HTTP_PORT: u16 = 7880;
-/// The port of all media unless configured.
-const UDP_PORT: u16 = 7882;
 /// The API key and secret of `--dev`.
 pub(crate) const DEV_KEY: (&str, &str) = ("devkey", "secret");
 /// The length below which a secret can be guessed offline from one token.
@@ -84,9 +84,8 @@ pub(crate) struct Config {
     dev: bool,
     http_port: u16,
     bind: Vec<IpAddr>,
-    udp_port: u16,
+    addresses: Addresses,
     threads: ThreadArgs,
-    node_ips: Vec<IpAddr>,
     ice_lite: bool,
     region: String,
     keys: ApiKeys,
@@ -152,19 +151,14 @@ impl Config {
         &self.bind
     }
 
-    /// The UDP port of all media.
-    pub(crate) fn udp_port(&self) -> u16 {
-        self.udp_port
+    /// UDP ports of media, and the addresses that clients are told.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Media threads, and how rooms are spread over them.
     pub(crate) fn threads(&self) -> ThreadArgs {
         self.threads
-    }
-
-    /// The addresses advertised to clients as ICE candidates; empty means all of the machine's.
-    pub(crate) fn node_ips(&self) -> &[IpAddr] {
-        &self.node_ips
     }
 
     /// Clients do the work of connectivity checks.
@@ -217,9 +211,8 @@ impl TryFrom<(Raw, Overrides)> for Config {
         let port = over.port.map(i128::from).or(raw.port);
         let dev = over.dev || raw.development.unwrap_or(false);
         let bind = bind_addresses(dev, raw.bind_addresses.as_deref(), &over.bind)?;
-        let udp_port =
-            udp_port(over.udp_port.as_deref().or(raw.rtc.udp_port.as_deref()), &mut warnings)?;
-        let node_ips = node_ips(over.node_ip.as_deref().or(raw.rtc.node_ip.as_deref()))?;
+        let (udp_port, node_ip) = (over.udp_port.as_deref(), over.node_ip.as_deref());
+        let addresses = Addresses::new(&raw.rtc, udp_port, node_ip, &mut warnings)?;
         check_rtc(&raw.rtc, &mut warnings)?;
         let keys = api_keys(dev, &raw, &over)?;
         for (key, secret) in keys.iter().filter(|_| !dev) {
@@ -233,9 +226,8 @@ impl TryFrom<(Raw, Overrides)> for Config {
             dev,
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
             bind,
-            udp_port,
+            addresses,
             threads: over.threads,
-            node_ips,
             ice_lite: dev || raw.rtc.use_ice_lite.unwrap_or(true),
             region: raw.region.unwrap_or_default(),
             keys,
@@ -288,62 +280,11 @@ fn address(key: &'static str, text: &str) -> Result<IpAddr, ConfigError> {
     })
 }
 
-/// `node_ip` is one address, or an IPv4 and an IPv6 address with a comma between them.
-fn node_ips(text: Option<&str>) -> Result<Vec<IpAddr>, ConfigError> {
-    text.unwrap_or_default()
-        .split(',')
-        .filter(|part| !part.trim().is_empty())
-        .map(|part| address("rtc.node_ip", part))
-        .collect()
-}
-
-/// One port carries all media; of a range the first port is taken.
-fn udp_port(text: Option<&str>, warnings: &mut Vec<String>) -> Result<u16, ConfigError> {
-    let Some(text) = text.filter(|text| *text != "0") else { return Ok(UDP_PORT) };
-    let error = || ConfigError::Value {
-        key: "rtc.udp_port",
-        got: text.to_owned(),
-        allowed: "1..=65535 (one port carries all media), or a range such as 7882-7892",
-    };
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let first: u16 = first.trim().parse().map_err(|_| error())?;
-    let last: u16 = last.trim().parse().map_err(|_| error())?;
-    if first == 0 || last < first {
-        return Err(error());
-    }
-    if last > first {
-        warnings.push(format!(
-            "not supported yet: a range in rtc.udp_port; port {first} carries all media"
-        ));
-    }
-    Ok(first)
-}
-
 /// Checks what is accepted without effect, and says so.
 fn check_rtc(rtc: &raw::RawRtc, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
     let port = |key, value| ranged::<u16>(key, value, 0..=65_535, 0, "0..=65535");
     if port("rtc.tcp_port", rtc.tcp_port)? != 0 {
         warnings.push("not supported yet: rtc.tcp_port; media goes over UDP only".to_owned());
-    }
-    let start = port("rtc.port_range_start", rtc.port_range_start)?;
-    let end = port("rtc.port_range_end", rtc.port_range_end)?;
-    if rtc.port_range_start.is_some() && rtc.port_range_end.is_some() && end < start {
-        let got = format!("{end}, below rtc.port_range_start {start}");
-        let allowed = "rtc.port_range_start..=65535";
-        return Err(ConfigError::Value { key: "rtc.port_range_end", got, allowed });
-    }
-    if rtc.port_range_start.is_some() || rtc.port_range_end.is_some() {
-        warnings.push(
-            "not supported yet: rtc.port_range_start and rtc.port_range_end; one port, rtc.udp_port, \
-             carries all media"
-                .to_owned(),
-        );
-    }
-    if rtc.use_external_ip == Some(true) {
-        warnings.push(
-            "not supported yet: rtc.use_external_ip; write the public address into rtc.node_ip"
-                .to_owned(),
-        );
     }
     Ok(())
 }
@@ -466,7 +407,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_reference() {
         let config = load("").unwrap();
-        assert_eq!((config.http_port(), config.udp_port()), (7880, 7882));
+        assert_eq!((config.http_port(), config.addresses().udp_port), (7880, 7882));
         assert_eq!(config.room().empty_timeout, Duration::from_secs(300));
         assert_eq!(config.room().departure_timeout, Duration::from_secs(20));
         assert_eq!(config.room().dynacast_pause_delay, Duration::from_secs(5));
@@ -546,14 +487,6 @@ mod tests {
         for (yaml, said) in [
             ("redis: {address: x}", "not supported yet: redis.address"),
             ("rtc: {tcp_port: 7881}", "not supported yet: rtc.tcp_port; media goes over UDP only"),
-            (
-                "rtc: {udp_port: 7882-7892}",
-                "not supported yet: a range in rtc.udp_port; port 7882 carries all media",
-            ),
-            (
-                "rtc: {use_external_ip: true}",
-                "not supported yet: rtc.use_external_ip; write the public address into rtc.node_ip",
-            ),
         ] {
             assert_eq!(load(yaml).unwrap().warnings(), [said]);
         }
@@ -613,6 +546,7 @@ mod tests {
         let config = Config::load(Some(("c.yaml", yaml)), over).unwrap();
         assert_eq!(config.keys().iter().map(|(key, _)| key).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(config.bind(), [IpAddr::from(Ipv4Addr::UNSPECIFIED)]);
-        assert_eq!((config.udp_port(), config.node_ips().len()), (9000, 2));
+        let addresses = config.addresses();
+        assert_eq!((addresses.udp_port, addresses.node_ips.len()), (9000, 2));
     }
 }

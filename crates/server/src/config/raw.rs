@@ -45,6 +45,20 @@ pub(crate) struct RawRtc {
     pub(crate) use_ice_lite: Option<bool>,
     pub(crate) port_range_start: Option<i128>,
     pub(crate) port_range_end: Option<i128>,
+    pub(crate) use_stun_port_as_ice: Option<bool>,
+    pub(crate) use_mdns: Option<bool>,
+    pub(crate) stun_servers: Option<Vec<String>>,
+    pub(crate) external_ip_only: Option<bool>,
+    pub(crate) interfaces: RawLists,
+    pub(crate) ips: RawLists,
+    pub(crate) enable_loopback_candidate: Option<bool>,
+}
+
+/// `rtc.interfaces`, `rtc.ips`.
+#[derive(Default)]
+pub(crate) struct RawLists {
+    pub(crate) includes: Option<Vec<String>>,
+    pub(crate) excludes: Option<Vec<String>>,
 }
 
 /// `logging`.
@@ -95,15 +109,7 @@ impl Raw {
             development: truth(root, "development")?,
             key_file: text(root, "key_file")?,
             keys: keys(root)?,
-            rtc: RawRtc {
-                udp_port: text(root, "rtc.udp_port")?,
-                tcp_port: whole(root, "rtc.tcp_port")?,
-                node_ip: text(root, "rtc.node_ip")?,
-                use_external_ip: truth(root, "rtc.use_external_ip")?,
-                use_ice_lite: truth(root, "rtc.use_ice_lite")?,
-                port_range_start: whole(root, "rtc.port_range_start")?,
-                port_range_end: whole(root, "rtc.port_range_end")?,
-            },
+            rtc: rtc(root)?,
             logging: RawLogging {
                 level: text(root, "logging.level")?,
                 json: truth(root, "logging.json")?,
@@ -126,6 +132,31 @@ impl Raw {
             limit: limit(root)?,
         })
     }
+}
+
+fn rtc(root: &Placed) -> Result<RawRtc, WrongType> {
+    Ok(RawRtc {
+        udp_port: text(root, "rtc.udp_port")?,
+        tcp_port: whole(root, "rtc.tcp_port")?,
+        node_ip: text(root, "rtc.node_ip")?,
+        use_external_ip: truth(root, "rtc.use_external_ip")?,
+        use_ice_lite: truth(root, "rtc.use_ice_lite")?,
+        port_range_start: whole(root, "rtc.port_range_start")?,
+        port_range_end: whole(root, "rtc.port_range_end")?,
+        use_stun_port_as_ice: truth(root, "rtc.use_stun_port_as_ice")?,
+        use_mdns: truth(root, "rtc.use_mdns")?,
+        stun_servers: texts(root, "rtc.stun_servers")?,
+        external_ip_only: truth(root, "rtc.external_ip_only")?,
+        interfaces: RawLists {
+            includes: texts(root, "rtc.interfaces.includes")?,
+            excludes: texts(root, "rtc.interfaces.excludes")?,
+        },
+        ips: RawLists {
+            includes: texts(root, "rtc.ips.includes")?,
+            excludes: texts(root, "rtc.ips.excludes")?,
+        },
+        enable_loopback_candidate: truth(root, "rtc.enable_loopback_candidate")?,
+    })
 }
 
 fn limit(root: &Placed) -> Result<RawLimit, WrongType> {
