@@ -58,6 +58,17 @@ fn a_client_may_answer_late() {
 }
 
 #[test]
+fn a_client_behind_mdns_names_is_found_by_where_its_checks_come_from() {
+    for lite in [true, false] {
+        let mut pair = Pair::offered(lite, false, 1);
+        let name = "candidate:1 1 udp 2122260223 0b1a4bd2-8f5e-4d4c-9f0c-7f1e2a3b4c5d.local 40000 typ host";
+        pair.server.add_remote_candidate(pair.now, name);
+        assert!(pair.run(LIMIT, |pair| pair.has(&PeerEvent::Connected)), "lite {lite}");
+        assert!(pair.sent_to.iter().all(|(_, to)| *to == client_addr()), "lite {lite}");
+    }
+}
+
+#[test]
 fn media_goes_both_ways() {
     let mut pair = Pair::offered(true, false, 1);
     assert!(pair.run(LIMIT, |pair| pair.server.is_connected() && pair.client.dtls_done));
