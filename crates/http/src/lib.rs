@@ -1,6 +1,6 @@
 //! HTTP: signalling sockets, the server API, the demo page.
 //!
-//! [`serve`] runs all of it on listeners that its caller has bound.
+//! [`Server`] runs all of it on connections that its caller has accepted.
 //!
 //! | path | what |
 //! |---|---|
@@ -15,17 +15,17 @@ mod debug;
 mod dispatch;
 mod head;
 mod join;
-mod listen;
 mod page;
 mod refusal;
 mod response;
+mod serve;
 mod socket;
 mod twirp;
 mod write_timeout;
 
 use std::sync::Arc;
 
-pub use listen::serve;
+pub use serve::Server;
 
 /// The state shared by all handlers.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use hearth_access::Keys;
 use hearth_http::AppState;
+use hearth_listener::{Handlers, Port, Services};
 use hearth_room::{RoomConfig, ServerIdentity};
 use hearth_runtime::{Node, NodeConfig, StartError, WallClock};
 use tokio::net::TcpListener;
@@ -141,8 +142,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
     };
     let mut again = stop;
+    let ports = listeners.into_iter().map(|listener| Port { listener, services: Services::HTTP });
+    let counts = node.control_counts();
+    let http = hearth_http::Server::new(AppState { node, keys });
+    let handlers = Handlers { http, ice_tcp: None, turn: None, counts };
     tokio::select! {
-        () = hearth_http::serve(listeners, AppState { node, keys }, goodbye) => {}
+        () = hearth_listener::serve(ports.collect(), handlers, goodbye) => {}
         () = again.second() => {}
     }
     info!("Stopped");
