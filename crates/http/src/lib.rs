@@ -7,6 +7,7 @@
 //! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
 //! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
+//! | `/lan`, `/lan/join`, `/ca.crt` | with `--lan`: how to get in from the same network, the local authority's certificate |
 //! | `/`, `/assets/…` | `OK` for health checks, the demo page for browsers |
 
 mod auth;
@@ -15,6 +16,7 @@ mod debug;
 mod dispatch;
 mod head;
 mod join;
+mod lan;
 mod page;
 mod refusal;
 mod response;
@@ -25,6 +27,7 @@ mod write_timeout;
 
 use std::sync::Arc;
 
+pub use lan::LanGuide;
 pub use serve::Server;
 
 /// The state shared by all handlers.
@@ -34,4 +37,6 @@ pub struct AppState {
     pub node: hearth_runtime::Node,
     /// Whose tokens are believed.
     pub keys: Arc<hearth_access::Keys>,
+    /// For people in the same network who try things out.
+    pub lan: Option<Arc<LanGuide>>,
 }

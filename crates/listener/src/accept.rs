@@ -6,13 +6,16 @@
 //! * **Invariant:** connections that are opening are bounded (`half_open`). A port that serves nothing but HTTP hands over
 //!   at once.
 
+use std::collections::HashMap;
 use std::io::Result;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use hearth_metrics::{Metric, SharedCounts};
+use hearth_tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::sleep;
@@ -20,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::half_open::{Admission, HalfOpen};
 use crate::opening::{self, Opened};
+use crate::pace::Pace;
 
 /// How long sent bytes may stay unacknowledged by the client's system (TCP_USER_TIMEOUT). Higher forgives longer
 /// outages, lower notices sooner that a client has vanished.
@@ -70,6 +74,8 @@ pub struct Port {
     pub listener: TcpListener,
     /// What it is for.
     pub services: Services,
+    /// Its certificates, if TLS is spoken on it.
+    pub tls: Option<Tls>,
 }
 
 /// Who serves what is accepted.
@@ -104,8 +110,9 @@ struct Accepting {
     half_open: HalfOpen<Id>,
     opening: JoinSet<(Opened, SocketAddr)>,
     /// To close one of those.
-    aborts: std::collections::HashMap<Id, AbortHandle>,
+    aborts: HashMap<Id, AbortHandle>,
     serving: JoinSet<()>,
+    pace: Arc<Pace>,
 }
 
 impl Accepting {
@@ -114,8 +121,9 @@ impl Accepting {
             handlers,
             half_open: HalfOpen::new(),
             opening: JoinSet::new(),
-            aborts: std::collections::HashMap::new(),
+            aborts: HashMap::new(),
             serving: JoinSet::new(),
+            pace: Arc::new(Pace::new(available_parallelism().map_or(1, usize::from))),
         }
     }
 
@@ -126,7 +134,7 @@ impl Accepting {
             turn += 1;
             tokio::select! {
                 accepted = std::future::poll_fn(|cx| poll_accept(ports, turn, cx)) => match accepted {
-                    (Ok((stream, from)), services) => self.accepted(stream, from, services),
+                    (Ok((stream, from)), port) => self.accepted(stream, from, port),
                     (Err(error), _) => {
                         warn!(%error, "Cannot accept a connection");
                         sleep(ACCEPT_PAUSE).await;
@@ -147,9 +155,10 @@ impl Accepting {
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, services: Services) {
+    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, port: &Port) {
         self.count(Metric::ConnectionsAccepted);
-        if services == Services::HTTP {
+        tune(&stream);
+        if port.services == Services::HTTP {
             return self.opened(Opened::Http(stream), from);
         }
         match self.half_open.admit(from.ip()) {
@@ -163,7 +172,8 @@ impl Accepting {
             }
             Admission::Refused => return self.count(Metric::DropConnectionAddress),
         }
-        let opening = async move { (opening::open(stream, services).await, from) };
+        let (services, tls, pace) = (port.services, port.tls.clone(), self.pace.clone());
+        let opening = async move { (opening::open(stream, services, tls, pace).await, from) };
         let abort = self.opening.spawn(opening);
         self.half_open.add(abort.id(), from.ip());
         self.aborts.insert(abort.id(), abort);
@@ -179,10 +189,22 @@ impl Accepting {
     fn opened(&mut self, opened: Opened, from: SocketAddr) {
         match opened {
             Opened::Http(stream) => {
-                tune(&stream);
                 let http = self.handlers.http.clone();
                 self.serving.spawn(async move { http.serve(stream, from).await });
             }
+            Opened::Https(stream) => {
+                self.count(Metric::TlsHandshakes);
+                let http = self.handlers.http.clone();
+                self.serving.spawn(async move { http.serve(stream, from).await });
+            }
+            Opened::TurnTls(stream, tls) => {
+                self.count(Metric::TlsHandshakes);
+                match &self.handlers.turn {
+                    Some(turn) => turn.take_tls(stream, *tls),
+                    None => self.count(Metric::DropConnectionUnserved),
+                }
+            }
+            Opened::Challenge => self.count(Metric::TlsHandshakes),
             Opened::IceTcp(stream) => match &self.handlers.ice_tcp {
                 Some(ice_tcp) => ice_tcp.take(stream),
                 None => self.count(Metric::DropConnectionUnserved),
@@ -209,15 +231,15 @@ impl Accepting {
 }
 
 /// The next connection of any port; `turn` changes which one is asked first.
-fn poll_accept(
-    ports: &[Port],
+fn poll_accept<'p>(
+    ports: &'p [Port],
     turn: usize,
     cx: &mut Context<'_>,
-) -> Poll<(Result<(TcpStream, SocketAddr)>, Services)> {
+) -> Poll<(Result<(TcpStream, SocketAddr)>, &'p Port)> {
     let first = turn.checked_rem(ports.len()).unwrap_or(0);
     for port in ports.iter().cycle().skip(first).take(ports.len()) {
         if let Poll::Ready(accepted) = port.listener.poll_accept(cx) {
-            return Poll::Ready((accepted, port.services));
+            return Poll::Ready((accepted, port));
         }
     }
     Poll::Pending

@@ -8,11 +8,14 @@
 //! | letters | [`hearth_http::Server`] |
 //! | a connectivity check in a frame | [`IceTcp`] |
 //! | a STUN request | [`Turn`] |
+//! | a TLS record | after its handshake to HTTP or to [`Turn`], as ALPN says, or else the first byte inside |
 
 mod accept;
 mod first_bytes;
 mod half_open;
+mod handshake;
 mod opening;
+mod pace;
 
 pub use accept::{Handlers, IceTcp, Port, Services, Turn, serve};
 pub use first_bytes::{DECISIVE, Protocol, Verdict, tell, tell_plaintext};

@@ -8,9 +8,12 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_metrics::Metric;
+use hearth_tls::Tls;
+use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
@@ -18,6 +21,8 @@ use tokio::time::timeout;
 
 use crate::accept::Services;
 use crate::first_bytes::{DECISIVE, Protocol, Verdict, tell};
+use crate::handshake::{self, Tlsed};
+use crate::pace::Pace;
 
 /// How long the first bytes may take: as long as HTTP gives to a request's head.
 const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,26 +40,40 @@ pub(crate) enum Opened {
     IceTcp(TcpStream),
     /// A TURN request waits in it.
     Turn(TcpStream),
+    /// HTTP in TLS.
+    Https(Box<Tlsed>),
+    /// TURN in TLS; what was sent behind the handshake may wait in either.
+    TurnTls(TcpStream, Box<ServerConnection>),
+    /// An authority of certificates has checked a name, and it is closed.
+    Challenge,
     /// It is closed, for this reason.
     Closed(Metric),
 }
 
 /// Finds out what a connection is for, on a port with these services.
-pub(crate) async fn open(stream: TcpStream, services: Services) -> Opened {
+pub(crate) async fn open(
+    stream: TcpStream,
+    services: Services,
+    tls: Option<Tls>,
+    pace: Arc<Pace>,
+) -> Opened {
     let protocol = match timeout(FIRST_BYTES_DEADLINE, protocol_of(&stream)).await {
         Ok(Ok(Some(protocol))) => protocol,
         Ok(Ok(None)) => return Opened::Closed(Metric::DropConnectionUnknown),
         Ok(Err(_)) | Err(_) => return Opened::Closed(Metric::DropConnectionSilent),
     };
-    match protocol {
-        Protocol::Http if services.http => Opened::Http(stream),
-        Protocol::Http if services.https => {
+    match (protocol, tls) {
+        (Protocol::Tls, Some(tls)) if services.https || services.turn_tls => {
+            handshake::open(stream, services, &tls, &pace).await
+        }
+        (Protocol::Http, _) if services.http => Opened::Http(stream),
+        (Protocol::Http, _) if services.https => {
             refuse_plain_http(stream).await;
             Opened::Closed(Metric::DropConnectionUnserved)
         }
-        Protocol::IceTcp if services.ice_tcp => Opened::IceTcp(stream),
-        Protocol::Turn if services.turn_tcp => Opened::Turn(stream),
-        Protocol::Http | Protocol::Tls | Protocol::IceTcp | Protocol::Turn => {
+        (Protocol::IceTcp, _) if services.ice_tcp => Opened::IceTcp(stream),
+        (Protocol::Turn, _) if services.turn_tcp => Opened::Turn(stream),
+        (Protocol::Http | Protocol::Tls | Protocol::IceTcp | Protocol::Turn, _) => {
             Opened::Closed(Metric::DropConnectionUnserved)
         }
     }

@@ -3,10 +3,12 @@
 mod cli;
 mod config;
 mod dev;
+mod lan;
 mod load_test;
 mod logging;
 mod serve;
 mod stop;
+mod tls;
 mod token;
 
 use std::io::Write as _;

@@ -32,7 +32,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(accept(
             listener,
-            hearth_http::Server::new(AppState { node, keys }),
+            hearth_http::Server::new(AppState { node, keys, lan: None }),
             stopped,
         ));
         Self { address, stop: Some(stop), task, _errors: ErrorWatch::everywhere() }

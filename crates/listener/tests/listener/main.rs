@@ -4,3 +4,5 @@
 mod plain;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod secure;

@@ -12,6 +12,7 @@ use hearth_random::Seed;
 use hearth_room::RoomConfig;
 use hearth_runtime::{Node, NodeConfig};
 use hearth_testkit::ErrorWatch;
+use hearth_tls::Tls;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,6 @@ use tokio::time::timeout;
 pub(crate) enum Taken {
     IceTcp(TcpStream),
     Turn(TcpStream),
-    #[expect(dead_code, reason = "the fields keep the connection open")]
     TurnTls(TcpStream, Box<rustls::ServerConnection>),
 }
 
@@ -66,6 +66,10 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) async fn start(services: Services) -> Self {
+        Self::with_tls(services, None).await
+    }
+
+    pub(crate) async fn with_tls(services: Services, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (taker, taken) = mpsc::unbounded_channel();
@@ -80,7 +84,7 @@ impl Ports {
         let stopped = async {
             let _ = stopped.await;
         };
-        let port = Port { listener, services };
+        let port = Port { listener, services, tls };
         let task = tokio::spawn(serve(vec![port], handlers, stopped));
         let _errors = ErrorWatch::everywhere();
         Self { address, counts, taken, stop: Some(stop), task, _errors }
@@ -130,5 +134,5 @@ async fn http() -> hearth_http::Server {
         seed: Seed::fixed(1),
     };
     let node = Node::start(config).await.unwrap();
-    hearth_http::Server::new(AppState { node, keys })
+    hearth_http::Server::new(AppState { node, keys, lan: None })
 }
