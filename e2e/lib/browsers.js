@@ -32,9 +32,9 @@ const FIREFOX_PREFS = {
 
 /** Chromium with a fake camera and microphone. */
 export class Chromium {
-  static async launch() {
+  static async launch(args = []) {
     const chromiumBrowser = new Chromium();
-    chromiumBrowser.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: CHROMIUM_ARGS });
+    chromiumBrowser.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: [...CHROMIUM_ARGS, ...args] });
     return chromiumBrowser;
   }
 
