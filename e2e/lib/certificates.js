@@ -9,7 +9,7 @@ import { connect } from 'node:tls';
 /** Writes a new certificate for 127.0.0.1, signed by itself, into `cert.pem` and `key.pem` of a folder. */
 export function makeCertificate(folder) {
   const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(folder, name));
-  const subject = ['-subj', '/CN=hearth test', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '30'];
+  const subject = ['-subj', '/CN=hearth test', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE', '-days', '30'];
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   execFileSync('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', `${key}.new`, '-out', `${cert}.new`], { stdio: 'pipe' });
   for (const path of [key, cert]) renameSync(`${path}.new`, path);

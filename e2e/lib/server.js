@@ -35,12 +35,12 @@ export class Server {
    * Starts it and waits until it answers. `config` is YAML that is put behind the ports. With a
    * `roomShare` of 1 every room spans the media threads, so that its packets cross between them; null
    * leaves it to the server. With a `nodeIp` it runs without `--dev`, listens on all addresses and names this one to clients; with `ownHost` it
-   * does so on a host with two addresses, the second of which it names. `secure` has clients use WSS; `args` are more flags.
+   * does so on a host with two addresses, the second of which it names. `secure` has clients use WSS; `args` are more flags; `port` is chosen if it is null.
    */
-  static async start({ config = '', roomShare = 1, nodeIp = null, secure = false, ownHost = ON_A_HOST && !secure, args = [] } = {}) {
+  static async start({ config = '', roomShare = 1, nodeIp = null, secure = false, port = null, ownHost = ON_A_HOST && !secure && !port, args = [] } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const host = ownHost ? HostWithTwoAddresses.open() : null;
-    const server = new Server(await freeTcpPort(), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
+    const server = new Server(port ?? (await freeTcpPort()), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
     if (secure) server.ws = server.ws.replace('ws:', 'wss:');
     try {
       await server.#start(config, roomShare, args);

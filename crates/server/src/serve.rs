@@ -157,6 +157,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
     };
     let mut again = stop;
+    secured.start_acme();
     let services = Services {
         http: config.tls().plain_http,
         https: secured.tls.is_some(),

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use hearth_runtime::WallClock;
 use hearth_tls::{
-    LocalError, LocalHost, PairError, PairFiles, Reload, Slot, Tls, keep_certificate,
+    AcmeConfig, LocalError, LocalHost, PairError, PairFiles, Reload, Slot, Tls, keep_certificate,
     local_certificate, watch_files,
 };
 use rustls::pki_types::CertificateDer;
@@ -49,9 +49,19 @@ pub(crate) struct Secured {
     pub(crate) authority: Option<String>,
     /// What is printed about it.
     pub(crate) lan: Option<Lan>,
+    acme: Option<(AcmeConfig, Slot)>,
 }
 
-/// Reads or makes certificates and starts the tasks that keep them; must run inside the runtime. `addresses` are this machine's.
+impl Secured {
+    /// Gets certificates by ACME, now that the ports are bound: the authority asks at once.
+    pub(crate) fn start_acme(&self) {
+        if let (Some((acme, slot)), Some(tls)) = (&self.acme, &self.tls) {
+            tokio::spawn(keep_certificate(acme.clone(), tls.clone(), *slot));
+        }
+    }
+}
+
+/// Reads or makes certificates and starts to watch their files; must run inside the runtime. `addresses` are this machine's.
 pub(crate) fn secure(
     config: &TlsConfig,
     addresses: Vec<IpAddr>,
@@ -66,10 +76,7 @@ pub(crate) fn secure(
         let reload = on_hangup()?;
         tokio::spawn(watch_files(tls.clone(), vec![(slot, files.clone())], reload));
     }
-    if let Some(acme) = &config.acme {
-        let slot = tls.add_slot();
-        tokio::spawn(keep_certificate(acme.clone(), tls.clone(), slot));
-    }
+    let acme = config.acme.clone().map(|acme| (acme, tls.add_slot()));
     let (mut authority, mut lan) = (None, None);
     if let Some(dir) = &config.local {
         let host = LocalHost { name: machine_name(), addresses };
@@ -90,7 +97,7 @@ pub(crate) fn secure(
         tls.set(tls.add_slot(), pair);
         authority = Some(pem);
     }
-    Ok(Secured { tls: Some(tls), authority, lan })
+    Ok(Secured { tls: Some(tls), authority, lan, acme })
 }
 
 fn now() -> i64 {

@@ -42,7 +42,7 @@ pub enum PairError {
         key: bool,
     },
     /// A certificate that is none, or asks for something that nobody here knows.
-    #[error("the certificate in {path} is damaged: {reason}", path = path.display())]
+    #[error("the certificate in {path} cannot be used: {reason}", path = path.display())]
     Damaged {
         /// Its path.
         path: PathBuf,
@@ -307,7 +307,7 @@ mod tests {
             (
                 "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
                 &key,
-                "the certificate in c.pem is damaged",
+                "the certificate in c.pem cannot be used",
             ),
         ] {
             let error = read(cert, key).unwrap_err();
