@@ -33,10 +33,10 @@ const FIREFOX_PREFS = {
 
 /** Chromium with a fake camera and microphone. */
 export class Chromium {
-  /** `executablePath` may be a program that runs it elsewhere. */
-  static async launch({ executablePath = CHROMIUM } = {}) {
+  /** `executablePath` may be a program that runs it elsewhere; `args` are more flags. */
+  static async launch({ executablePath = CHROMIUM, args = [] } = {}) {
     const chromiumBrowser = new Chromium();
-    chromiumBrowser.browser = await chromium.launch({ executablePath, headless: true, args: CHROMIUM_ARGS });
+    chromiumBrowser.browser = await chromium.launch({ executablePath, headless: true, args: [...CHROMIUM_ARGS, ...args] });
     return chromiumBrowser;
   }
 

@@ -82,9 +82,9 @@ class Scene {
     this.#logStart = fixture.server.log.length;
   }
 
-  /** A person in Chromium who has joined, `through` a proxy if there is one. */
-  chromium(identity, settings) {
-    return this.#page(identity, Chromium, settings);
+  /** A person in Chromium who has joined, `through` a proxy if there is one; `engine` launches a Chromium with other flags. */
+  chromium(identity, { engine = Chromium, ...settings } = {}) {
+    return this.#page(identity, engine, settings);
   }
 
   /** A person in Firefox who has joined. */
@@ -93,13 +93,13 @@ class Scene {
   }
 
   /** A person with the Python SDK who has joined. */
-  python(identity, environment, settings = {}) {
-    return this.#joined(pythonPeer(identity, environment), settings);
+  python(identity, environment, { trust, ...settings } = {}) {
+    return this.#joined(pythonPeer(identity, environment, trust), settings);
   }
 
-  /** A person with the Node SDK who has joined. */
-  node(identity, sdk) {
-    return this.#joined(nodePeer(identity, sdk), {});
+  /** A person with the Node SDK who has joined; `trust` is in the environment of the process. */
+  node(identity, sdk, trust) {
+    return this.#joined(nodePeer(identity, sdk, { env: trust }), {});
   }
 
   async #page(identity, engine, { client, through, ...settings } = {}) {

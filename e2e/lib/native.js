@@ -15,9 +15,9 @@ export class NativePeer {
   #waiting = new Map();
   log = '';
 
-  constructor(identity, command, args) {
+  constructor(identity, command, args, env = {}) {
     this.identity = identity;
-    this.child = start(command, args, { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] });
+    this.child = start(command, args, { stdio: ['pipe', 'pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
         this.log = (this.log + text).slice(-200_000);
@@ -68,14 +68,17 @@ export class NativePeer {
 }
 
 /** A person with the Python SDK of one virtual environment. */
-export function pythonPeer(identity, environment = '.venv') {
+export function pythonPeer(identity, environment = '.venv', env = {}) {
   const python = file(`../${environment}/bin/python`);
   if (!existsSync(python)) throw new Error(`${environment} is not installed: run ./test, which makes it`);
-  return new NativePeer(identity, python, [file('../python/peer.py')]);
+  return new NativePeer(identity, python, [file('../python/peer.py')], env);
 }
 
-/** A person with one version of the Node SDK; `inside` turns a command line into one that runs it on another host. */
-export function nodePeer(identity, sdk = '@livekit/rtc-node', inside = (command) => command) {
+/**
+ * A person with one version of the Node SDK; `inside` turns a command line into one that runs it on another host, `env` is
+ * more environment.
+ */
+export function nodePeer(identity, sdk = '@livekit/rtc-node', { inside = (command) => command, env = {} } = {}) {
   const [command, ...args] = inside([process.execPath, file('../native/peer.js'), sdk]);
-  return new NativePeer(identity, command, args);
+  return new NativePeer(identity, command, args, env);
 }

@@ -35,14 +35,15 @@ export class Server {
    * Starts it and waits until it answers. `config` is YAML that is put behind the ports. With a
    * `roomShare` of 1 every room spans the media threads, so that its packets cross between them; null
    * leaves it to the server. With a `nodeIp` it runs without `--dev`, listens on all addresses and names this one to clients; with `ownHost` it
-   * does so on a host with two addresses, the second of which it names.
+   * does so on a host with two addresses, the second of which it names. `secure` has clients use WSS; `args` are more flags; `port` is chosen if it is null.
    */
-  static async start({ config = '', roomShare = 1, nodeIp = null, ownHost = ON_A_HOST } = {}) {
+  static async start({ config = '', roomShare = 1, nodeIp = null, secure = false, port = null, ownHost = ON_A_HOST && !secure && !port, args = [] } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     const host = ownHost ? HostWithTwoAddresses.open() : null;
-    const server = new Server(await freeTcpPort(), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
+    const server = new Server(port ?? (await freeTcpPort()), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
+    if (secure) server.ws = server.ws.replace('ws:', 'wss:');
     try {
-      await server.#start(config, roomShare);
+      await server.#start(config, roomShare, args);
     } catch (error) {
       await server.stop();
       throw error;
@@ -59,9 +60,9 @@ export class Server {
     this.ws = `ws://${address}:${port}`;
   }
 
-  async #start(config, roomShare) {
+  async #start(config, roomShare, more) {
     const spread = roomShare === null ? [] : ['--room-share', String(roomShare)];
-    const args = [...(this.nodeIp ? await this.#fromFile(config) : this.#dev(config)), ...spread];
+    const args = [...(this.nodeIp ? await this.#fromFile(config) : this.#dev(config)), ...spread, ...more];
     const [command, ...rest] = this.host?.inside([HEARTH, ...args]) ?? [HEARTH, ...args];
     this.child = start(command, rest, { env: { ...process.env, RUST_BACKTRACE: '1', NO_COLOR: '1' } });
     for (const stream of [this.child.stdout, this.child.stderr]) {

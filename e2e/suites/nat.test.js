@@ -194,7 +194,7 @@ async function browser(internet, url) {
 }
 
 async function pair(internet, url) {
-  const people = ['speaker', 'listener'].map((identity) => nodePeer(identity, undefined, internet.hosts.client.inside));
+  const people = ['speaker', 'listener'].map((identity) => nodePeer(identity, undefined, { inside: internet.hosts.client.inside }));
   const [speaker, listener] = people;
   try {
     for (const person of people) {

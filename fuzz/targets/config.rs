@@ -3,6 +3,13 @@
 
 use libfuzzer_sys::fuzz_target;
 
+/// What the module takes from the command line.
+mod cli {
+    /// How media is spread over threads.
+    #[derive(Clone, Copy, Default)]
+    pub(crate) struct ThreadArgs;
+}
+
 #[expect(dead_code, reason = "the server's module; it needs more of it than this")]
 #[path = "../../crates/server/src/config/mod.rs"]
 mod config;

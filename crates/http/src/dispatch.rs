@@ -108,7 +108,8 @@ async fn route(state: &AppState, context: RequestContext, body: Body) -> Respons
         twirp::SERVICE => twirp::redirect(),
         path if path.starts_with(twirp::PREFIX) => twirp::call(state, context, body).await,
         path if matches!(context.parts.method, Method::GET | Method::HEAD) => {
-            page::file(path).unwrap_or_else(response::not_found)
+            let guide = state.lan.as_ref().and_then(|guide| guide.answer(path, &context.parts));
+            guide.or_else(|| page::file(path)).unwrap_or_else(response::not_found)
         }
         _ => response::not_found(),
     }

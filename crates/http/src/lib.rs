@@ -1,12 +1,13 @@
 //! HTTP: signalling sockets, the server API, the demo page.
 //!
-//! [`serve`] runs all of it on listeners that its caller has bound.
+//! [`Server`] runs all of it on connections that its caller has accepted.
 //!
 //! | path | what |
 //! |---|---|
 //! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
 //! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
+//! | `/lan`, `/lan/join`, `/ca.crt` | with `--lan`: how to get in from the same network, the local authority's certificate |
 //! | `/`, `/assets/…` | `OK` for health checks, the demo page for browsers |
 
 mod auth;
@@ -15,17 +16,19 @@ mod debug;
 mod dispatch;
 mod head;
 mod join;
-mod listen;
+mod lan;
 mod page;
 mod refusal;
 mod response;
+mod serve;
 mod socket;
 mod twirp;
 mod write_timeout;
 
 use std::sync::Arc;
 
-pub use listen::serve;
+pub use lan::LanGuide;
+pub use serve::Server;
 
 /// The state shared by all handlers.
 #[derive(Clone)]
@@ -34,4 +37,6 @@ pub struct AppState {
     pub node: hearth_runtime::Node,
     /// Whose tokens are believed.
     pub keys: Arc<hearth_access::Keys>,
+    /// For people in the same network who try things out.
+    pub lan: Option<Arc<LanGuide>>,
 }

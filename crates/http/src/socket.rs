@@ -20,7 +20,7 @@ use tracing::debug;
 use crate::write_timeout::WRITE_DEADLINE;
 
 /// Between two control pings, whatever else is sent: they keep proxies from closing the connection, and
-/// have its system find out that a client has vanished (`listen`). Whether a client answers them is not
+/// have its system find out that a client has vanished (`listener`). Whether a client answers them is not
 /// considered: a client that sleeps for minutes and wakes up goes on, as at the reference server.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a client may take to answer our close frame.

@@ -1,4 +1,4 @@
-//! A TCP stream with a write timeout, for clients that do not read; it also takes long tokens out of the first
+//! A stream with a write timeout, for clients that do not read; it also takes long tokens out of the first
 //! request's head.
 //!
 //! * **Owns:** one stream, its first head until that is complete, and since when a write has made no
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use crate::head::FirstHead;
@@ -26,8 +26,8 @@ pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 const PIECE: usize = 4_096;
 
 /// See the module documentation.
-pub(crate) struct WriteTimeout {
-    stream: TokioIo<TcpStream>,
+pub(crate) struct WriteTimeout<S> {
+    stream: TokioIo<S>,
     reading: Reading,
     /// Runs while a write is pending.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -43,8 +43,8 @@ enum Reading {
     Stream,
 }
 
-impl WriteTimeout {
-    pub(crate) fn new(stream: TcpStream, head: FirstHead) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> WriteTimeout<S> {
+    pub(crate) fn new(stream: S, head: FirstHead) -> Self {
         let reading = Reading::Head(Box::new(head));
         Self { stream: TokioIo::new(stream), reading, stalled: None }
     }
@@ -80,7 +80,7 @@ impl WriteTimeout {
     }
 }
 
-impl Read for WriteTimeout {
+impl<S: AsyncRead + AsyncWrite + Unpin> Read for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -104,7 +104,7 @@ impl Read for WriteTimeout {
     }
 }
 
-impl Write for WriteTimeout {
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -162,6 +162,27 @@ metrics! {
     /// Sessions closed because they did not read or wrote too fast.
     DropSessions = Counter, "dropped", "sessions_too_slow";
 
+    /// TCP connections that were accepted.
+    ConnectionsAccepted = Counter, "connections", "accepted";
+    /// TCP connections of which it is not known yet what they are for, or whose TLS handshake is not done.
+    ConnectionsOpening = Gauge, "connections", "opening";
+    /// TCP connections closed at once: their address has too many that are opening.
+    DropConnectionAddress = Counter, "connections", "refused_of_a_busy_address";
+    /// TCP connections closed while they were opening, the oldest first, as there were too many.
+    DropConnectionOldest = Counter, "connections", "closed_for_newer_ones";
+    /// TCP connections closed because their first bytes did not come in time, or never.
+    DropConnectionSilent = Counter, "connections", "closed_silent";
+    /// TCP connections closed because their first bytes are of no protocol that is known.
+    DropConnectionUnknown = Counter, "connections", "closed_unknown_protocol";
+    /// TCP connections closed because their protocol is not served on that port.
+    DropConnectionUnserved = Counter, "connections", "closed_not_served_on_this_port";
+    /// TLS handshakes that were completed.
+    TlsHandshakes = Counter, "connections", "tls_handshakes";
+    /// TLS handshakes that failed: the client did not trust the certificate, named no host we have, or sent garbage.
+    DropTlsFailed = Counter, "connections", "tls_failed";
+    /// TLS handshakes that were not completed in time.
+    DropTlsSlow = Counter, "connections", "tls_too_slow";
+
     /// Subscriptions refused because of a bug in control: their SSRC had been used on the transport.
     RefusedSsrcs = Counter, "", "refused_ssrcs";
     /// Rooms, peers and tracks discarded after a panic.

@@ -85,6 +85,11 @@ impl Node {
         &self.inner.udp_ports
     }
 
+    /// The numbers of control, for who serves connections in front of this node.
+    pub fn control_counts(&self) -> Arc<SharedCounts> {
+        Arc::clone(&self.inner.counts)
+    }
+
     /// The configuration of new rooms; a changed copy may be given to
     /// [`create_room`](Self::create_room).
     pub fn room_config(&self) -> &Arc<RoomConfig> {

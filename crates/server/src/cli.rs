@@ -214,6 +214,15 @@ pub(crate) struct ServeArgs {
     /// The UDP port of all media, or a range with one for each media thread, such as 7882-7885 [default: 7882]
     #[arg(long, value_name = "PORT", env = "UDP_PORT")]
     pub(crate) udp_port: Option<String>,
+    /// Serve HTTPS for this name with a certificate of Let's Encrypt, and everything on port 443 (repeatable)
+    #[arg(long = "domain", value_name = "NAME", conflicts_with = "dev")]
+    pub(crate) domains: Vec<String>,
+    /// With --dev: let phones and computers of the same network in, with HTTPS of a local authority
+    #[arg(long, requires = "dev")]
+    pub(crate) lan: bool,
+    /// Where certificates are kept [default: hearth in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "HEARTH_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }

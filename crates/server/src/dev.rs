@@ -13,16 +13,24 @@ use hearth_access::{TokenBuilder, VideoGrant};
 
 use crate::config::{Config, DEV_KEY};
 use crate::print_line;
+use crate::tls::Secured;
 
-const ROOM: &str = "demo";
+/// The room of everything that is printed.
+pub(crate) const ROOM: &str = "demo";
 const VALID_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Prints the page; `now_unix` in seconds.
-pub(crate) fn print_banner(config: &Config, port: u16, now_unix: u64) {
+pub(crate) fn print_banner(config: &Config, secured: &Secured, port: u16, now_unix: u64) {
     if let Some(key) = config.keys().first() {
         let host = reachable(config.bind(), port);
-        let others = others(config.bind(), &hearth_runtime::host_addresses(false), port);
+        let others = match secured.authority {
+            Some(_) => String::new(),
+            None => others(config.bind(), &hearth_runtime::host_addresses(false), port),
+        };
         print_line(&page(&program(), &host, &others, key, now_unix));
+    }
+    if let Some(lan) = &secured.lan {
+        print_line(&lan.page(port));
     }
 }
 

@@ -45,8 +45,19 @@ fn filter(wanted: &str, default: &str) -> (EnvFilter, Option<ParseError>) {
 
 /// One directive per crate of ours.
 fn ours(level: &str) -> String {
-    const CRATES: [&str; 9] =
-        ["access", "http", "media", "negotiate", "net", "peer", "room", "runtime", "shard"];
+    const CRATES: [&str; 11] = [
+        "access",
+        "http",
+        "listener",
+        "media",
+        "negotiate",
+        "net",
+        "peer",
+        "room",
+        "runtime",
+        "shard",
+        "tls",
+    ];
     CRATES.map(|name| format!("hearth_{name}={level}")).join(",")
 }
 

@@ -3,11 +3,13 @@
 mod cli;
 mod config;
 mod dev;
+mod lan;
 mod load_test;
 mod logging;
 mod media_addresses;
 mod serve;
 mod stop;
+mod tls;
 mod token;
 
 use std::io::Write as _;

@@ -117,7 +117,8 @@ pub(crate) fn announce(plan: &AddressPlan) {
 /// The addresses media is received at. `--dev` binds loopback only, unless configured otherwise.
 fn udp_bind(config: &Config) -> Vec<IpAddr> {
     let ips = &config.addresses().node_ips;
-    if config.dev() && ips.iter().all(IpAddr::is_loopback) {
+    let lan = config.tls().local.is_some();
+    if config.dev() && !lan && ips.iter().all(IpAddr::is_loopback) {
         let mut bind: Vec<IpAddr> = if ips.is_empty() { config.bind() } else { ips }.to_vec();
         // One loopback address is enough, and every machine has this one.
         bind.retain(|ip| *ip != IpAddr::from(Ipv6Addr::LOCALHOST) || config.bind().len() == 1);

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use hearth_access::Keys;
 use hearth_addresses::AddressPlan;
-use hearth_http::AppState;
+use hearth_http::{AppState, LanGuide};
+use hearth_listener::{Handlers, Port, Services};
 use hearth_room::{RoomConfig, ServerIdentity};
 use hearth_runtime::{Node, NodeConfig, Seed, StartError, WallClock};
 use tokio::net::TcpListener;
@@ -25,6 +26,7 @@ use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::media_addresses::AddressError;
 use crate::stop::Stop;
+use crate::tls::{self, CertificateError};
 use crate::{dev, logging, media_addresses, token};
 
 /// How long rooms may take to send leaves and end.
@@ -64,6 +66,15 @@ pub(crate) enum ServeError {
     /// The node did not start for another reason.
     #[error("cannot start: {0}")]
     Node(#[source] StartError),
+    /// See [`CertificateError`].
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// Ports below 1,024 are for the administrator.
+    #[error(
+        "this user may not listen on TCP port {}; allow it with: sudo setcap cap_net_bind_service=+ep PATH-TO-HEARTH, or in a systemd \
+         unit AmbientCapabilities=CAP_NET_BIND_SERVICE; or choose another port with --port", addr.port()
+    )]
+    PortDenied { addr: SocketAddr },
     /// No threads, or no signal handlers.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -102,6 +113,9 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
         node_ip: args.node_ip.filter(|ip| !ip.is_empty()),
         udp_port: args.udp_port.filter(|port| !port.is_empty()),
         threads: args.threads,
+        domains: args.domains,
+        lan: args.lan,
+        data_dir: args.data_dir,
     };
     if let Some(body) = args.config_body.filter(|body| !body.trim().is_empty()) {
         return Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over);
@@ -116,6 +130,8 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
 
 async fn serve(config: Config) -> Result<(), ServeError> {
     let stop = Stop::new().map_err(ServeError::System)?;
+    let addresses = hearth_runtime::host_addresses(false);
+    let secured = tls::secure(config.tls(), addresses)?;
     let listeners = listen(&config).await?;
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
     let seed = hearth_runtime::seed_from_system()?;
@@ -138,7 +154,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     media_addresses::announce(&plan);
     info!(port, udp_ports = ?node.udp_ports(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     if config.dev() {
-        dev::print_banner(&config, port, WallClock::unix_secs());
+        dev::print_banner(&config, &secured, port, WallClock::unix_secs());
     }
     let goodbye = {
         let (node, mut stop) = (node.clone(), stop.clone());
@@ -151,8 +167,23 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
     };
     let mut again = stop;
+    secured.start_acme();
+    let services = Services {
+        http: config.tls().plain_http,
+        https: secured.tls.is_some(),
+        ..Services::default()
+    };
+    let tls = secured.tls;
+    let ports = listeners.into_iter().map(|listener| Port { listener, services, tls: tls.clone() });
+    let counts = node.control_counts();
+    let lan = secured.authority.map(|authority| {
+        let key = config.keys().first().cloned().unwrap_or_default();
+        Arc::new(LanGuide::new(authority, key, dev::ROOM))
+    });
+    let http = hearth_http::Server::new(AppState { node, keys, lan });
+    let handlers = Handlers { http, ice_tcp: None, turn: None, counts };
     tokio::select! {
-        () = hearth_http::serve(listeners, AppState { node, keys }, goodbye) => {}
+        () = hearth_listener::serve(ports.collect(), handlers, goodbye) => {}
         () = again.second() => {}
     }
     info!("Stopped");
@@ -166,7 +197,9 @@ async fn listen(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
         // On most systems this one socket takes IPv4 too.
         return match bind((Ipv6Addr::UNSPECIFIED, port).into()).await {
             Ok(both) => Ok(vec![both]),
-            Err(taken @ ServeError::PortTaken { .. }) => Err(taken),
+            Err(taken @ (ServeError::PortTaken { .. } | ServeError::PortDenied { .. })) => {
+                Err(taken)
+            }
             Err(_) => Ok(vec![bind((Ipv4Addr::UNSPECIFIED, port).into()).await?]),
         };
     }
@@ -199,6 +232,8 @@ async fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(addr).await.map_err(|source| {
         if source.kind() == io::ErrorKind::AddrInUse {
             ServeError::PortTaken { addr }
+        } else if source.kind() == io::ErrorKind::PermissionDenied {
+            ServeError::PortDenied { addr }
         } else {
             ServeError::Listen { addr, source }
         }

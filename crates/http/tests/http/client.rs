@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_access::{Keys, TokenBuilder, VideoGrant};
-use hearth_http::{AppState, serve};
+use hearth_http::AppState;
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
 use hearth_runtime::{Node, NodeConfig, WallClock};
@@ -30,10 +30,11 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let task = tokio::spawn(serve(vec![listener], AppState { node, keys }, shutdown));
+        let task = tokio::spawn(accept(
+            listener,
+            hearth_http::Server::new(AppState { node, keys, lan: None }),
+            stopped,
+        ));
         Self { address, stop: Some(stop), task, _errors: ErrorWatch::everywhere() }
     }
 
@@ -57,6 +58,24 @@ impl Server {
     pub(crate) async fn get(&self, target: &str, headers: &[&str]) -> Answer {
         self.ask("GET", target, headers, b"").await
     }
+}
+
+async fn accept(
+    listener: TcpListener,
+    server: hearth_http::Server,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, from) = accepted.unwrap();
+                let server = server.clone();
+                tokio::spawn(async move { server.serve(stream, from).await });
+            }
+            _ = &mut stopped => break,
+        }
+    }
+    server.stop().await;
 }
 
 async fn node(keys: Arc<Keys>) -> Node {

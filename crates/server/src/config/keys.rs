@@ -1,4 +1,4 @@
-//! Every key of the reference server's configuration file, and what this server does with it.
+//! Every key of the reference server's configuration file and of ours, and what this server does with it.
 //!
 //! * **Owns:** the table of keys.
 //! * **In:** [`check`] takes a parsed document.
@@ -49,6 +49,14 @@ const SUPPORTED: &[&str] = &[
     "room.max_metadata_size",
     "room.max_room_name_length",
     "room.max_participant_identity_length",
+    "tls.cert_file",
+    "tls.key_file",
+    "tls.domains",
+    "tls.plain_http",
+    "tls.acme.email",
+    "tls.acme.directory",
+    "tls.acme.root",
+    "tls.acme.cache_dir",
 ];
 
 /// Keys of the reference server that are read and reported, and otherwise ignored.

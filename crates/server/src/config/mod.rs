@@ -11,6 +11,7 @@ mod addresses;
 mod keys;
 mod limits;
 mod raw;
+mod tls;
 mod tree;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) use addresses::Addresses;
 use raw::Raw;
+pub(crate) use tls::TlsConfig;
 
 use crate::cli::ThreadArgs;
 
@@ -77,6 +79,9 @@ pub(crate) struct Overrides {
     pub(crate) node_ip: Option<String>,
     pub(crate) udp_port: Option<String>,
     pub(crate) threads: ThreadArgs,
+    pub(crate) domains: Vec<String>,
+    pub(crate) lan: bool,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// A checked configuration.
@@ -91,6 +96,7 @@ pub(crate) struct Config {
     keys: ApiKeys,
     log: LogConfig,
     room: RoomLimits,
+    tls: TlsConfig,
     warnings: Vec<String>,
 }
 
@@ -186,6 +192,11 @@ impl Config {
         &self.room
     }
 
+    /// Certificates.
+    pub(crate) fn tls(&self) -> &TlsConfig {
+        &self.tls
+    }
+
     /// Warnings, each one sentence.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
@@ -206,11 +217,12 @@ fn read(origin: &str, text: &str, warnings: &mut Vec<String>) -> Result<Raw, Con
 impl TryFrom<(Raw, Overrides)> for Config {
     type Error = ConfigError;
 
-    fn try_from((raw, over): (Raw, Overrides)) -> Result<Self, ConfigError> {
+    fn try_from((mut raw, over): (Raw, Overrides)) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
+        tls::imply(&mut raw, &over);
         let port = over.port.map(i128::from).or(raw.port);
         let dev = over.dev || raw.development.unwrap_or(false);
-        let bind = bind_addresses(dev, raw.bind_addresses.as_deref(), &over.bind)?;
+        let bind = bind_addresses(dev && !over.lan, raw.bind_addresses.as_deref(), &over.bind)?;
         let (udp_port, node_ip) = (over.udp_port.as_deref(), over.node_ip.as_deref());
         let addresses = Addresses::new(&raw.rtc, udp_port, node_ip, &mut warnings)?;
         check_rtc(&raw.rtc, &mut warnings)?;
@@ -233,6 +245,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
             room: room(raw.room, &raw.video, &raw.limit)?,
+            tls: tls::tls(raw.tls, dev, &over)?,
             warnings,
         })
     }

@@ -33,6 +33,26 @@ pub(crate) struct Raw {
     pub(crate) room: RawRoom,
     pub(crate) video: RawVideo,
     pub(crate) limit: RawLimit,
+    pub(crate) tls: RawTls,
+}
+
+/// `tls`.
+#[derive(Default)]
+pub(crate) struct RawTls {
+    pub(crate) cert_file: Option<String>,
+    pub(crate) key_file: Option<String>,
+    pub(crate) domains: Option<Vec<String>>,
+    pub(crate) plain_http: Option<bool>,
+    pub(crate) acme: RawAcme,
+}
+
+/// `tls.acme`.
+#[derive(Default)]
+pub(crate) struct RawAcme {
+    pub(crate) email: Option<String>,
+    pub(crate) directory: Option<String>,
+    pub(crate) root: Option<String>,
+    pub(crate) cache_dir: Option<String>,
 }
 
 /// `rtc`.
@@ -130,6 +150,7 @@ impl Raw {
             },
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
             limit: limit(root)?,
+            tls: tls(root)?,
         })
     }
 }
@@ -166,6 +187,21 @@ fn limit(root: &Placed) -> Result<RawLimit, WrongType> {
         max_room_name_length: whole(root, "limit.max_room_name_length")?,
         max_participant_identity_length: whole(root, "limit.max_participant_identity_length")?,
         max_participant_name_length: whole(root, "limit.max_participant_name_length")?,
+    })
+}
+
+fn tls(root: &Placed) -> Result<RawTls, WrongType> {
+    Ok(RawTls {
+        cert_file: text(root, "tls.cert_file")?,
+        key_file: text(root, "tls.key_file")?,
+        domains: texts(root, "tls.domains")?,
+        plain_http: truth(root, "tls.plain_http")?,
+        acme: RawAcme {
+            email: text(root, "tls.acme.email")?,
+            directory: text(root, "tls.acme.directory")?,
+            root: text(root, "tls.acme.root")?,
+            cache_dir: text(root, "tls.acme.cache_dir")?,
+        },
     })
 }
 
