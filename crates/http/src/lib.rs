@@ -5,6 +5,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
+//! | `/rtc/diagnosis` | why the client of a token is not connected |
 //! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
 //! | `/`, `/assets/…` | `OK` for health checks, the demo page for browsers |
@@ -12,6 +13,7 @@
 mod auth;
 mod cors;
 mod debug;
+mod diagnosis;
 mod dispatch;
 mod head;
 mod join;

@@ -45,6 +45,8 @@ pub struct Sent {
     pub full: u64,
     /// Dropped: the kernel refused them.
     pub refused: Refused,
+    /// The path of the last of these, but for those that were too long.
+    pub refused_path: Option<hearth_datagram::Endpoint>,
     /// System calls made.
     pub calls: u64,
 }

@@ -19,6 +19,7 @@
 mod config;
 mod counters;
 mod directory;
+mod explanations;
 mod node;
 mod placement;
 mod room_events;
@@ -32,6 +33,7 @@ mod socket_routes;
 mod start;
 
 pub use config::{NodeConfig, StartError};
+pub use explanations::ConnectionTrouble;
 pub use hearth_metrics::{Counts, Metric};
 pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;

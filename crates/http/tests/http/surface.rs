@@ -88,3 +88,17 @@ async fn debug_state_is_for_tokens_that_may_list_rooms() {
     assert_eq!((state["participants"].as_u64(), state["shards"].as_u64()), (Some(0), Some(1)));
     assert!(state["memory"]["resident_bytes"].as_u64().unwrap() > 0);
 }
+
+#[tokio::test]
+async fn a_participant_is_told_about_itself_only() {
+    let server = Server::start().await;
+    let list = bearer(&token("", VideoGrant { room_list: true, ..VideoGrant::default() }));
+    for headers in [vec![], vec![list.as_str()]] {
+        assert_eq!(server.get("/rtc/diagnosis", &headers).await.status, 401);
+    }
+    let own = bearer(&token("a", VideoGrant::join("r")));
+    assert_eq!(server.ask("POST", "/rtc/diagnosis", &[&own], b"").await.status, 405);
+    let answer = server.get("/rtc/diagnosis", &[&own]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{\"explanation\":null}\n"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}

@@ -227,6 +227,8 @@ pub(crate) struct Pair {
     pub(crate) loss: u64,
     /// From the client's side only: it vanished.
     pub(crate) cut: bool,
+    /// Nothing of the server reaches the client.
+    pub(crate) deaf: bool,
     /// How many datagrams the server sent.
     pub(crate) sent: usize,
     pub(crate) lost: usize,
@@ -250,6 +252,7 @@ impl Pair {
             rtcp: Vec::new(),
             loss: 0,
             cut: false,
+            deaf: false,
             sent: 0,
             lost: 0,
             rng: seed,
@@ -336,7 +339,8 @@ impl Pair {
     fn drain(&mut self) {
         while let Some(transmit) = self.server.poll_transmit() {
             self.sent += 1;
-            if transmit.path.remote == self.client.addr && !self.loses() {
+            let reaches = transmit.path.remote == self.client.addr && !self.deaf;
+            if reaches && !self.loses() {
                 self.inject_to_client(transmit.payload);
             }
         }
