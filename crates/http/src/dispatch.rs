@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::auth::{Query, authenticate, parse_query};
 use crate::cors::{Cors, preflight};
 use crate::head::LongParts;
-use crate::{AppState, debug, diagnosis, join, page, response, twirp};
+use crate::{AppState, debug, diagnosis, join, page, reflector, response, twirp};
 
 /// Longest request body.
 pub(crate) const BODY_BYTES: usize = 10 << 20;
@@ -106,6 +106,7 @@ async fn route(state: &AppState, context: RequestContext, body: Body) -> Respons
         "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, context).await,
         diagnosis::PATH => diagnosis::answer(state, &context).await,
         debug::STATE => debug::state(state, &context).await,
+        reflector::PATH => reflector::answer(&context, body).await,
         twirp::SERVICE => twirp::redirect(),
         path if path.starts_with(twirp::PREFIX) => twirp::call(state, context, body).await,
         path if matches!(context.parts.method, Method::GET | Method::HEAD) => {

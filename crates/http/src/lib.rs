@@ -5,6 +5,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
+//! | `/debug/state`, `/debug/reach` | for API key holders: numbers; whether a port is reached from here |
 //! | `/rtc/diagnosis` | why the client of a token is not connected |
 //! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
@@ -19,6 +20,7 @@ mod head;
 mod join;
 mod listen;
 mod page;
+mod reflector;
 mod refusal;
 mod response;
 mod socket;
@@ -28,6 +30,8 @@ mod write_timeout;
 use std::sync::Arc;
 
 pub use listen::serve;
+
+pub use reflector::{Probe, ProbeKind};
 
 /// The state shared by all handlers.
 #[derive(Clone)]

@@ -6,7 +6,12 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Addresses of the interfaces that are up, IPv4 first, without duplicates and without IPv6
 /// link-local ones, which a browser cannot use. Empty if the system does not say.
 pub fn host_addresses(include_loopback: bool) -> Vec<IpAddr> {
-    select(all(), include_loopback)
+    select(all().into_iter().map(|(_, ip)| ip).collect(), include_loopback)
+}
+
+/// Every address of the interfaces that are up, with the interface's name (empty where the system has none).
+pub fn interface_addresses() -> Vec<(String, IpAddr)> {
+    all()
 }
 
 fn select(mut all: Vec<IpAddr>, include_loopback: bool) -> Vec<IpAddr> {
@@ -28,7 +33,7 @@ fn is_link_local(ip: Ipv6Addr) -> bool {
 }
 
 #[cfg(unix)]
-fn all() -> Vec<IpAddr> {
+fn all() -> Vec<(String, IpAddr)> {
     let mut found = Vec::new();
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: writes a pointer to `list`.
@@ -44,16 +49,19 @@ fn all() -> Vec<IpAddr> {
         if entry.ifa_addr.is_null() || entry.ifa_flags & up == 0 {
             continue;
         }
+        // SAFETY: the name of an entry is a C string that lives as long as the entry.
+        let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
+        let name = || name.to_string_lossy().into_owned();
         // SAFETY: not null; every address begins with its family.
         let family = libc::c_int::from(unsafe { (*entry.ifa_addr).sa_family });
         if family == libc::AF_INET {
             // SAFETY: of this family, hence this structure; read without alignment.
             let v4 = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
-            found.push(IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes()));
+            found.push((name(), IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes())));
         } else if family == libc::AF_INET6 {
             // SAFETY: of this family, hence this structure; read without alignment.
             let v6 = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
-            found.push(IpAddr::from(v6.sin6_addr.s6_addr));
+            found.push((name(), IpAddr::from(v6.sin6_addr.s6_addr)));
         }
     }
     // SAFETY: the list that `getifaddrs` made, freed once.
@@ -63,14 +71,14 @@ fn all() -> Vec<IpAddr> {
 
 /// The address that leads outside, as far as the routing table knows; nothing is sent.
 #[cfg(not(unix))]
-fn all() -> Vec<IpAddr> {
-    let mut found = vec![IpAddr::from([127, 0, 0, 1])];
+fn all() -> Vec<(String, IpAddr)> {
+    let mut found = vec![(String::new(), IpAddr::from([127, 0, 0, 1]))];
     let routed = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
         socket.connect("192.0.2.1:9")?;
         socket.local_addr()
     });
     if let Ok(addr) = routed {
-        found.push(addr.ip());
+        found.push((String::new(), addr.ip()));
     }
     found
 }

@@ -4,7 +4,8 @@
 //!   elsewhere one datagram per call, good enough for development.
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
-//! * [`host_addresses`] lists the machine's own addresses.
+//! * [`host_addresses`] and [`interface_addresses`] list the machine's own addresses.
+//! * [`open_files`] and [`udp_offload`] say what the system allows and can do.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
 //!
@@ -26,11 +27,17 @@ mod portable;
 pub use batch::{Datagram, RecvBatch};
 pub use clock::WallClock;
 pub use entropy::{NoRandomness, seed_from_system};
-pub use interfaces::host_addresses;
+pub use interfaces::{host_addresses, interface_addresses};
 #[cfg(target_os = "linux")]
-pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use linux::{
+    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
+    resident_bytes, udp_offload,
+};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use portable::{
+    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
+    resident_bytes, udp_offload,
+};
 
 /// The results of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -16,6 +16,7 @@ mod ice;
 mod library_random;
 mod nack;
 mod peer;
+pub mod probe;
 mod reception;
 mod rtt;
 mod sealed;

@@ -127,7 +127,7 @@ impl Shard {
             Route::Shard(to) => self.out.message(to, ShardMessageKind::Datagram { from }, buf),
             Route::Stranger(to) => self.out.message(to, ShardMessageKind::Check { from }, buf),
             Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
-            Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
+            Route::Nobody => self.out.for_nobody(from, buf),
         }
     }
 
