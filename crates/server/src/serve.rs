@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::cli::ServeArgs;
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Document, Overrides};
 use crate::stop::Stop;
-use crate::{dev, logging, token};
+use crate::{dev, doctor, logging, token};
 
 /// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ pub(crate) enum ServeError {
 
 /// Runs until SIGINT or SIGTERM; the second one does not wait.
 pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let config = load(args)?;
+    let (config, document) = load(args)?;
     logging::start(config.log());
     for warning in config.warnings() {
         warn!("{warning}");
@@ -84,10 +84,11 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::System)?
-        .block_on(serve(config))
+        .block_on(serve(config, document))
 }
 
-fn load(args: ServeArgs) -> Result<Config, ConfigError> {
+/// The configuration, and the document that it was read from.
+pub(crate) fn load(args: ServeArgs) -> Result<(Config, Document), ConfigError> {
     let over = Overrides {
         dev: args.dev,
         port: args.port,
@@ -99,17 +100,22 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
         threads: args.threads,
     };
     if let Some(body) = args.config_body.filter(|body| !body.trim().is_empty()) {
-        return Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over);
+        let config = Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over)?;
+        return Ok((config, Document::parse(&body)));
     }
-    let Some(path) = args.config else { return Config::load(None, over) };
+    let Some(path) = args.config else {
+        return Ok((Config::load(None, over)?, Document::default()));
+    };
     let text = std::fs::read_to_string(&path).map_err(|source| {
         let what = "the configuration";
         ConfigError::Unreadable { what, path: path.clone(), source }
     })?;
-    Config::load(Some((&path.display().to_string(), &text)), over)
+    let config = Config::load(Some((&path.display().to_string(), &text)), over)?;
+    Ok((config, Document::parse(&text)))
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
+    let config = Arc::new(config);
     let stop = Stop::new().map_err(ServeError::System)?;
     let listeners = listen(&config).await?;
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
@@ -127,6 +133,8 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let port = listeners.first().and_then(|listener| listener.local_addr().ok());
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     info!(port, udp_port = node.udp_port(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
+    let checked = Arc::clone(&config);
+    tokio::task::spawn_blocking(move || doctor::at_start(&checked, &document));
     if config.dev() {
         dev::print_banner(&config, port, WallClock::unix_secs());
     }
@@ -247,7 +255,7 @@ fn enable_codecs(room: &mut RoomConfig, listed: &[String]) {
 }
 
 /// The addresses media is received at. `--dev` binds loopback only, unless configured otherwise.
-fn udp_bind(config: &Config) -> Vec<IpAddr> {
+pub(crate) fn udp_bind(config: &Config) -> Vec<IpAddr> {
     let ips = config.node_ips();
     if config.dev() && ips.iter().all(IpAddr::is_loopback) {
         let mut bind: Vec<IpAddr> = if ips.is_empty() { config.bind() } else { ips }.to_vec();
@@ -259,6 +267,19 @@ fn udp_bind(config: &Config) -> Vec<IpAddr> {
     let wanted =
         |any: &IpAddr| ips.is_empty() || ips.iter().any(|ip| ip.is_ipv4() == any.is_ipv4());
     both.into_iter().filter(|any| wanted(any) && (any.is_ipv4() || has_ipv6())).collect()
+}
+
+/// The addresses that clients are told. As at the start of a node (`runtime`): those that are configured, else this
+/// machine's own of the families that are bound.
+pub(crate) fn advertised(config: &Config) -> Vec<IpAddr> {
+    if !config.node_ips().is_empty() {
+        return config.node_ips().to_vec();
+    }
+    let bound = udp_bind(config);
+    let is_bound = |ip: &IpAddr| {
+        bound.iter().any(|any| any == ip || (any.is_unspecified() && any.is_ipv4() == ip.is_ipv4()))
+    };
+    hearth_runtime::host_addresses(config.dev()).into_iter().filter(is_bound).collect()
 }
 
 fn has_ipv6() -> bool {

@@ -7,6 +7,7 @@
 //! * **Invariant:** the command line wins over the file; no error or warning quotes a secret.
 //! * **livekit-server:** `pkg/config/config.go`; the keys have the same names and defaults.
 
+mod document;
 mod keys;
 mod limits;
 mod raw;
@@ -16,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use document::Document;
 use raw::Raw;
 
 use crate::cli::ThreadArgs;
