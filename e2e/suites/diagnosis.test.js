@@ -28,7 +28,7 @@ describe('A connection that fails', () => {
       const problem = page.getByTestId('problem');
       await eventually(async () => why.test(await problem.textContent()), { timeout: 60_000, what: 'the page says why' });
       assert.match(await problem.textContent(), /sound and picture cannot get through.*The server says: No packet/);
-      await eventually(() => server.log.split('\n').some((line) => /INFO/.test(line) && why.test(line) && /participant=/.test(line)), { what: 'the log says why' });
+      assert.match(await says(server, why), /participant=/);
     } finally {
       await close();
     }
@@ -48,24 +48,47 @@ describe('A connection that fails', () => {
     assert.deepEqual([other.status, await other.json()], [200, { explanation: null }]);
   });
 
-  test('is explained when UDP dies in mid-call', { timeout: 120_000, skip: WITHOUT_NAMESPACES }, async () => {
+  onHost('is explained when UDP dies in mid-call', async (server, page) => {
+    await page.getByTestId('call').waitFor();
+    await eventually(() => /Joined.*identity="?ada/.test(server.log), { what: 'being connected' });
+    filter(server, 'input', 'meta l4proto udp drop');
+    await says(server, /Nothing has come from the client for \d\d s, after it was connected/);
+    const said = await (await fetch(`${server.http}/rtc/diagnosis`, { headers: { authorization: `Bearer ${await pass(server)}` } })).json();
+    assert.match(said.detail, /The last packet came from \S+ to \S+ \(UDP\)/);
+  });
+
+  const forbidden = /Packets of the client came to \S+ \(UDP\).*but the server could not answer: a firewall of its own forbids it/;
+  onHost('is explained when a firewall of the server forbids the answers', (server) => says(server, forbidden), (server) => filter(server, 'output', 'meta l4proto udp drop'));
+});
+
+/** A test with a server on a host of its own, prepared by `before`; Ada has asked to join on the page. */
+function onHost(name, body, before = () => {}) {
+  test(name, { timeout: 120_000, skip: WITHOUT_NAMESPACES }, async () => {
     const server = await Server.start({ ownHost: true, roomShare: null });
     const browser = await Chromium.launch();
     try {
-      const pass = await token('ada', 'cut', {}, server.keys);
-      const { page } = await browser.openPage(`${server.http}/?token=${pass}`);
+      before(server);
+      const { page } = await browser.openPage(`${server.http}/?token=${await pass(server)}`);
       await page.getByTestId('join').click();
-      await page.getByTestId('call').waitFor();
-      await eventually(() => /Joined.*identity="?ada/.test(server.log), { what: 'being connected' });
-      const [command, ...rest] = server.host.inside(['nft', 'table inet cut {\nchain in {\ntype filter hook input priority 0\nmeta l4proto udp drop\n}\n}']);
-      execFileSync(command, rest);
-      const lost = () => server.log.split('\n').find((line) => /INFO.*Nothing has come from the client for \d\d s, after it was connected/.test(line));
-      await eventually(lost, { timeout: 60_000, what: 'the log says that the path was lost' });
-      const said = await (await fetch(`${server.http}/rtc/diagnosis`, { headers: { authorization: `Bearer ${pass}` } })).json();
-      assert.match(said.detail, /The last packet came from \S+ to \S+ \(UDP\)/);
+      await body(server, page);
     } finally {
       await browser.close();
       await server.stop();
     }
   });
-});
+}
+
+function pass(server) {
+  return token('ada', 'cut', {}, server.keys);
+}
+
+function filter(server, hook, rule) {
+  const [command, ...args] = server.host.inside(['nft', `table inet cut {\nchain cut {\ntype filter hook ${hook} priority 0\n${rule}\n}\n}`]);
+  execFileSync(command, args);
+}
+
+/** Waits for what the operator is to read. */
+function says(server, why) {
+  const line = () => server.log.split('\n').find((text) => /INFO/.test(text) && why.test(text));
+  return eventually(line, { timeout: 60_000, what: `the log says ${why}` });
+}
