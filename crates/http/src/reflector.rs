@@ -385,4 +385,31 @@ mod tests {
         assert_eq!(probe.run().await, Ok(Vec::new()));
         answering.await.unwrap();
     }
+    #[tokio::test]
+    async fn a_tls_server_shows_its_certificate_whatever_that_is() {
+        use rustls::pki_types::PrivateKeyDer;
+        use rustls::pki_types::pem::PemObject as _;
+
+        let pem = include_bytes!("../../server/src/doctor/testdata/certificate.pem");
+        let key = include_bytes!("../../server/src/doctor/testdata/key.pem");
+        let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serving = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            connection.complete_io(&mut stream).unwrap();
+        });
+        let probe = Probe { kind: ProbeKind::Tls, addr, name: "nobody.example".into() };
+        assert_eq!(probe.run().await, Ok(certificate.to_vec()));
+        serving.await.unwrap();
+    }
 }
