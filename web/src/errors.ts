@@ -91,7 +91,7 @@ export function joinNotice(cause: unknown, signedHere: boolean): Notice | undefi
       if (!navigator.onLine) return error("You are offline. Check your connection and try again.");
       if (status === 503) return error("The server is full. Try again in a moment.");
       if (/pc connection|peer ?connection|ICE/i.test(cause.message)) {
-        return error("The server answers, but sound and picture cannot get through. A firewall may block UDP.");
+        return { ...error("The server answers, but sound and picture cannot get through."), blocked: true };
       }
       return error("The server cannot be reached. Check the address and that it is running, then try again.");
   }
@@ -129,7 +129,7 @@ export function disconnectNotice(reason: DisconnectReason | undefined): Notice |
     case DisconnectReason.STATE_MISMATCH:
     case DisconnectReason.SIGNAL_CLOSE:
     case DisconnectReason.CONNECTION_TIMEOUT:
-      return error("The connection was lost. Check your network and join again.");
+      return { ...error("The connection was lost. Check your network and join again."), blocked: true };
     // The other reasons belong to telephony and moves between regions, and newer servers add more.
     default:
       return error("The call ended unexpectedly. You can join again.");

@@ -8,6 +8,7 @@ import "./toasts.css";
 import "./narrow.css";
 import { Call, newRoom } from "./call.ts";
 import { LocalMedia } from "./devices.ts";
+import { explained } from "./diagnosis.ts";
 import { joinNotice } from "./errors.ts";
 import { Lobby, type Ticket } from "./lobby.ts";
 import { forgetJoin, keepCall, mayEnterAtOnce, serverUrl, takeParams } from "./token.ts";
@@ -44,7 +45,9 @@ async function enter(lobby: Lobby, ticket: Ticket): Promise<void> {
   } catch (cause) {
     console.warn("joining failed", cause);
     window.hearth.room = undefined;
-    lobby.say(joinNotice(cause, ticket.signedHere));
+    const notice = joinNotice(cause, ticket.signedHere);
+    lobby.say(notice);
+    if (notice?.blocked) lobby.say(await explained(notice, ticket.url, ticket.token));
     return;
   }
   lobby.close();
@@ -53,16 +56,17 @@ async function enter(lobby: Lobby, ticket: Ticket): Promise<void> {
   params.token = ticket.signedHere ? "" : ticket.token;
   keepCall(params);
   document.title = `${params.room} · Hearth`;
-  const call = new Call(room, media, ticket.url, leave);
+  const call = new Call(room, media, ticket.url, (notice) => void leave(notice, ticket));
   app.replaceChildren(call.element);
   call.focus();
   await call.publish();
 }
 
-function leave(notice: Notice | undefined): void {
+async function leave(notice: Notice | undefined, ticket: Ticket): Promise<void> {
   window.hearth.room = undefined;
   forgetJoin();
-  showLobby(notice ?? { text: "You left the call.", kind: "info" });
+  const lobby = showLobby(notice ?? { text: "You left the call.", kind: "info" });
+  if (notice?.blocked) lobby.say(await explained(notice, ticket.url, ticket.token));
 }
 
 const lobby = showLobby();

@@ -61,6 +61,8 @@ export interface Notice {
   kind: "info" | "good" | "warning" | "error";
   /** For who looks into it; toasts leave it out. */
   detail?: string;
+  /** The server may know why: packets of the call did not get through. */
+  blocked?: boolean;
 }
 
 /** Errors stay until they are dismissed or the next attempt begins. */

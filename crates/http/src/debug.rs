@@ -2,16 +2,17 @@
 //!
 //! * **Owns:** nothing.
 //! * **In:** the node's numbers, as the table of [`Metric`] names them.
-//! * **Out:** gauges, counters, drops by reason, and memory: of the process, and for each participant that
+//! * **Out:** gauges, counters, drops by reason, whose clients are not connected and why, and memory: of the process, and for each participant that
 //!   is there. Bytes, datagrams and counts since the start.
 //! * **Invariant:** only a token with the grant `roomList` gets it.
 
 use axum::body::Body;
 use axum::http::{Method, Response};
-use hearth_runtime::{Counts, Memory, Metric};
+use hearth_runtime::{ConnectionTrouble, Counts, Memory, Metric};
 use serde_json::{Map, Value, json};
 
 use crate::AppState;
+use crate::diagnosis;
 use crate::dispatch::RequestContext;
 use crate::response;
 
@@ -19,15 +20,30 @@ use crate::response;
 pub(crate) const STATE: &str = "/debug/state";
 
 /// Answers a request for [`STATE`].
-pub(crate) fn state(state: &AppState, request: &RequestContext) -> Response<Body> {
+pub(crate) async fn state(state: &AppState, request: &RequestContext) -> Response<Body> {
     if !request.claims.as_ref().is_some_and(|claims| claims.video.room_list) {
         return response::text(401, "a token with the grant roomList is needed, as a bearer token");
     }
     if !matches!(request.parts.method, Method::GET | Method::HEAD) {
         return response::text(405, "only GET");
     }
-    let body = describe(&state.node.counts(), &state.node.memory());
+    let mut body = describe(&state.node.counts(), &state.node.memory());
+    let troubles = state.node.troubles().await;
+    if let Value::Object(state) = &mut body {
+        let all: Vec<Value> = troubles.iter().map(trouble).collect();
+        state.insert("not_connected".to_owned(), all.into());
+    }
     response::with_type(200, "application/json", format!("{body:#}\n").into_bytes())
+}
+
+/// A participant whose client is not connected, and why.
+fn trouble(trouble: &ConnectionTrouble) -> Value {
+    let mut said = diagnosis::describe(Some(trouble));
+    if let Value::Object(said) = &mut said {
+        said.insert("room".to_owned(), trouble.room.as_str().into());
+        said.insert("participant".to_owned(), trouble.identity.as_str().into());
+    }
+    said
 }
 
 fn describe(counts: &Counts, memory: &Memory) -> Value {

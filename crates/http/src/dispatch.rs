@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::auth::{Query, authenticate, parse_query};
 use crate::cors::{Cors, preflight};
 use crate::head::LongParts;
-use crate::{AppState, debug, join, page, response, twirp};
+use crate::{AppState, debug, diagnosis, join, page, reflector, response, twirp};
 
 /// Longest request body.
 pub(crate) const BODY_BYTES: usize = 10 << 20;
@@ -104,7 +104,9 @@ async fn route(state: &AppState, context: RequestContext, body: Body) -> Respons
         "/" => page::root(&context.parts.method, &context.parts.headers),
         "/rtc" | "/rtc/v1" => join::connect(state, context).await,
         "/rtc/validate" | "/rtc/v1/validate" => join::validate(state, context).await,
-        debug::STATE => debug::state(state, &context),
+        diagnosis::PATH => diagnosis::answer(state, &context).await,
+        debug::STATE => debug::state(state, &context).await,
+        reflector::PATH => reflector::answer(&context, body).await,
         twirp::SERVICE => twirp::redirect(),
         path if path.starts_with(twirp::PREFIX) => twirp::call(state, context, body).await,
         path if matches!(context.parts.method, Method::GET | Method::HEAD) => {

@@ -5,6 +5,8 @@
 //! | path | what |
 //! |---|---|
 //! | `/rtc`, `/rtc/v1` | signal connections (WebSocket) |
+//! | `/debug/state`, `/debug/reach` | for API key holders: numbers; whether a port is reached from here |
+//! | `/rtc/diagnosis` | why the client of a token is not connected |
 //! | `/rtc/validate`, `/rtc/v1/validate` | would a join be refused, and why |
 //! | `/twirp/livekit.RoomService/…` | the server API, JSON and protobuf |
 //! | `/lan`, `/lan/join`, `/ca.crt` | with `--lan`: how to get in from the same network, the local authority's certificate |
@@ -13,11 +15,13 @@
 mod auth;
 mod cors;
 mod debug;
+mod diagnosis;
 mod dispatch;
 mod head;
 mod join;
 mod lan;
 mod page;
+mod reflector;
 mod refusal;
 mod response;
 mod serve;
@@ -29,6 +33,8 @@ use std::sync::Arc;
 
 pub use lan::LanGuide;
 pub use serve::Server;
+
+pub use reflector::{Probe, ProbeKind};
 
 /// The state shared by all handlers.
 #[derive(Clone)]

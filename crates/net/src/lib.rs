@@ -5,6 +5,7 @@
 //! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
 //! * [`interfaces`] and [`host_addresses`] list the machine's own addresses, [`source_towards`] asks the routing table.
+//! * [`open_files`] and [`udp_offload`] say what the system allows and can do.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
 //!
@@ -28,9 +29,15 @@ pub use clock::WallClock;
 pub use entropy::{NoRandomness, seed_from_system};
 pub use interfaces::{Interface, host_addresses, interfaces, source_towards};
 #[cfg(target_os = "linux")]
-pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use linux::{
+    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
+    resident_bytes, udp_offload,
+};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use portable::{
+    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
+    resident_bytes, udp_offload,
+};
 
 /// The results of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -45,6 +52,8 @@ pub struct Sent {
     pub full: u64,
     /// Dropped: the kernel refused them.
     pub refused: Refused,
+    /// The path of the last of these, but for those that were too long.
+    pub refused_path: Option<hearth_datagram::Endpoint>,
     /// System calls made.
     pub calls: u64,
 }

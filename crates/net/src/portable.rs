@@ -21,6 +21,31 @@ const NAP: Duration = Duration::from_millis(2);
 /// Left as the system has it.
 pub fn raise_open_files() {}
 
+/// A socket for a few datagrams that never blocks.
+///
+/// # Errors
+///
+/// The address is not ours or taken.
+pub fn plain_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind(addr)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Unknown here.
+pub fn open_files() -> Option<u64> {
+    None
+}
+
+/// Unknown here.
+///
+/// # Errors
+///
+/// Always.
+pub fn udp_offload() -> io::Result<[bool; 2]> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
 /// Unknown here.
 pub fn resident_bytes() -> u64 {
     0

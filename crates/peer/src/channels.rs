@@ -160,6 +160,11 @@ impl Channels {
         }
     }
 
+    /// A channel came up at some time.
+    pub(crate) fn has_opened(&self) -> bool {
+        !self.announced.is_empty()
+    }
+
     /// Nothing is read until the room has taken more.
     fn is_held(&self) -> bool {
         self.untaken >= MAX_UNTAKEN

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use dimpl::{Dtls, Output, SrtpProfile};
-use hearth_plane::DtlsRole;
+use hearth_plane::{DtlsRole, HandshakeFailure};
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use tracing::debug;
 
@@ -37,10 +37,7 @@ pub(crate) enum DtlsOutput {
     /// The other side sent close_notify.
     Closed,
     /// The handshake cannot succeed.
-    Failed {
-        /// The handshake timed out.
-        timeout: bool,
-    },
+    Failed(HandshakeFailure),
 }
 
 pub(crate) struct DtlsLink {
@@ -118,8 +115,7 @@ impl DtlsLink {
         let harmless =
             matches!(error, dimpl::Error::ReceiveQueueFull | dimpl::Error::TransmitQueueFull);
         if !self.connected && !harmless {
-            let timeout = matches!(error, dimpl::Error::Timeout(_));
-            self.outputs.push_back(DtlsOutput::Failed { timeout });
+            self.outputs.push_back(DtlsOutput::Failed(failure(&error)));
         }
     }
 
@@ -148,7 +144,7 @@ impl DtlsLink {
                 Output::KeyingMaterial(material, profile) => {
                     match keys(&material, profile, self.role) {
                         Some(keys) => DtlsOutput::Keys(Box::new(keys)),
-                        None => DtlsOutput::Failed { timeout: false },
+                        None => DtlsOutput::Failed(HandshakeFailure::Other),
                     }
                 }
                 Output::ApplicationData(data) => DtlsOutput::Data(data.to_vec()),
@@ -159,6 +155,22 @@ impl DtlsLink {
             self.outputs.push_back(output);
         }
     }
+}
+
+fn failure(error: &dimpl::Error) -> HandshakeFailure {
+    use dimpl::{Error, SecurityError};
+    if matches!(error, Error::Timeout(_)) {
+        return HandshakeFailure::Timeout;
+    }
+    let Error::SecurityError(error) = error else { return HandshakeFailure::Other };
+    if let SecurityError::FatalAlert { description } = error {
+        return HandshakeFailure::Alert(*description);
+    }
+    let by_version = matches!(
+        error,
+        SecurityError::UnsupportedClientVersion(_) | SecurityError::UnsupportedServerVersion(_)
+    );
+    if by_version { HandshakeFailure::Version } else { HandshakeFailure::Other }
 }
 
 fn keys(material: &[u8], profile: SrtpProfile, role: DtlsRole) -> Option<(Sealer, Opener)> {

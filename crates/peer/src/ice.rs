@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use hearth_datagram::Endpoint;
-use hearth_plane::{IceCredentials, PeerSpec};
+use hearth_plane::{IceCredentials, MAX_WAYS, PeerSpec, Way};
 use hearth_random::{Purpose, Seed};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
@@ -45,6 +45,8 @@ pub(crate) struct Ice {
     /// Ordered by the last authenticated message, newest last.
     proven: Vec<Proven>,
     candidates: usize,
+    /// Checks that came, by the way they came in.
+    ways: Vec<Way>,
     path: Option<Path>,
     /// Source of STUN transaction ids; a lite agent sends no requests.
     transactions: Option<Box<LibraryRandom>>,
@@ -98,6 +100,7 @@ impl Ice {
             remote_ahead: false,
             proven: Vec::new(),
             candidates: 0,
+            ways: Vec::new(),
             path: None,
             transactions: (!spec.ice_lite)
                 .then(|| Box::new(LibraryRandom::new(seed.rng(Purpose::StunTransaction)))),
@@ -121,6 +124,11 @@ impl Ice {
     pub(crate) fn consent_until(&self, endpoint: Endpoint) -> Option<Instant> {
         let proven = self.proven.iter().find(|proven| proven.endpoint == endpoint);
         proven.map(|proven| proven.at + CONSENT)
+    }
+
+    /// Connectivity checks so far, by the way they came in.
+    pub(crate) fn ways(&self) -> &[Way] {
+        &self.ways
     }
 
     /// We only answer checks.
@@ -206,7 +214,8 @@ impl Ice {
             self.replace_agent(now, local, self.remote.clone());
             self.proven.clear();
         }
-        let nominates = message.is_binding_request() && message.use_candidate();
+        let is_check = message.is_binding_request();
+        let nominates = is_check && message.use_candidate();
         let answers = message.is_successful_binding_response();
         self.refresh_random();
         let (source, destination) = (from.remote, self.config.candidate(from.local));
@@ -217,6 +226,9 @@ impl Ice {
                 StunMessage::parse(buf)
                     .is_ok_and(|message| previous.handle_packet(now, packet(message)))
             });
+        if is_check {
+            count_check(&mut self.ways, from, accepted);
+        }
         if !accepted {
             return false;
         }
@@ -363,6 +375,20 @@ fn choose(path: &mut Option<Path>, now: Instant, endpoint: Endpoint) {
         Some(path) => path.choose(now, endpoint),
         None => *path = Some(Path::new(now, endpoint)),
     }
+}
+
+/// Counts a check that came by `from`; of ways beyond the bound nothing is kept.
+fn count_check(ways: &mut Vec<Way>, from: Endpoint, valid: bool) {
+    let Endpoint { protocol, local, remote } = from;
+    let known = ways.iter().position(|way| way.protocol == protocol && way.local == local);
+    let at = known.unwrap_or(ways.len());
+    if at == ways.len() && at < MAX_WAYS {
+        ways.push(Way { protocol, local, valid: 0, invalid: 0, last_from: remote });
+    }
+    let Some(way) = ways.get_mut(at) else { return };
+    let count = if valid { &mut way.valid } else { &mut way.invalid };
+    *count = count.saturating_add(1);
+    way.last_from = remote;
 }
 
 /// The endpoint from a local candidate to `remote`: the proven one with the newest authenticated message; else, for

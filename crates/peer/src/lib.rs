@@ -17,6 +17,7 @@ mod library_random;
 mod nack;
 mod path;
 mod peer;
+pub mod probe;
 mod reception;
 mod rtt;
 mod sealed;

@@ -8,6 +8,8 @@
 //!   Nothing is sent to a client that was silent for 15 s, or to an endpoint without a check for 30 s.
 //! * **Spec:** RFC 7675 (consent), RFC 7983 (one port for all), RFC 5764 §5.1.2.
 
+mod connectivity;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_datagram::Endpoint;
 use hearth_plane::{
-    Channel, CloseReason, IceCredentials, PeerSpec, RemoteFingerprints, RemoteParams,
+    Channel, CloseReason, Connectivity, HandshakeFailure, IceCredentials, PeerSpec,
+    RemoteFingerprints, RemoteParams,
 };
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
@@ -28,6 +31,7 @@ use crate::error::{DropReason, PeerError, SendDataError};
 use crate::ice::Ice;
 use crate::sealed::Sealed;
 use crate::ssrcs::Ssrcs;
+use connectivity::Witness;
 
 /// From creation until ICE and DTLS are done, as long as a participant has to become active.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,6 +69,8 @@ pub enum PeerEvent {
     Connected,
     /// No authenticated datagram for 15 s. An ICE restart, or the network, may revive the transport.
     IceFailed,
+    /// What was seen of the client's way here: now and then while the transport connects, and before it fails.
+    Connectivity(Box<Connectivity>),
     /// The transport is of no more use. Nothing follows.
     Closed(CloseReason),
     /// A data channel can be written to.
@@ -106,9 +112,8 @@ pub struct Peer {
     dtls: DtlsLink,
     /// ICE credentials and fingerprint of the remote description.
     fingerprints: Option<RemoteFingerprints>,
-    /// Where DTLS came from, for the answer if no path is nominated yet.
-    dtls_from: Option<Endpoint>,
     handshake: Handshake,
+    witness: Witness,
     keys: Option<Box<(Sealer, Opener)>>,
     ssrcs: Ssrcs,
     sealed: Sealed,
@@ -127,6 +132,8 @@ struct Handshake {
     /// The certificate is the one of the description.
     verified: bool,
     done: bool,
+    /// Where it came from, for the answer if no path is nominated yet.
+    from: Option<Endpoint>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,8 +174,8 @@ impl Peer {
             ice: Ice::new(now, spec, seed)?,
             dtls: DtlsLink::new(now, context),
             fingerprints: None,
-            dtls_from: None,
             handshake: Handshake::default(),
+            witness: Witness::new(now),
             keys: None,
             ssrcs: Ssrcs::default(),
             sealed: Sealed::default(),
@@ -242,7 +249,8 @@ impl Peer {
                     return Incoming::Dropped(DropReason::UnprovenAddress);
                 }
                 if !self.handshake.done {
-                    self.dtls_from = Some(from);
+                    self.handshake.from = Some(from);
+                    self.witness.handle_dtls();
                 }
                 self.dtls.handle_packet(now, buf);
                 self.settle(now);
@@ -254,11 +262,13 @@ impl Peer {
 
     /// Handles deadlines that have passed. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.report_progress(now);
         let expired = match self.stage {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
             Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
             Stage::Failed { deadline } if now >= deadline => Some(CloseReason::Silence),
             Stage::Connected { last_received } if now >= last_received + SILENCE_TIMEOUT => {
+                self.report_silence(now, last_received);
                 self.stage = Stage::Failed { deadline: now + REVIVAL_TIMEOUT };
                 self.events.push_back(PeerEvent::IceFailed);
                 None
@@ -270,12 +280,13 @@ impl Peer {
             | Stage::Failed { .. } => None,
         };
         if let Some(reason) = expired {
-            self.close(reason);
+            self.fail(now, reason);
             return;
         }
         self.ice.handle_timeout(now);
-        self.dtls_from = self
-            .dtls_from
+        self.handshake.from = self
+            .handshake
+            .from
             .filter(|from| self.ice.consent_until(*from).is_some_and(|end| now < end));
         self.dtls.handle_timeout(now);
         if let Some(channels) = &mut self.channels {
@@ -396,7 +407,7 @@ impl Peer {
         if matches!(self.stage, Stage::Failed { .. }) {
             return None;
         }
-        let proven = self.dtls_from.as_ref();
+        let proven = self.handshake.from.as_ref();
         let unchosen = || proven.filter(|_| self.ice.is_lite() && !self.ice.has_chosen());
         self.ice.path().or_else(unchosen)
     }
@@ -474,15 +485,16 @@ impl Peer {
         }
         self.advance(now);
         let deadline = match self.stage {
-            Stage::Checking { deadline }
-            | Stage::Handshaking { deadline }
-            | Stage::Failed { deadline } => Some(deadline),
+            Stage::Checking { deadline } | Stage::Handshaking { deadline } => {
+                Some(deadline.min(self.witness.next()))
+            }
+            Stage::Failed { deadline } => Some(deadline),
             Stage::Connected { last_received } => Some(last_received + SILENCE_TIMEOUT),
             // The handshake failed as it began.
             Stage::Closed => return,
         };
         let channels = self.channels.as_ref().and_then(Channels::poll_timeout);
-        let consent = self.dtls_from.and_then(|from| self.ice.consent_until(from));
+        let consent = self.handshake.from.and_then(|from| self.ice.consent_until(from));
         let consent = consent.filter(|_| !self.ice.has_chosen());
         let parts =
             [deadline, self.ice.poll_timeout(), self.dtls.poll_timeout(), channels, consent];
@@ -514,7 +526,7 @@ impl Peer {
     fn handle_dtls(&mut self, now: Instant, output: DtlsOutput) {
         match output {
             DtlsOutput::Packet(payload) => {
-                let unchosen = self.dtls_from.filter(|_| !self.ice.has_chosen());
+                let unchosen = self.handshake.from.filter(|_| !self.ice.has_chosen());
                 if let Some(path) = self.ice.path().copied().or(unchosen)
                     && !matches!(self.stage, Stage::Failed { .. })
                 {
@@ -525,7 +537,7 @@ impl Peer {
                 let expected = self.fingerprints.as_ref();
                 self.handshake.verified = expected.is_some_and(|f| has_fingerprint(&der, f));
                 if !self.handshake.verified {
-                    self.close(CloseReason::DtlsFailed);
+                    self.fail_handshake(now, HandshakeFailure::Fingerprint);
                 }
             }
             DtlsOutput::Keys(keys) => {
@@ -538,7 +550,7 @@ impl Peer {
                     self.channels = Some(Channels::new(now, Some(self.dtls.role()), &self.seed));
                 }
             }
-            DtlsOutput::Connected => self.close(CloseReason::DtlsFailed),
+            DtlsOutput::Connected => self.fail_handshake(now, HandshakeFailure::Fingerprint),
             DtlsOutput::Data(packet) => {
                 self.handle_received(now);
                 self.channels
@@ -546,8 +558,7 @@ impl Peer {
                     .handle_packet(now, &packet);
             }
             DtlsOutput::Closed => self.close(CloseReason::PeerClosed),
-            DtlsOutput::Failed { timeout: true } => self.close(CloseReason::DtlsTimeout),
-            DtlsOutput::Failed { timeout: false } => self.close(CloseReason::DtlsFailed),
+            DtlsOutput::Failed(failure) => self.fail_handshake(now, failure),
         }
     }
 

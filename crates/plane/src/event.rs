@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hearth_codec::Codec;
 use hearth_units::Bitrate;
 
-use crate::{Channel, DownId, PeerId, ShardId, TrackId};
+use crate::{Channel, Connectivity, DownId, PeerId, ShardId, TrackId};
 
 /// Why a transport ended. The shard has already forgotten it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +87,14 @@ pub enum Event {
         /// Which transport.
         peer: PeerId,
     },
+    /// What was seen of a transport that is not connected: now and then until it is, and before
+    /// [`IceFailed`](Self::IceFailed) and [`PeerClosed`](Self::PeerClosed).
+    Connectivity {
+        /// Which transport.
+        peer: PeerId,
+        /// What was seen.
+        seen: Box<Connectivity>,
+    },
     /// The transport is gone.
     PeerClosed {
         /// Which transport.
@@ -151,6 +159,7 @@ impl Event {
             Self::Levels { .. } | Self::Report(_) => true,
             Self::PeerConnected { .. }
             | Self::IceFailed { .. }
+            | Self::Connectivity { .. }
             | Self::PeerClosed { .. }
             | Self::ChannelOpen { .. }
             | Self::EncodingStarted { .. }
@@ -164,6 +173,7 @@ impl Event {
         match self {
             Self::PeerConnected { peer }
             | Self::IceFailed { peer }
+            | Self::Connectivity { peer, .. }
             | Self::PeerClosed { peer, .. }
             | Self::ChannelOpen { peer, .. }
             | Self::Data { peer, .. } => Some(peer.room),

@@ -7,12 +7,16 @@
 //! * **Not here:** SDP (`negotiate`), LiveKit's messages (`signal`), packets between shards (`shard`).
 
 mod command;
+mod connectivity;
 mod event;
 mod ids;
 mod layer_limit;
 mod spec;
 
 pub use command::{Command, MAX_RECEIVERS};
+pub use connectivity::{
+    Connectivity, ConnectivityStage, HandshakeFailure, HandshakeProgress, MAX_WAYS, Unsent, Way,
+};
 pub use event::{CloseReason, Event, Level, PeerReport, TrackReport, data_cost};
 pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use layer_limit::LayerLimit;

@@ -17,6 +17,7 @@ use crate::announcements::Announcer;
 use crate::compatibility::Compatibility;
 use crate::config::codec_message;
 use crate::data::DataState;
+use crate::diagnosis::Diagnosis;
 use crate::outbox::Outbox;
 use crate::participant::{
     Deadlines, LocalParticipant, Participant, ParticipantKey, ParticipantRecord, Preferences,
@@ -171,6 +172,7 @@ impl LocalParticipant {
                 simulated_speaker: None,
             },
             dropped_resume: None,
+            diagnosis: Diagnosis::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use prost::Message as _;
 use proto::participant_info::State;
 
 use crate::RoomEvent;
+use crate::diagnosis;
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey};
 use crate::publications::Publications;
@@ -207,6 +208,7 @@ impl Announcer<'_> {
         }
         let mut info = self.info(key)?;
         let gone = self.roster.remove(key)?;
+        diagnosis::settle(&gone, self.out);
         self.roster.deadlines.forget(key);
         info.set_state(State::Disconnected);
         info.set_disconnect_reason(reason);

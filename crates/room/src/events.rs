@@ -7,6 +7,7 @@
 //!   after everything else, and a participant's tracks are unpublished before it leaves.
 //! * **livekit-server:** the events of `pkg/telemetry/events.go`, which become webhooks.
 
+use crate::Explanation;
 use hearth_signal::proto::{DisconnectReason, ParticipantInfo, Room, TrackInfo};
 
 /// Something that happened in a room.
@@ -35,6 +36,15 @@ pub enum RoomEvent {
         participant: Box<ParticipantInfo>,
         /// Why.
         reason: DisconnectReason,
+    },
+    /// Why a participant's client is not connected, or not any more.
+    ConnectionExplained {
+        /// Sid of the participant.
+        participant_sid: String,
+        /// Its identity.
+        identity: String,
+        /// `None`: it connected after all, and what was said before is obsolete.
+        explanation: Option<Box<Explanation>>,
     },
     /// A track is published. With a fast client this may come before its participant is active.
     TrackPublished {

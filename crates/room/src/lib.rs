@@ -16,6 +16,7 @@ mod data;
 mod data_track;
 mod deadline_queue;
 mod descriptions;
+mod diagnosis;
 mod disconnection;
 mod dynacast;
 mod events;
@@ -48,5 +49,6 @@ mod updates;
 
 pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
 pub use config::{IceServer, RoomConfig, ServerIdentity};
+pub use diagnosis::Explanation;
 pub use events::RoomEvent;
 pub use room::Room;

@@ -74,6 +74,7 @@ impl Negotiator {
         out: &mut Outbox,
     ) -> Result<Negotiated, NegotiateError> {
         let Some(participant) = roster.get_mut(key) else { return Ok(Negotiated::default()) };
+        participant.local.diagnosis.handle_description(&offer.sdp);
         let shard = participant.local.shard;
         let transports = &mut participant.local.transports;
         let link = &mut transports.publisher;
@@ -137,6 +138,7 @@ impl Negotiator {
     ) -> Result<Negotiated, NegotiateError> {
         let nothing = Ok(Negotiated::default());
         let Some(participant) = roster.get_mut(key) else { return nothing };
+        participant.local.diagnosis.handle_description(&answer.sdp);
         let Some(subscriber) = &mut participant.local.transports.subscriber else { return nothing };
         let Some(pending) = subscriber.pending else { return nothing };
         if answer.id != 0 && answer.id != pending.id {
@@ -172,11 +174,12 @@ impl Negotiator {
                 return;
             }
         };
+        let Some(participant) = roster.get_mut(key) else { return };
+        participant.local.diagnosis.handle_candidate(&candidate.line);
         // Names of multicast DNS cannot be resolved here; the client's checks will do.
         if candidate.line.is_empty() || candidate.line.contains(".local ") {
             return;
         }
-        let Some(participant) = roster.get_mut(key) else { return };
         let link = participant.local.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
             out.command(participant.local.shard, command);

@@ -18,6 +18,7 @@ use proto::participant_info::{Kind, KindDetail, State};
 use crate::SessionId;
 use crate::compatibility::Compatibility;
 use crate::data::DataState;
+use crate::diagnosis::Diagnosis;
 use crate::outbox::Outbox;
 use crate::profile::Profile;
 use crate::publication::{Publication, Publishing};
@@ -98,6 +99,7 @@ pub(crate) struct LocalParticipant {
     pub(crate) data: DataState,
     pub(crate) deadlines: Deadlines,
     pub(crate) dropped_resume: Option<DroppedResume>,
+    pub(crate) diagnosis: Diagnosis,
 }
 
 /// One participant.

@@ -17,6 +17,7 @@ use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 
 use crate::announcements::Announcer;
 use crate::data;
+use crate::diagnosis;
 use crate::disconnection::Departure;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
@@ -118,6 +119,7 @@ impl Room {
         let Self { roster, tracks, out, .. } = self;
         match event {
             Event::PeerConnected { peer } => self.peer_connected(peer),
+            Event::Connectivity { peer, seen } => diagnosis::report(peer, &seen, roster, out),
             Event::IceFailed { peer } => roster.ice_failed(now, peer, out),
             Event::PeerClosed { peer, reason } => {
                 let gone = roster.peer_closed(now, peer, reason, out);

@@ -17,6 +17,7 @@ use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
 use crate::announcements::Announcer;
 use crate::data;
+use crate::diagnosis;
 use crate::disconnection::leave;
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey, is_service, kind_of, permission_of};
@@ -80,6 +81,7 @@ impl Room {
     pub(crate) fn peer_connected(&mut self, peer: PeerId) {
         let Self { roster, tracks, out, .. } = self;
         let Some(key) = roster.peer_connected(peer) else { return };
+        diagnosis::take_back(key, roster, out);
         Announcer { roster, publications: &tracks.publications, out }.active(key);
         tracks.subscribe_to_all(key, roster, out);
         data::flush(key, roster, out);

@@ -1,6 +1,6 @@
 //! The directory: the task that creates, finds and ends rooms.
 //!
-//! * **Owns:** the map from name to room, and the counter of room ids.
+//! * **Owns:** the map from name to room, the counter of room ids, and what was explained to participants ([`Explanations`]).
 //! * **In:** [`DirectoryRequest`].
 //! * **Out:** room tasks, replies.
 //! * **Invariant:** a name leads to one room. A room whose mailbox is closed is no room: the next
@@ -12,11 +12,12 @@ use std::sync::Arc;
 use hearth_metrics::Metric;
 use hearth_plane::RoomId;
 use hearth_random::{Purpose, Seed};
-use hearth_room::{Room, RoomConfig};
+use hearth_room::{Explanation, Room, RoomConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::WallClock;
 use crate::counters::GaugeGuard;
+use crate::explanations::{ConnectionTrouble, Explanations};
 use crate::room_task::{Input, MAX_INPUTS, Mailbox, NodeHandles, RoomTask};
 
 /// Questions waiting for the directory; askers wait.
@@ -31,6 +32,10 @@ pub(crate) enum DirectoryRequest {
     List { reply: oneshot::Sender<Vec<Mailbox>> },
     /// A room is over.
     Closed { id: RoomId },
+    /// Why a participant's client is not connected; `None` if it is after all.
+    Explained { room: RoomId, identity: String, explanation: Option<Explanation> },
+    /// What was said of one participant (room and identity), or of all, lately.
+    Trouble { of: Option<(String, String)>, reply: oneshot::Sender<Vec<ConnectionTrouble>> },
     /// Ends all rooms, then the directory; the reply is sent when that is done.
     Stop { reply: oneshot::Sender<()> },
 }
@@ -45,6 +50,7 @@ pub(crate) struct Directory {
     by_name: BTreeMap<String, Entry>,
     /// Tasks that run, closing ones too.
     names: BTreeMap<RoomId, String>,
+    explanations: Explanations,
     next_id: u32,
     seed: Seed,
     around: NodeHandles,
@@ -61,6 +67,7 @@ impl Directory {
         let directory = Self {
             by_name: BTreeMap::new(),
             names: BTreeMap::new(),
+            explanations: Explanations::default(),
             next_id: 0,
             seed,
             around,
@@ -85,6 +92,15 @@ impl Directory {
                     let _ = reply.send(rooms.collect());
                 }
                 DirectoryRequest::Closed { id } => self.forget(id),
+                DirectoryRequest::Explained { room, identity, explanation } => {
+                    if let Some(room) = self.names.get(&room) {
+                        self.explanations.note(WallClock::now(), room, identity, explanation);
+                    }
+                }
+                DirectoryRequest::Trouble { of, reply } => {
+                    let of = of.as_ref().map(|(room, identity)| (room.as_str(), identity.as_str()));
+                    let _ = reply.send(self.explanations.find(WallClock::now(), of));
+                }
                 DirectoryRequest::Stop { reply } => {
                     self.stopping = Some(reply);
                     for entry in self.by_name.values() {

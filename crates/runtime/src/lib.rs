@@ -19,6 +19,7 @@
 mod config;
 mod counters;
 mod directory;
+mod explanations;
 mod media_ports;
 mod node;
 mod placement;
@@ -33,8 +34,11 @@ mod socket_routes;
 mod start;
 
 pub use config::{NodeConfig, StartError};
+pub use explanations::ConnectionTrouble;
 pub use hearth_metrics::{Counts, Metric};
 pub use hearth_net::WallClock;
+pub use hearth_net::{open_files, udp_offload};
+pub use hearth_peer::probe as stun_probe;
 pub use hearth_net::{NoRandomness, seed_from_system};
 pub use hearth_net::{host_addresses, interfaces};
 pub use hearth_random::Seed;

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use crate::config::{NodeConfig, StartError};
 use crate::directory::DirectoryRequest;
+use crate::explanations::ConnectionTrouble;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
@@ -211,6 +212,23 @@ impl Node {
             return Err(CallError::RoomNotFound);
         };
         call(&mailbox, what).await.unwrap_or(Err(CallError::RoomNotFound))
+    }
+
+    /// Why the client of a participant was not connected lately.
+    pub async fn trouble_of(&self, room: &str, identity: &str) -> Option<ConnectionTrouble> {
+        let of = Some((room.to_owned(), identity.to_owned()));
+        self.find_trouble(of).await.into_iter().next()
+    }
+
+    /// Why clients were not connected lately, the newest first.
+    pub async fn troubles(&self) -> Vec<ConnectionTrouble> {
+        self.find_trouble(None).await
+    }
+
+    async fn find_trouble(&self, of: Option<(String, String)>) -> Vec<ConnectionTrouble> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.inner.directory.send(DirectoryRequest::Trouble { of, reply }).await;
+        if asked.is_ok() { answer.await.unwrap_or_default() } else { Vec::new() }
     }
 
     /// The state of the node for `/debug/state`: what it holds, and drops by reason.

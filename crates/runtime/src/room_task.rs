@@ -242,8 +242,21 @@ impl RoomTask {
             }
             Output::Command { shard, command } => self.command(shard, command).await,
             Output::DataDropped => self.around.counts.add(Metric::DropDataNotOpen, 1),
-            Output::Event(event) => log_event(self.id, &event),
+            Output::Event(event) => {
+                log_event(self.id, &event);
+                self.pass_on(event);
+            }
             Output::Closed => self.state = State::Over,
+        }
+    }
+
+    /// What is kept beyond the life of a room.
+    fn pass_on(&self, event: RoomEvent) {
+        if let RoomEvent::ConnectionExplained { identity, explanation, .. } = event {
+            let explanation = explanation.map(|explanation| *explanation);
+            let request = DirectoryRequest::Explained { room: self.id, identity, explanation };
+            // A directory that is busy loses a word; the log has it.
+            let _ = self.directory.try_send(request);
         }
     }
 
@@ -315,6 +328,27 @@ fn log_event(room: RoomId, event: &RoomEvent) {
         RoomEvent::ConnectionAborted { participant, reason } => {
             let reason = reason.as_str_name();
             info!(room, sid = participant.sid, reason, "Left without a connection");
+        }
+        RoomEvent::ConnectionExplained { participant_sid, identity, explanation } => {
+            let Some(said) = explanation else { return };
+            if said.settled {
+                info!(
+                    room,
+                    participant = participant_sid,
+                    identity,
+                    "Not connected: {}",
+                    said.text
+                );
+            }
+            let detail = said.detail.as_deref().unwrap_or_default();
+            debug!(
+                room,
+                participant = participant_sid,
+                settled = said.settled,
+                detail,
+                "{}",
+                said.text
+            );
         }
         RoomEvent::TrackPublished { participant_sid, track, .. } => {
             info!(room, participant = participant_sid, track = track.sid, "Track published");

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::{Entry, SendSlab};
 use hearth_metrics::{Counts, Metric};
-use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
-use hearth_plane::{Command, ShardId};
+use hearth_net::{Poller, RecvBatch, Refused, Sent, UdpSocket, Waker};
+use hearth_plane::{Command, ShardId, Unsent};
 use hearth_random::Purpose;
 use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage};
 use tokio::sync::mpsc;
@@ -354,7 +354,7 @@ impl ShardThread {
 
     fn transmit(&mut self, now: Instant, slab: &mut SendSlab) {
         for socket in self.sockets.iter_mut().filter(|socket| socket.has_unsent()) {
-            count_sent(&mut self.counts, socket.flush());
+            note_sent(&mut self.counts, &mut self.shard, socket.flush());
         }
         loop {
             let more = self.shard.poll_transmit(now, slab);
@@ -388,7 +388,7 @@ impl ShardThread {
                 self.counts.add(Metric::DropSendRefused, run.len() as u64);
                 continue;
             };
-            count_sent(&mut self.counts, socket.send(slab.bytes(), run));
+            note_sent(&mut self.counts, &mut self.shard, socket.send(slab.bytes(), run));
         }
     }
 
@@ -423,6 +423,22 @@ impl ShardThread {
         let mut counts = self.shard.counts();
         counts.add_all(&self.counts);
         self.gauges.counts.publish(&counts);
+    }
+}
+
+/// Counts what was sent, and tells the shard whom nothing can be sent to.
+fn note_sent(counts: &mut Counts, shard: &mut Shard, sent: Sent) {
+    count_sent(counts, sent);
+    if let Some(path) = sent.refused_path {
+        let Refused { denied, unreachable, .. } = sent.refused;
+        let why = if denied > 0 {
+            Unsent::Denied
+        } else if unreachable > 0 {
+            Unsent::Unreachable
+        } else {
+            Unsent::Refused
+        };
+        shard.handle_unsent(path, why);
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start the server (the default)
     Serve(ServeArgs),
+    /// Check whether clients can connect, and say what to change if not
+    Doctor(Box<DoctorArgs>),
     /// Make access tokens
     Token {
         #[command(subcommand)]
@@ -47,6 +49,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: RoomCommand,
     },
+}
+
+/// The server that is checked, and who is asked about it. The flags are those of the server.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A Hearth on another machine, with the same API keys, that tries to reach this one
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = NonEmpty::new())]
+    pub(crate) from: Option<String>,
+    /// A time server (NTP) to compare this machine's clock with
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = NonEmpty::new())]
+    pub(crate) time_server: Option<String>,
 }
 
 /// A subcommand of `room`.

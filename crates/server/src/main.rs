@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod dev;
+mod doctor;
 mod lan;
 mod load_test;
 mod logging;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     hearth_net::raise_open_files();
     let cli = Cli::parse();
     let done = match cli.command {
+        Some(Command::Doctor(args)) => return doctor::run(*args),
         None => serve::run(cli.serve).map_err(|error| error.to_string()),
         Some(Command::Serve(args)) => serve::run(args).map_err(|error| error.to_string()),
         Some(Command::Token { command: TokenCommand::Create(args) }) => {

@@ -34,16 +34,8 @@ pub(crate) enum AddressError {
 /// Makes the plan; it takes seconds if STUN servers are to be asked.
 pub(crate) async fn plan(config: &Config, seed: &Seed) -> Result<AddressPlan, AddressError> {
     let machine = hearth_runtime::interfaces();
-    let addresses = config.addresses();
+    let (addresses, wishes) = (config.addresses(), wishes(config));
     addresses.filter.check(&machine)?;
-    let wishes = Wishes {
-        bind: udp_bind(config),
-        node_ips: addresses.node_ips.clone(),
-        filter: addresses.filter.clone(),
-        loopback: addresses.loopback || config.dev(),
-        external: !addresses.ask.is_empty(),
-        external_only: addresses.external_only,
-    };
     let selected = select(&wishes, &machine);
     let asked_from = if wishes.external { selected.to_ask_for() } else { Vec::new() };
     if wishes.external && !asked_from.iter().any(IpAddr::is_ipv4) {
@@ -55,6 +47,26 @@ pub(crate) async fn plan(config: &Config, seed: &Seed) -> Result<AddressPlan, Ad
         report(one, addresses.udp_port);
     }
     Ok(selected.finish(&wishes, &external)?)
+}
+
+/// What is known of it without asking anybody: external addresses are not in it.
+pub(crate) fn own(config: &Config) -> Result<AddressPlan, AddressError> {
+    let machine = hearth_runtime::interfaces();
+    config.addresses().filter.check(&machine)?;
+    let wishes = Wishes { external: false, external_only: false, ..wishes(config) };
+    Ok(select(&wishes, &machine).finish(&wishes, &[])?)
+}
+
+fn wishes(config: &Config) -> Wishes {
+    let addresses = config.addresses();
+    Wishes {
+        bind: udp_bind(config),
+        node_ips: addresses.node_ips.clone(),
+        filter: addresses.filter.clone(),
+        loopback: addresses.loopback || config.dev(),
+        external: !addresses.ask.is_empty(),
+        external_only: addresses.external_only,
+    }
 }
 
 /// Some failures are to be expected: addresses of networks without a way out, and of IPv6.

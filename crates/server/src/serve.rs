@@ -23,11 +23,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::cli::ServeArgs;
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Document, Overrides};
 use crate::media_addresses::AddressError;
 use crate::stop::Stop;
 use crate::tls::{self, CertificateError};
-use crate::{dev, logging, media_addresses, token};
+use crate::{dev, doctor, logging, media_addresses, token};
 
 /// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ pub(crate) enum ServeError {
 
 /// Runs until SIGINT or SIGTERM; the second one does not wait.
 pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let config = load(args)?;
+    let (config, document) = load(args)?;
     logging::start(config.log());
     for warning in config.warnings() {
         warn!("{warning}");
@@ -97,13 +97,14 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::System)?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, document));
     // The system may still look up a name that nobody waits for.
     runtime.shutdown_background();
     served
 }
 
-fn load(args: ServeArgs) -> Result<Config, ConfigError> {
+/// The configuration, and the document that it was read from.
+pub(crate) fn load(args: ServeArgs) -> Result<(Config, Document), ConfigError> {
     let over = Overrides {
         dev: args.dev,
         port: args.port,
@@ -118,17 +119,22 @@ fn load(args: ServeArgs) -> Result<Config, ConfigError> {
         data_dir: args.data_dir,
     };
     if let Some(body) = args.config_body.filter(|body| !body.trim().is_empty()) {
-        return Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over);
+        let config = Config::load(Some(("--config-body (or LIVEKIT_CONFIG)", &body)), over)?;
+        return Ok((config, Document::parse(&body)));
     }
-    let Some(path) = args.config else { return Config::load(None, over) };
+    let Some(path) = args.config else {
+        return Ok((Config::load(None, over)?, Document::default()));
+    };
     let text = std::fs::read_to_string(&path).map_err(|source| {
         let what = "the configuration";
         ConfigError::Unreadable { what, path: path.clone(), source }
     })?;
-    Config::load(Some((&path.display().to_string(), &text)), over)
+    let config = Config::load(Some((&path.display().to_string(), &text)), over)?;
+    Ok((config, Document::parse(&text)))
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
+    let config = Arc::new(config);
     let stop = Stop::new().map_err(ServeError::System)?;
     let addresses = hearth_runtime::host_addresses(false);
     let secured = tls::secure(config.tls(), addresses)?;
@@ -153,6 +159,8 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     plan.ports = node.udp_ports().to_vec();
     media_addresses::announce(&plan);
     info!(port, udp_ports = ?node.udp_ports(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
+    let checked = Arc::clone(&config);
+    tokio::task::spawn_blocking(move || doctor::at_start(&checked, &document));
     if config.dev() {
         dev::print_banner(&config, &secured, port, WallClock::unix_secs());
     }

@@ -21,6 +21,9 @@ const MANY_REPORTS: usize = 128;
 /// (RFC 8445 §14), an SCTP window.
 pub(crate) const MAX_OF_A_PEER: u16 = 128;
 
+/// Answers to strangers (`hearth doctor --from`) in one turn. A person who asks sends three datagrams.
+const MAX_FOR_STRANGERS: usize = 4;
+
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct ControlOut {
@@ -29,6 +32,8 @@ pub(crate) struct ControlOut {
     total: usize,
     /// Answers by slot of a peer.
     of_peer: Vec<u16>,
+    /// Answers to who is nobody's client.
+    strangers: usize,
     /// Slots of the peers that have any.
     counted: Vec<usize>,
 }
@@ -39,6 +44,7 @@ impl ControlOut {
             slab: SendSlab::new(MAX_ANSWERS + MAX_REPORTS),
             total: 0,
             of_peer: Vec::new(),
+            strangers: 0,
             counted: Vec::with_capacity(MAX_ANSWERS),
         }
     }
@@ -65,6 +71,13 @@ impl ControlOut {
         self.reports() < MANY_REPORTS
     }
 
+    /// Adds an answer to somebody unknown; false if there are enough of these.
+    pub(crate) fn push_for_stranger(&mut self, path: Endpoint, datagram: &[u8]) -> bool {
+        let fits = self.strangers < MAX_FOR_STRANGERS && self.slab.push(path, datagram);
+        self.strangers += usize::from(fits);
+        fits
+    }
+
     /// Room for a datagram of RTCP.
     pub(crate) fn reserve(&mut self) -> Option<&mut [u8]> {
         if self.reports() < MAX_REPORTS { self.slab.reserve() } else { None }
@@ -88,7 +101,7 @@ impl ControlOut {
     pub(crate) fn remove_first(&mut self, n: usize) {
         self.slab.remove_first(n);
         if self.slab.is_empty() {
-            self.total = 0;
+            (self.total, self.strangers) = (0, 0);
             for slot in self.counted.drain(..) {
                 if let Some(count) = self.of_peer.get_mut(slot) {
                     *count = 0;
@@ -136,6 +149,18 @@ mod tests {
         }
         let answered = (0..9).map(|index| answers(&mut out, index)).sum::<usize>();
         assert_eq!(answered, MAX_ANSWERS);
+    }
+
+    #[test]
+    fn strangers_get_few_answers_and_take_no_room() {
+        let mut out = ControlOut::new();
+        let pushed = |out: &mut ControlOut| {
+            (0..1_000).filter(|_| out.push_for_stranger(path(), b"answer")).count()
+        };
+        assert_eq!(pushed(&mut out), MAX_FOR_STRANGERS);
+        assert_eq!(answers(&mut out, 1), usize::from(MAX_OF_A_PEER));
+        out.remove_first(out.iter().count());
+        assert_eq!(pushed(&mut out), MAX_FOR_STRANGERS);
     }
 
     #[test]

@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 use hearth_datagram::Endpoint;
 use hearth_metrics::{Counts, Metric, bug};
 use hearth_peer::{Context, PeerError, PeerEvent};
-use hearth_plane::{Event, ShardId, TrackId};
+use hearth_plane::{Event, ShardId, TrackId, Unsent};
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
 
@@ -127,7 +127,15 @@ impl Shard {
             Route::Shard(to) => self.pass_on(to, ShardMessageKind::Datagram { from }, buf),
             Route::Stranger(to) => self.pass_on(to, ShardMessageKind::Check { from }, buf),
             Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
-            Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
+            Route::Nobody => self.out.for_nobody(from, buf),
+        }
+    }
+
+    /// A datagram to a client did not leave this machine.
+    pub fn handle_unsent(&mut self, path: Endpoint, why: Unsent) {
+        let Some(key) = self.steering.peer_at(path) else { return };
+        if let Some(entry) = self.graph.peers.get_mut(key) {
+            entry.peer.handle_unsent(why);
         }
     }
 
@@ -353,6 +361,7 @@ impl Shard {
                     Event::PeerConnected { peer }
                 }
                 PeerEvent::IceFailed => Event::IceFailed { peer },
+                PeerEvent::Connectivity(seen) => Event::Connectivity { peer, seen },
                 PeerEvent::Closed(reason) => {
                     closed = Some(reason);
                     continue;

@@ -84,6 +84,17 @@ impl Outbox {
         self.control.has_room_for_reports()
     }
 
+    /// A datagram that is for no transport: one that asks whether this port is reached is answered.
+    pub(crate) fn for_nobody(&mut self, from: Endpoint, datagram: &[u8]) {
+        let answered =
+            hearth_peer::probe::answer(datagram, from.remote).is_some_and(|(answer, len)| {
+                self.control.push_for_stranger(from, answer.get(..len).unwrap_or_default())
+            });
+        if !answered {
+            self.counts.add(Metric::DropReceiveUnknown, 1);
+        }
+    }
+
     /// Builds an RTCP packet and seals it; dropped if there is no room, or no path to the client yet.
     pub(crate) fn rtcp(
         &mut self,

@@ -117,6 +117,11 @@ impl Steering {
         }
     }
 
+    /// The peer that is sent to by `path`.
+    pub(crate) fn peer_at(&self, path: Endpoint) -> Option<PeerKey> {
+        self.paths.get(&path).or_else(|| self.paths.get(&path.from_anywhere())).copied()
+    }
+
     /// Names and endpoints of peers that are remembered.
     pub(crate) fn len(&self) -> usize {
         self.paths.len() + self.ufrags.len()

@@ -88,3 +88,35 @@ async fn debug_state_is_for_tokens_that_may_list_rooms() {
     assert_eq!((state["participants"].as_u64(), state["shards"].as_u64()), (Some(0), Some(1)));
     assert!(state["memory"]["resident_bytes"].as_u64().unwrap() > 0);
 }
+
+#[tokio::test]
+async fn a_participant_is_told_about_itself_only() {
+    let server = Server::start().await;
+    let list = bearer(&token("", VideoGrant { room_list: true, ..VideoGrant::default() }));
+    for headers in [vec![], vec![list.as_str()]] {
+        assert_eq!(server.get("/rtc/diagnosis", &headers).await.status, 401);
+    }
+    let own = bearer(&token("a", VideoGrant::join("r")));
+    assert_eq!(server.ask("POST", "/rtc/diagnosis", &[&own], b"").await.status, 405);
+    let answer = server.get("/rtc/diagnosis", &[&own]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{\"explanation\":null}\n"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_whoever_has_no_key() {
+    let server = Server::start().await;
+    let body = br#"{"probes":[{"kind":"tcp","port":1}]}"#;
+    let join = bearer(&token("a", VideoGrant::join("r")));
+    for headers in [vec![], vec![join.as_str()]] {
+        assert_eq!(server.ask("POST", "/debug/reach", &headers, body).await.status, 401);
+    }
+    let may = bearer(&token("", VideoGrant { room_list: true, ..VideoGrant::default() }));
+    assert_eq!(server.get("/debug/reach", &[&may]).await.status, 405);
+    let answer = server.ask("POST", "/debug/reach", &[&may], b"{}").await;
+    assert_eq!((answer.status, answer.body.as_str()), (400, "there are no `probes`"));
+    let answer = server.ask("POST", "/debug/reach", &[&may], body).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(answer["source"], "127.0.0.1");
+    assert_eq!(answer["results"][0]["reached"], false, "nobody listens: {answer}");
+}

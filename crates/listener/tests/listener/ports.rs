@@ -127,6 +127,7 @@ async fn http() -> hearth_http::Server {
         shards: 1,
         room_share: 64,
         udp_bind: vec![localhost],
+        udp_ports: 1,
         advertised: vec![localhost],
         advertise_loopback: true,
         auto_create: true,

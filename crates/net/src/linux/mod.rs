@@ -8,5 +8,5 @@ mod send;
 mod socket;
 
 pub use poller::{Poller, Waker};
-pub use process::{raise_open_files, refuse_huge_pages, resident_bytes};
-pub use socket::UdpSocket;
+pub use process::{open_files, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use socket::{UdpSocket, plain_udp, udp_offload};

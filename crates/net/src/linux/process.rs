@@ -16,6 +16,14 @@ pub fn raise_open_files() {
     }
 }
 
+/// How many files the process may open at most; `None` if the system does not say.
+pub fn open_files() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    done.then_some(limit.rlim_max)
+}
+
 /// Keeps memory in small pages: with transparent huge pages a server that holds little for each of
 /// many participants is nearly twice as large, and gains nothing that was measured. Call it before
 /// memory is used. A kernel that knows no such pages has nothing to refuse.

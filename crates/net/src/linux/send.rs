@@ -133,6 +133,10 @@ impl Sender {
                         Failure::Refused(reason) => {
                             let count = first.len().max(1);
                             *reason(&mut sent.refused) += count as u64;
+                            let too_long = error.raw_os_error() == Some(libc::EMSGSIZE);
+                            if let Some(entry) = first.first().filter(|_| !too_long) {
+                                sent.refused_path = Some(entry.path);
+                            }
                             count
                         }
                     };

@@ -208,6 +208,27 @@ impl UdpSocket {
     }
 }
 
+/// A socket for a few datagrams, bound like those of media, that never blocks.
+///
+/// # Errors
+///
+/// The address is not ours or taken.
+pub fn plain_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    UdpSocket::bind(addr, false).map(|socket| socket.fd.into())
+}
+
+/// Whether the kernel sends UDP in runs (`UDP_SEGMENT`), and whether it receives it so (`UDP_GRO`).
+///
+/// # Errors
+///
+/// There can be no socket.
+pub fn udp_offload() -> io::Result<[bool; 2]> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let socket = UdpSocket::bind(any, false)?;
+    let takes = |option| socket.set_option(libc::SOL_UDP, option, 1).is_ok();
+    Ok([takes(libc::UDP_SEGMENT), takes(libc::UDP_GRO)])
+}
+
 /// -1 means that `errno` says why.
 pub(super) fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod addresses;
+mod connectivity;
 mod moving;
 mod roles;
 mod support;
@@ -230,6 +231,7 @@ fn received(pair: &mut Pair) -> Vec<(u32, u32)> {
         }
         PeerEvent::Connected
         | PeerEvent::IceFailed
+        | PeerEvent::Connectivity(_)
         | PeerEvent::Closed(_)
         | PeerEvent::ChannelOpen(_) => None,
     });
@@ -513,6 +515,7 @@ fn closed(pair: &Pair) -> Option<(Duration, CloseReason)> {
         PeerEvent::Closed(reason) => Some((*at, *reason)),
         PeerEvent::Connected
         | PeerEvent::IceFailed
+        | PeerEvent::Connectivity(_)
         | PeerEvent::ChannelOpen(_)
         | PeerEvent::Data { .. } => None,
     })

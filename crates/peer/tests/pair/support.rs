@@ -227,6 +227,8 @@ pub(crate) struct Pair {
     pub(crate) loss: u64,
     /// From the client's side only: it vanished.
     pub(crate) cut: bool,
+    /// Nothing of the server reaches the client.
+    pub(crate) deaf: bool,
     /// How many datagrams the server sent.
     pub(crate) sent: usize,
     /// When, and where.
@@ -252,6 +254,7 @@ impl Pair {
             rtcp: Vec::new(),
             loss: 0,
             cut: false,
+            deaf: false,
             sent: 0,
             sent_to: Vec::new(),
             lost: 0,
@@ -340,7 +343,8 @@ impl Pair {
         while let Some(transmit) = self.server.poll_transmit() {
             self.sent += 1;
             self.sent_to.push((self.now - self.t0, transmit.path.remote));
-            if transmit.path.remote == self.client.addr && !self.loses() {
+            let reaches = transmit.path.remote == self.client.addr && !self.deaf;
+            if reaches && !self.loses() {
                 self.inject_to_client(transmit.payload);
             }
         }

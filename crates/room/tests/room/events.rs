@@ -66,6 +66,10 @@ fn describe(event: &RoomEvent) -> String {
         RoomEvent::ConnectionAborted { participant, reason } => {
             format!("{} aborted: {}", participant.identity, reason_of(reason))
         }
+        RoomEvent::ConnectionExplained { identity, explanation, .. } => match explanation {
+            Some(said) => format!("{identity} explained, settled {}: {}", said.settled, said.text),
+            None => format!("{identity} explained no more"),
+        },
         RoomEvent::TrackPublished { identity, track, .. } => {
             format!("{identity} published {}", source(track))
         }

@@ -13,6 +13,8 @@ mod compatibility;
 #[cfg(test)]
 mod departures;
 #[cfg(test)]
+mod diagnosis;
+#[cfg(test)]
 mod dynacast;
 #[cfg(test)]
 mod events;

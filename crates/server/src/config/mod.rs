@@ -8,6 +8,7 @@
 //! * **livekit-server:** `pkg/config/config.go`; the keys have the same names and defaults.
 
 mod addresses;
+mod document;
 mod keys;
 mod limits;
 mod raw;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use addresses::Addresses;
+pub(crate) use document::Document;
 use raw::Raw;
 pub(crate) use tls::TlsConfig;
 

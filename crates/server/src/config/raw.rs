@@ -239,7 +239,7 @@ fn read<T>(
     take(&at.tree).map(Some).ok_or(WrongType { place: at.place, key, expected })
 }
 
-fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
+pub(super) fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
     read(root, key, "a whole number", |tree| match tree {
         Tree::Whole(number) => Some(*number),
         Tree::Text(text) => text.parse().ok(),
@@ -247,7 +247,7 @@ fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
     })
 }
 
-fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
+pub(super) fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
     read(root, key, "true or false", |tree| match tree {
         Tree::Bool(truth) => Some(*truth),
         Tree::Null | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => {
@@ -264,7 +264,7 @@ fn as_text(tree: &Tree) -> Option<String> {
     }
 }
 
-fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
+pub(super) fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
     read(root, key, "text", as_text)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hearth_datagram::SendSlab;
 use hearth_metrics::{Counts, Metric};
+use hearth_peer::probe;
 use hearth_plane::{CloseReason, Command, Event, PeerId};
 use hearth_testkit::{ViewerReport, authentic_check, forged_check};
 
@@ -328,4 +329,26 @@ fn rtcp(noise: &mut Noise) -> Vec<u8> {
 
 fn anything(noise: &mut Noise) -> Vec<u8> {
     noise.bytes(1_500)
+}
+
+#[test]
+fn a_stranger_who_asks_whether_a_port_is_reached_gets_less_than_it_sent() {
+    let mut world = World::new(1, 1, CLEAN);
+    let from = SocketAddr::from(([192, 0, 2, 9], 5));
+    let mut slab = SendSlab::new(64);
+    for (asked, answered) in [(1, 1), (1_000, 4), (2, 2)] {
+        for n in 0..asked {
+            let id = [n as u8; 12];
+            world.inject(0, from, &mut probe::request(id));
+        }
+        world.shards[0].poll_transmit(world.now, &mut slab);
+        let answers: Vec<_> = slab.iter().collect();
+        assert_eq!(answers.len(), answered);
+        for (path, answer) in answers {
+            assert!(path.remote == from && answer.len() < probe::REQUEST_LEN);
+            assert!(probe::is_answer(answer, [answer[8]; 12]));
+        }
+        slab.clear();
+    }
+    assert_eq!(world.shards[0].counts()[Metric::DropReceiveUnknown], 996);
 }
