@@ -8,10 +8,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use hearth_datagram::SendSlab;
+use hearth_datagram::{SendSlab, TrafficClass};
 use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric, bug};
-use hearth_units::ExtSeq;
+use hearth_units::{ExtSeq, MediaKind};
 
 use crate::entry::{CatchUp, DownEntry, DownKey, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
@@ -168,6 +168,7 @@ fn flush_down(
     out: &mut Outlet<'_>,
 ) {
     let clocks = track.track.clocks();
+    let class = traffic_class(track);
     down.cursor = down.cursor.max(track.flushed);
     let Some(path) = peer.peer.path().filter(|_| peer.connected) else {
         down.cursor = track.flushed + track.pending.len() as u64;
@@ -217,9 +218,17 @@ fn flush_down(
         }
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            slab.commit(path, len);
+            slab.commit_as(class, path, len);
             counts.add(Metric::PacketsSent, 1);
         }
+    }
+}
+
+/// What a slow path makes of the track's packets.
+pub(crate) const fn traffic_class(track: &TrackEntry) -> TrafficClass {
+    match track.spec.kind {
+        MediaKind::Video => TrafficClass::Video,
+        MediaKind::Audio => TrafficClass::Vital,
     }
 }
 
