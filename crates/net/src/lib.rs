@@ -1,8 +1,9 @@
-//! UDP sockets in batches and the clocks; the crate that holds the system calls.
+//! UDP sockets in batches, framed TCP streams and the clocks; the crate that holds the system calls.
 //!
 //! * [`UdpSocket`] reads with `recvmmsg` and writes with `sendmmsg` and `UDP_SEGMENT` on Linux;
 //!   elsewhere one datagram per call, good enough for development.
-//! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
+//! * [`FramedStream`] carries datagrams over TCP, in frames; [`listen_tcp`] is where they come from.
+//! * [`Poller`] waits for sockets and streams, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
 //! * [`host_addresses`] lists the machine's own addresses.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
@@ -22,15 +23,21 @@ mod interfaces;
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod portable;
+mod stream;
 
 pub use batch::{Datagram, RecvBatch};
 pub use clock::WallClock;
 pub use entropy::{NoRandomness, seed_from_system};
 pub use interfaces::host_addresses;
 #[cfg(target_os = "linux")]
-pub use linux::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use linux::{
+    Poller, UdpSocket, Waker, listen_tcp, raise_open_files, refuse_huge_pages, resident_bytes,
+};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Poller, UdpSocket, Waker, raise_open_files, refuse_huge_pages, resident_bytes};
+pub use portable::{
+    Poller, UdpSocket, Waker, listen_tcp, raise_open_files, refuse_huge_pages, resident_bytes,
+};
+pub use stream::{FrameBuffer, FramedStream, StreamEnd};
 
 /// The results of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
