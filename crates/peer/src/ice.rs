@@ -8,7 +8,7 @@
 //! * **Invariant:** an endpoint is proven only by a message with the right password; at most
 //!   64 endpoints and 128 candidates are remembered. A response leaves from the local address that
 //!   its request came to, also where clients know that under another one (NAT).
-//! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
+//! * **Spec:** RFC 8445, lite agents §2.5, restart §9; over TCP RFC 6544, where clients connect to us.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -68,8 +68,8 @@ impl Ice {
     pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: &Seed) -> Result<Self, PeerError> {
         let mut local = Vec::new();
         let mut refused = String::from("no address");
-        for addr in &spec.local_addrs {
-            match Candidate::host(*addr, "udp") {
+        for candidate in &spec.local_candidates {
+            match Candidate::host(candidate.addr, protocol(candidate.protocol)) {
                 Ok(candidate) => local.push(candidate),
                 Err(error) => refused = error.to_string(),
             }
@@ -169,6 +169,7 @@ impl Ice {
                     self.run(now);
                 }
             }
+            // Clients connect to us, from ports that their candidates do not name (RFC 6544 §4.5).
             Ok(_) => {}
             // Among these are host names (`….local`, RFC 8828 §3.1), which show up by themselves.
             Err(error) => debug!(%error, "Remote candidate ignored"),
@@ -192,8 +193,9 @@ impl Ice {
         }
         let confirms = message.is_binding_request() && message.use_candidate();
         self.refresh_random();
-        let (source, destination) = (from.remote, self.config.candidate(from.local));
-        let packet = |message| StunPacket { proto: Protocol::Udp, source, destination, message };
+        let proto = protocol(from.protocol);
+        let (source, destination) = (from.remote, self.config.candidate(proto, from.local));
+        let packet = |message| StunPacket { proto, source, destination, message };
         let by_current = self.agent.handle_packet(now, packet(message));
         let accepted = by_current
             || self.previous.as_mut().is_some_and(|previous| {
@@ -231,8 +233,17 @@ impl Ice {
             .agent
             .poll_transmit()
             .or_else(|| self.previous.as_mut().and_then(IceAgent::poll_transmit))?;
-        let endpoint = endpoint(&self.config, &self.proven, transmit.source, transmit.destination);
+        let ends = (transmit.source, transmit.destination);
+        let endpoint = endpoint(&self.config, &self.proven, transmit.proto, ends);
         Some((endpoint, transmit.contents.into()))
+    }
+
+    /// Nothing can be sent by `endpoint` any more, nor will anything come: its TCP connection is closed.
+    pub(crate) fn forget(&mut self, endpoint: Endpoint) {
+        self.proven.retain(|proven| *proven != endpoint);
+        if self.path() == Some(&endpoint) {
+            self.path = None;
+        }
     }
 
     fn replace_agent(&mut self, now: Instant, local: IceCreds, remote: Option<IceCreds>) {
@@ -254,10 +265,10 @@ impl Ice {
         self.refresh_random();
         let (config, proven) = (&self.config, &self.proven);
         let chosen = |event| {
-            let IceAgentEvent::NominatedSend { source, destination, .. } = event else {
+            let IceAgentEvent::NominatedSend { proto, source, destination } = event else {
                 return None;
             };
-            let endpoint = endpoint(config, proven, source, destination);
+            let endpoint = endpoint(config, proven, proto, (source, destination));
             Some(Path { endpoint, confirmed: now })
         };
         self.agent.handle_timeout(now);
@@ -296,6 +307,10 @@ impl Ice {
             {
                 *path = Path { endpoint: from, confirmed: now };
             }
+            // The TCP connection that was the path is closed.
+            None if self.remote.is_some() => {
+                self.path = Some(Path { endpoint: from, confirmed: now });
+            }
             Some(_) | None => {}
         }
     }
@@ -316,8 +331,8 @@ impl Config {
 
     /// The candidate of ours that a datagram was sent to. Where the advertised address is not the
     /// one of the socket, the IP alone decides, then the family.
-    fn candidate(&self, local: SocketAddr) -> SocketAddr {
-        let ours = || self.local.iter().map(Candidate::addr);
+    fn candidate(&self, proto: Protocol, local: SocketAddr) -> SocketAddr {
+        let ours = || self.local.iter().filter(|c| c.proto() == proto).map(Candidate::addr);
         let same = ours().find(|addr| *addr == local);
         same.or_else(|| ours().find(|addr| addr.ip() == local.ip()))
             .or_else(|| ours().find(|addr| addr.is_ipv4() == local.is_ipv4()))
@@ -330,11 +345,27 @@ impl Config {
 fn endpoint(
     config: &Config,
     proven: &[Endpoint],
-    candidate: SocketAddr,
-    remote: SocketAddr,
+    proto: Protocol,
+    (candidate, remote): (SocketAddr, SocketAddr),
 ) -> Endpoint {
-    let is_it = |e: &&Endpoint| e.remote == remote && config.candidate(e.local) == candidate;
-    proven.iter().rev().find(is_it).copied().unwrap_or_else(|| Endpoint::udp(candidate, remote))
+    let is_it = |e: &&Endpoint| {
+        e.remote == remote
+            && protocol(e.protocol) == proto
+            && config.candidate(proto, e.local) == candidate
+    };
+    let unasked = || match proto {
+        Protocol::Udp => Endpoint::udp(candidate, remote),
+        Protocol::Tcp | Protocol::SslTcp | Protocol::Tls => Endpoint::tcp(candidate, remote),
+    };
+    proven.iter().rev().find(is_it).copied().unwrap_or_else(unasked)
+}
+
+/// The library's word for it.
+const fn protocol(protocol: hearth_datagram::Protocol) -> Protocol {
+    match protocol {
+        hearth_datagram::Protocol::Udp => Protocol::Udp,
+        hearth_datagram::Protocol::Tcp => Protocol::Tcp,
+    }
 }
 
 fn creds(ice: &IceCredentials) -> IceCreds {

@@ -251,6 +251,13 @@ impl Peer {
         }
     }
 
+    /// The TCP connection of `path` is closed: nothing leaves by it any more.
+    pub fn handle_path_closed(&mut self, now: Instant, path: Endpoint) {
+        self.ice.forget(path);
+        self.dtls_from.take_if(|from| *from == path);
+        self.settle(now);
+    }
+
     /// Handles deadlines that have passed. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired = match self.stage {

@@ -5,13 +5,12 @@
 //! * **Out:** values that never change in the life of a room.
 //! * **Invariant:** `keys` has a key; else participants get no refreshed tokens.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_access::{Keys, Limits};
 use hearth_codec::Codec;
-use hearth_plane::Fingerprint;
+use hearth_plane::{Fingerprint, LocalCandidate};
 use hearth_signal::proto;
 
 /// A STUN or TURN server told to clients.
@@ -53,8 +52,8 @@ pub struct RoomConfig {
     pub server: ServerIdentity,
     /// Told to clients.
     pub ice_servers: Vec<IceServer>,
-    /// Our host candidates' addresses.
-    pub local_addrs: Vec<SocketAddr>,
+    /// Our host candidates.
+    pub local_candidates: Vec<LocalCandidate>,
     /// ICE-lite for clients that can.
     pub ice_lite: bool,
     /// Of the node's DTLS certificate.
@@ -93,7 +92,7 @@ impl Default for RoomConfig {
                 region: String::new(),
             },
             ice_servers: Vec::new(),
-            local_addrs: Vec::new(),
+            local_candidates: Vec::new(),
             ice_lite: true,
             fingerprint: Fingerprint([0; 32]),
             keys: Arc::new(Keys::default()),

@@ -85,7 +85,7 @@ impl Negotiator {
         let pending = participant.local.publishing.pending_tracks();
         let answer = transports.answerer.answer(read, &pending, &link.local);
         if let Some(remote) = answer.remote {
-            commands.extend(link.add(&out.config.local_addrs));
+            commands.extend(link.add(&out.config.local_candidates));
             commands.extend(link.set_remote(remote, answer.remote_candidates));
         }
         let mid_to_track_id = if transports.single {
@@ -228,7 +228,7 @@ impl Negotiator {
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
             return;
         }
-        let added = subscriber.link.add(&out.config.local_addrs);
+        let added = subscriber.link.add(&out.config.local_candidates);
         let offer = subscriber.offerer.create_offer(&subscriber.link.local);
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
@@ -282,7 +282,7 @@ fn send_candidates(
     if std::mem::replace(&mut link.trickled, true) {
         return;
     }
-    let candidates = link.candidates(&out.config.local_addrs, tagged);
+    let candidates = link.candidates(&out.config.local_candidates, tagged);
     let last = candidates.len().saturating_sub(1);
     for (n, candidate_init) in candidates.into_iter().enumerate() {
         let message =

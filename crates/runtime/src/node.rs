@@ -19,10 +19,11 @@ use tracing::{debug, warn};
 
 use crate::config::{NodeConfig, StartError};
 use crate::directory::DirectoryRequest;
+use crate::ice_tcp::IceTcp;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
-use crate::start::{self, Started};
+use crate::start::{self, Started, Tcp};
 
 /// Tries to get into a room while rooms of that name end under our hands. More than one retry
 /// needs a room that closes within microseconds of its making.
@@ -45,6 +46,7 @@ struct Inner {
     next_session: AtomicU64,
     counts: Arc<SharedCounts>,
     udp_port: u16,
+    tcp: Tcp,
     /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
@@ -66,7 +68,8 @@ impl Node {
     /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counts, udp_port } = start::start(config)?;
+        let Started { directory, shards, room_config, counts, udp_port, tcp } =
+            start::start(config)?;
         let inner = Inner {
             directory,
             shards,
@@ -75,6 +78,7 @@ impl Node {
             next_session: AtomicU64::new(1),
             counts,
             udp_port,
+            tcp,
             resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -83,6 +87,16 @@ impl Node {
     /// The UDP port that was bound.
     pub fn udp_port(&self) -> u16 {
         self.inner.udp_port
+    }
+
+    /// The TCP port that was bound for ICE-TCP.
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.inner.tcp.port
+    }
+
+    /// Where other listeners bring connections of ICE-TCP.
+    pub fn ice_tcp(&self) -> IceTcp {
+        self.inner.tcp.ice_tcp.clone()
     }
 
     /// The configuration of new rooms; a changed copy may be given to

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use hearth_codec::Codec;
 use hearth_metrics::Metric;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
-    SendCodec, ShardId, Source, TrackId, UpTrackSpec,
+    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, LocalCandidate, PeerId,
+    PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
@@ -56,6 +56,8 @@ impl Site {
             shards: 2,
             room_share: 1,
             udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
+            tcp_port: None,
+            force_tcp: false,
             advertised: Vec::new(),
             advertise_loopback: true,
             auto_create: true,
@@ -128,7 +130,7 @@ impl Den {
             local: local.clone(),
             ice_lite: true,
             ice_controlling: false,
-            local_addrs: vec![server],
+            local_candidates: vec![LocalCandidate::udp(server)],
             remote: Some(client.params()),
             open_channels: false,
         };

@@ -4,19 +4,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use hearth_datagram::Protocol;
 use hearth_metrics::{Metric, SharedCounts};
-use hearth_net::{Poller, UdpSocket, host_addresses};
+use hearth_net::{Poller, UdpSocket, host_addresses, listen_tcp};
 use hearth_peer::Certificate;
-use hearth_plane::ShardId;
+use hearth_plane::{LocalCandidate, ShardId};
 use hearth_random::{Purpose, Seed};
 use hearth_room::RoomConfig;
 use hearth_shard::ShardConfig;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{NodeConfig, StartError};
 use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
+use crate::ice_tcp::IceTcp;
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
@@ -32,6 +36,17 @@ pub(crate) struct Started {
     pub(crate) room_config: Arc<RoomConfig>,
     pub(crate) counts: Arc<SharedCounts>,
     pub(crate) udp_port: u16,
+    pub(crate) tcp: Tcp,
+}
+
+/// ICE-TCP of a running node.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    /// `None`: no port of the node's own.
+    pub(crate) port: Option<u16>,
+    pub(crate) ice_tcp: IceTcp,
+    /// Accepting ends when this is dropped.
+    pub(crate) _accepting: JoinSet<()>,
 }
 
 /// Must run inside a tokio runtime.
@@ -44,13 +59,26 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         socket.set_translated(translated.clone().collect());
     }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
-    config.room.local_addrs.clone_from(&advertised);
+    let (listeners, tcp_port) = match config.tcp_port {
+        Some(port) => bind_tcp(&config.udp_bind, port)?,
+        None => (Vec::new(), None),
+    };
+    config.room.local_candidates = candidates(&advertised, tcp_port);
+    if config.force_tcp {
+        config.room.local_candidates.retain(|candidate| candidate.protocol == Protocol::Tcp);
+    }
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
     let seed = config.seed.clone();
     let shards = Shards { certificate, seed };
     let shards: Arc<[ShardLink]> = shards.start(sockets, &counts)?.into();
 
+    let ice_tcp = IceTcp::start(Arc::clone(&shards), Arc::clone(&counts));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener).map_err(StartError::Poller)?;
+        accepting.spawn(ice_tcp.clone().accept(listener));
+    }
     let around = NodeHandles {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
@@ -58,13 +86,14 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     };
     let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
-    info!(shards = shards.len(), udp_port, ?advertised, "Node started");
+    info!(shards = shards.len(), udp_port, ?tcp_port, ?advertised, "Node started");
     Ok(Started {
         directory: requests,
         shards,
         room_config: Arc::new(config.room),
         counts,
         udp_port,
+        tcp: Tcp { port: tcp_port, ice_tcp, _accepting: accepting },
     })
 }
 
@@ -108,6 +137,49 @@ fn bind_once(
         }
     }
     Ok((by_shard, chosen.unwrap_or_default()))
+}
+
+/// Listens at the IPs of `addrs`, on one port.
+fn bind_tcp(
+    addrs: &[SocketAddr],
+    port: u16,
+) -> Result<(Vec<std::net::TcpListener>, Option<u16>), StartError> {
+    let mut attempt = 1;
+    loop {
+        match bind_tcp_once(addrs, port) {
+            Err(StartError::BindTcp { .. }) if port == 0 && attempt < PORT_ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_tcp_once(
+    addrs: &[SocketAddr],
+    port: u16,
+) -> Result<(Vec<std::net::TcpListener>, Option<u16>), StartError> {
+    let mut listeners = Vec::new();
+    let mut chosen = None;
+    for addr in addrs {
+        let addr = SocketAddr::new(addr.ip(), chosen.unwrap_or(port));
+        let failed = |source| StartError::BindTcp { addr, source };
+        let listener = listen_tcp(addr).map_err(failed)?;
+        chosen = Some(listener.local_addr().map_err(failed)?.port());
+        listeners.push(listener);
+    }
+    Ok((listeners, chosen))
+}
+
+/// Host candidates, UDP before TCP.
+fn candidates(advertised: &[SocketAddr], tcp_port: Option<u16>) -> Vec<LocalCandidate> {
+    let mut candidates: Vec<_> = advertised.iter().copied().map(LocalCandidate::udp).collect();
+    let tcp = advertised.iter().zip(tcp_port.into_iter().cycle());
+    for (addr, port) in tcp {
+        let candidate = LocalCandidate::tcp(SocketAddr::new(addr.ip(), port));
+        if !candidates.contains(&candidate) {
+            candidates.push(candidate);
+        }
+    }
+    candidates
 }
 
 /// The advertised addresses, with the port that was bound.

@@ -56,6 +56,12 @@ pub(crate) enum ServeError {
          --udp-port or `rtc.udp_port:`", addr.port(), addr.ip()
     )]
     UdpPortTaken { addr: SocketAddr },
+    /// Another program has the port of media over TCP.
+    #[error(
+        "TCP port {} of {} is in use, perhaps by another server; stop that one, choose a port for media over TCP \
+         with `rtc.tcp_port:`, or do without it with `rtc.tcp_port: 0`", addr.port(), addr.ip()
+    )]
+    TcpPortTaken { addr: SocketAddr },
     /// No address for media.
     #[error("this machine has no address that clients could use; name one with --node-ip")]
     NoAddress,
@@ -117,16 +123,21 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         StartError::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::UdpPortTaken { addr }
         }
+        StartError::BindTcp { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            ServeError::TcpPortTaken { addr }
+        }
         StartError::NoAddress => ServeError::NoAddress,
         StartError::Nothing
         | StartError::Bind { .. }
+        | StartError::BindTcp { .. }
         | StartError::Poller(_)
         | StartError::Thread(_)
         | StartError::Certificate(_) => ServeError::Node(error),
     })?;
     let port = listeners.first().and_then(|listener| listener.local_addr().ok());
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
-    info!(port, udp_port = node.udp_port(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
+    let (udp_port, tcp_port) = (node.udp_port(), node.tcp_port());
+    info!(port, udp_port, ?tcp_port, "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     if config.dev() {
         dev::print_banner(&config, port, WallClock::unix_secs());
     }
@@ -224,6 +235,8 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
             .iter()
             .map(|ip| SocketAddr::new(*ip, config.udp_port()))
             .collect(),
+        tcp_port: config.tcp().port,
+        force_tcp: config.tcp().force,
         advertised: ips.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
         advertise_loopback: config.dev(),
         auto_create: limits.auto_create,

@@ -59,6 +59,7 @@ use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Retransmitter;
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
+pub use crate::steering::shard_of_check;
 use crate::steering::{Route, Steering};
 
 /// Everything that is not a packet or a retransmission happens on this beat: deadlines, reports, levels.
@@ -128,6 +129,23 @@ impl Shard {
             Route::BeyondShare => self.out.counts.add(Metric::DropForeignShare, 1),
             Route::Nobody => self.out.counts.add(Metric::DropReceiveUnknown, 1),
         }
+    }
+
+    /// Whether a client of ours has passed a connectivity check by this endpoint, and uses or may use it.
+    pub fn serves(&self, endpoint: &Endpoint) -> bool {
+        self.steering.serves(endpoint)
+    }
+
+    /// The TCP connection of an endpoint is closed.
+    pub fn handle_path_closed(&mut self, now: Instant, path: Endpoint) {
+        let Some(key) = self.steering.forget(&path) else { return };
+        self.for_peer(key, |shard| {
+            if let Some(entry) = shard.graph.peers.get_mut(key) {
+                entry.paths.retain(|known| *known != path);
+                entry.peer.handle_path_closed(now, path);
+                shard.drain_peer(key);
+            }
+        });
     }
 
     /// Something from another shard of this node.

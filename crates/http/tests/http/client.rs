@@ -65,6 +65,8 @@ async fn node(keys: Arc<Keys>) -> Node {
         shards: 1,
         room_share: 64,
         udp_bind: vec![localhost],
+        tcp_port: None,
+        force_tcp: false,
         advertised: vec![localhost],
         advertise_loopback: true,
         auto_create: true,

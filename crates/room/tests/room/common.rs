@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_access::{AdmittedJoin, Claims, Keys, Limits, VideoGrant};
-use hearth_plane::{Channel, Command, DownTrackSpec, Event, Fingerprint, PeerId, RoomId, ShardId};
+use hearth_plane::{
+    Channel, Command, DownTrackSpec, Event, Fingerprint, LocalCandidate, PeerId, RoomId, ShardId,
+};
 use hearth_random::Seed;
 use hearth_room::{Join, JoinError, Output, Room, RoomConfig, RoomEvent, SessionId};
 use hearth_signal::JoinParams;
@@ -50,7 +52,7 @@ impl World {
         let mut config = RoomConfig {
             keys: Arc::new([("devkey", "secret")].into_iter().collect::<Keys>()),
             fingerprint: Fingerprint([7; 32]),
-            local_addrs: vec!["192.0.2.1:7882".parse().unwrap()],
+            local_candidates: vec![LocalCandidate::udp("192.0.2.1:7882".parse().unwrap())],
             ..RoomConfig::default()
         };
         change(&mut config);

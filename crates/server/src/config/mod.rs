@@ -10,6 +10,7 @@
 mod keys;
 mod limits;
 mod raw;
+mod tcp;
 mod tree;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use raw::Raw;
+pub(crate) use tcp::TcpConfig;
 
 use crate::cli::ThreadArgs;
 
@@ -85,6 +87,7 @@ pub(crate) struct Config {
     http_port: u16,
     bind: Vec<IpAddr>,
     udp_port: u16,
+    tcp: TcpConfig,
     threads: ThreadArgs,
     node_ips: Vec<IpAddr>,
     ice_lite: bool,
@@ -155,6 +158,11 @@ impl Config {
     /// The UDP port of all media.
     pub(crate) fn udp_port(&self) -> u16 {
         self.udp_port
+    }
+
+    /// Media over TCP.
+    pub(crate) fn tcp(&self) -> &TcpConfig {
+        &self.tcp
     }
 
     /// Media threads, and how rooms are spread over them.
@@ -234,6 +242,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
             bind,
             udp_port,
+            tcp: tcp::tcp(&raw.rtc)?,
             threads: over.threads,
             node_ips,
             ice_lite: dev || raw.rtc.use_ice_lite.unwrap_or(true),
@@ -322,9 +331,6 @@ fn udp_port(text: Option<&str>, warnings: &mut Vec<String>) -> Result<u16, Confi
 /// Checks what is accepted without effect, and says so.
 fn check_rtc(rtc: &raw::RawRtc, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
     let port = |key, value| ranged::<u16>(key, value, 0..=65_535, 0, "0..=65535");
-    if port("rtc.tcp_port", rtc.tcp_port)? != 0 {
-        warnings.push("not supported yet: rtc.tcp_port; media goes over UDP only".to_owned());
-    }
     let start = port("rtc.port_range_start", rtc.port_range_start)?;
     let end = port("rtc.port_range_end", rtc.port_range_end)?;
     if rtc.port_range_start.is_some() && rtc.port_range_end.is_some() && end < start {
@@ -545,7 +551,6 @@ mod tests {
     fn keys_without_effect_yet_are_warnings() {
         for (yaml, said) in [
             ("redis: {address: x}", "not supported yet: redis.address"),
-            ("rtc: {tcp_port: 7881}", "not supported yet: rtc.tcp_port; media goes over UDP only"),
             (
                 "rtc: {udp_port: 7882-7892}",
                 "not supported yet: a range in rtc.udp_port; port 7882 carries all media",

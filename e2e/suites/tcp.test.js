@@ -1,0 +1,84 @@
+// Networks that let no UDP through: from the start, and from the middle of a call. The server is on a host of its own, whose UDP is blocked.
+
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+
+import { eventually } from '../lib/eventually.js';
+import { firstFrame, hearsTone, isWith, leaves, receivedOnce, seesPicture } from '../lib/expect.js';
+import { fixture } from '../lib/fixture.js';
+import { WITHOUT_NAMESPACES } from '../lib/namespace.js';
+import { exchanges, presents } from '../lib/scenarios.js';
+
+/** Milliseconds without a picture when UDP dies in the middle of a call. */
+const BACK_WITHIN = 6_000;
+const WAYS = [
+  { way: 'one peer connection', options: {} },
+  { way: 'two peer connections', options: { singlePeerConnection: false } },
+];
+
+const place = fixture({ ownHost: true });
+const skip = WITHOUT_NAMESPACES;
+const scene = (name, body) =>
+  place.scene(name, async (room) => {
+    try {
+      await body(room);
+    } finally {
+      room.server.host.allowUdp();
+    }
+  }, { skip });
+
+describe('Without UDP', () => {
+  for (const { way, options } of WAYS) {
+    scene(`Chromium sees, hears and exchanges data, ${way}`, async (room) => {
+      room.server.host.blockUdp();
+      const alice = await room.chromium('alice', { options });
+      await presents(alice, [], 440);
+      const bob = await room.chromium('bob', { options });
+      console.log(`joined in ${alice.joined.ms} and ${bob.joined.ms} ms; first frame ${await firstFrame(bob, alice)} ms later, ${way}`);
+      await Promise.all([seesPicture(bob, alice), hearsTone(bob, alice, 440)]);
+      await exchanges(alice, bob, []);
+      await exchanges(bob, alice, []);
+      await eachOver('tcp', alice, bob);
+      await leaves(alice, [bob]);
+    });
+
+    scene(`UDP dies in the middle of a call of Chromium, ${way}`, async (room) => {
+      const alice = await room.chromium('alice', { options });
+      const bob = await room.chromium('bob', { options });
+      await presents(alice, [bob], 440);
+      await eachOver('udp', alice, bob);
+      await bob.call('stare', 'alice');
+      const texts = [];
+      const say = async () => {
+        texts.push(`message ${texts.length}`);
+        await alice.call('send', { text: texts.at(-1), reliable: true });
+      };
+      await say();
+      room.server.host.blockUdp();
+      const dead = Date.now();
+      const before = (await bob.call('watched', 'alice')).frames;
+      while (Date.now() - dead < 15_000) {
+        await say();
+        await new Promise((resolve) => setTimeout(resolve, 250));
+      }
+      const watched = await bob.call('watched', 'alice');
+      console.log(`UDP died: the longest time without a picture was ${Math.round(watched.gap)} ms, ${way}; before ${before}, ${JSON.stringify(watched)}`);
+      for (const who of [alice, bob]) console.log(who.identity, JSON.stringify((await who.call('events')).filter(({ event }) => /state|reconn/.test(event))));
+      await Promise.all([seesPicture(bob, alice), hearsTone(bob, alice, 440)]);
+      await receivedOnce(bob, alice, texts);
+      await eachOver('tcp', alice, bob);
+      await isWith(bob, ['alice']);
+      assert.ok(watched.gap <= BACK_WITHIN, `the picture stood still for ${watched.gap} ms`);
+    });
+  }
+});
+
+/** Every peer connection of each that has a path has it over this protocol. */
+function eachOver(protocol, ...people) {
+  return eventually(async () => {
+    const all = await Promise.all(people.map((who) => who.call('protocols')));
+    const flat = all.flat();
+    if (flat.length >= people.length && flat.every((one) => one === protocol)) return true;
+    throw new Error(JSON.stringify(all));
+  }, { timeout: 20_000, what: `every connection is over ${protocol}` });
+}
