@@ -112,6 +112,13 @@ impl Ice {
         self.config.lite
     }
 
+    /// The path is one of UDP, and the client was offered TCP too.
+    pub(crate) fn has_tcp_left(&self) -> bool {
+        let over_udp = |path: &Endpoint| path.protocol == hearth_datagram::Protocol::Udp;
+        self.path().is_some_and(over_udp)
+            && self.config.local.iter().any(|candidate| candidate.proto() == Protocol::Tcp)
+    }
+
     /// Whether a message with the right password was received by this endpoint.
     pub(crate) fn is_proven(&self, endpoint: Endpoint) -> bool {
         self.proven.contains(&endpoint)

@@ -20,6 +20,7 @@ mod reception;
 mod rtt;
 mod sealed;
 mod ssrcs;
+mod stage;
 mod stun;
 mod twcc;
 

@@ -27,12 +27,10 @@ use crate::error::{DropReason, PeerError, SendDataError};
 use crate::ice::Ice;
 use crate::sealed::Sealed;
 use crate::ssrcs::Ssrcs;
+use crate::stage::{PATH_SILENCE, SILENCE_TIMEOUT, Stage};
 
 /// From creation until ICE and DTLS are done, as long as a participant has to become active.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two authenticated datagrams; a browser checks its path at least every 5 s. livekit-server:
-/// disconnected after 10 s, failed 5 s later.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a failed transport can be revived. Control gives up earlier, if its client does not come
 /// back; this ends transports that no client will resume.
 const REVIVAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +60,8 @@ pub enum Incoming<'b> {
 pub enum PeerEvent {
     /// ICE and DTLS are done for the first time.
     Connected,
+    /// No authenticated datagram for 3.9 s over UDP, and the client may have a way over TCP.
+    PathSilent,
     /// No authenticated datagram for 15 s. An ICE restart, or the network, may revive the transport.
     IceFailed,
     /// The transport is of no more use. Nothing follows.
@@ -126,26 +126,6 @@ struct Handshake {
     /// The certificate is the one of the description.
     verified: bool,
     done: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// No path yet.
-    Checking {
-        deadline: Instant,
-    },
-    /// A path, but no keys.
-    Handshaking {
-        deadline: Instant,
-    },
-    Connected {
-        last_received: Instant,
-    },
-    /// Connected once, and silent for too long.
-    Failed {
-        deadline: Instant,
-    },
-    Closed,
 }
 
 impl Peer {
@@ -264,9 +244,16 @@ impl Peer {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
             Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
             Stage::Failed { deadline } if now >= deadline => Some(CloseReason::Silence),
-            Stage::Connected { last_received } if now >= last_received + SILENCE_TIMEOUT => {
+            Stage::Connected { last_received, .. } if now >= last_received + SILENCE_TIMEOUT => {
                 self.stage = Stage::Failed { deadline: now + REVIVAL_TIMEOUT };
                 self.events.push_back(PeerEvent::IceFailed);
+                None
+            }
+            Stage::Connected { last_received, told: false }
+                if now >= last_received + PATH_SILENCE && self.ice.has_tcp_left() =>
+            {
+                self.stage = Stage::Connected { last_received, told: true };
+                self.events.push_back(PeerEvent::PathSilent);
                 None
             }
             Stage::Closed => return,
@@ -440,8 +427,8 @@ impl Peer {
     /// Something authenticated arrived.
     fn handle_received(&mut self, now: Instant) {
         match &mut self.stage {
-            Stage::Connected { last_received } => *last_received = now,
-            Stage::Failed { .. } => self.stage = Stage::Connected { last_received: now },
+            Stage::Connected { last_received, told } => (*last_received, *told) = (now, false),
+            Stage::Failed { .. } => self.stage = Stage::connected(now),
             Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Closed => {}
         }
     }
@@ -449,7 +436,7 @@ impl Peer {
     /// An ICE restart begins: a failed transport gets the silence limit anew to be reached.
     fn revive(&mut self, now: Instant) {
         if let Stage::Failed { .. } = self.stage {
-            self.stage = Stage::Connected { last_received: now };
+            self.stage = Stage::connected(now);
         }
     }
 
@@ -476,7 +463,10 @@ impl Peer {
             Stage::Checking { deadline }
             | Stage::Handshaking { deadline }
             | Stage::Failed { deadline } => Some(deadline),
-            Stage::Connected { last_received } => Some(last_received + SILENCE_TIMEOUT),
+            Stage::Connected { last_received, told: false } if self.ice.has_tcp_left() => {
+                Some(last_received + PATH_SILENCE)
+            }
+            Stage::Connected { last_received, .. } => Some(last_received + SILENCE_TIMEOUT),
             // The handshake failed as it began.
             Stage::Closed => return,
         };
@@ -502,7 +492,7 @@ impl Peer {
             && self.handshake.done
             && self.keys.is_some()
         {
-            self.stage = Stage::Connected { last_received: now };
+            self.stage = Stage::connected(now);
             self.events.push_front(PeerEvent::Connected);
         }
     }

@@ -13,6 +13,8 @@ use hearth_codec::Codec;
 use hearth_plane::{Fingerprint, LocalCandidate};
 use hearth_signal::proto;
 
+use crate::ice_preference::IcePreference;
+
 /// A STUN or TURN server told to clients.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct IceServer {
@@ -22,6 +24,17 @@ pub struct IceServer {
     pub username: String,
     /// TURN password; may be empty.
     pub credential: String,
+}
+
+impl IceServer {
+    /// It relays over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.urls.iter().any(|url| is_tls(url))
+    }
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("turns:")
 }
 
 /// How the server introduces itself.
@@ -54,6 +67,9 @@ pub struct RoomConfig {
     pub ice_servers: Vec<IceServer>,
     /// Our host candidates.
     pub local_candidates: Vec<LocalCandidate>,
+    /// A client whose UDP fails early, or twice, is to use TCP for a while, then TLS: if its signalling takes no
+    /// longer than this there and back (zero: always). `None`: never.
+    pub tcp_fallback: Option<Duration>,
     /// ICE-lite for clients that can.
     pub ice_lite: bool,
     /// Of the node's DTLS certificate.
@@ -93,6 +109,7 @@ impl Default for RoomConfig {
             },
             ice_servers: Vec::new(),
             local_candidates: Vec::new(),
+            tcp_fallback: Some(Duration::ZERO),
             ice_lite: true,
             fingerprint: Fingerprint([0; 32]),
             keys: Arc::new(Keys::default()),
@@ -115,13 +132,29 @@ impl RoomConfig {
         }
     }
 
-    pub(crate) fn ice_servers(&self) -> Vec<proto::IceServer> {
+    /// Who is to use TLS is told of nothing else.
+    pub(crate) fn ice_servers(&self, preference: IcePreference) -> Vec<proto::IceServer> {
         let message = |server: &IceServer| proto::IceServer {
             urls: server.urls.clone(),
             username: server.username.clone(),
             credential: server.credential.clone(),
         };
-        self.ice_servers.iter().map(message).collect()
+        let mut servers: Vec<_> = self.ice_servers.iter().map(message).collect();
+        if preference == IcePreference::Tls {
+            servers.iter_mut().for_each(|server| server.urls.retain(|url| is_tls(url)));
+            servers.retain(|server| !server.urls.is_empty());
+        }
+        servers
+    }
+
+    /// Which clients are to use a relay.
+    pub(crate) fn client_configuration(
+        preference: IcePreference,
+    ) -> Option<proto::ClientConfiguration> {
+        (preference == IcePreference::Tls).then(|| proto::ClientConfiguration {
+            force_relay: proto::ClientConfigSetting::Enabled.into(),
+            ..proto::ClientConfiguration::default()
+        })
     }
 
     /// `Room.enabled_codecs`: all of them, and retransmission.

@@ -15,6 +15,7 @@ use hearth_plane::{CloseReason, PeerId, ShardId, TrackId};
 use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
 use crate::Room;
+use crate::ice_preference::Possible;
 use crate::participant::{ParticipantKey, Removal};
 use crate::roster::Roster;
 use crate::session::leave;
@@ -47,6 +48,7 @@ impl Room {
             return;
         }
         tracing::debug!(?peer, "ICE failed");
+        self.ice.transport_failed(now, participant, &self.out.config);
         let knows_action = participant.local.client.protocol > LAST_WITHOUT_ACTION;
         self.roster.wait_for(now, key, true);
         if knows_action {
@@ -81,7 +83,9 @@ impl Room {
             }
             CloseReason::PeerClosed => self.remove(key, DisconnectReason::SignalClose),
             // The time for becoming active decides.
-            CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => {}
+            CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => {
+                self.ice.transport_failed(now, participant, &self.out.config);
+            }
             CloseReason::IceTimeout
             | CloseReason::DtlsTimeout
             | CloseReason::DtlsFailed
@@ -125,6 +129,23 @@ impl Room {
         } else {
             self.remove(key, DisconnectReason::ConnectionTimeout);
         }
+    }
+}
+
+/// A client's UDP seems dead, while it could use TCP: has it restart ICE, which finds what works. It comes back in less
+/// time than its own ICE takes to give up, and is not waited for: if all of its network is gone, its transport fails in
+/// its own time.
+pub(crate) fn path_silent(now: Instant, peer: PeerId, room: &mut Room) {
+    let Room { roster, ice, out, .. } = room;
+    let Some(key) = roster.by_peer(peer) else { return };
+    let Some(participant) = roster.get(key) else { return };
+    let local = &participant.local;
+    let knows_action = local.client.protocol > LAST_WITHOUT_ACTION;
+    let waits = local.deadlines.remove.is_some() || local.deadlines.request_reconnect.is_some();
+    let may = knows_action && !waits && participant.is_active();
+    if may && Possible::of(participant, &out.config).tcp && ice.ask(now, key) {
+        tracing::debug!(?peer, "UDP is silent");
+        roster.send_final(out, key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
     }
 }
 

@@ -19,6 +19,7 @@ mod descriptions;
 mod disconnection;
 mod dynacast;
 mod events;
+mod ice_preference;
 mod negotiation;
 mod outbox;
 mod packet;

@@ -6,7 +6,7 @@
 //! * **Invariant:** a hostile request costs its sender something, and nobody else.
 //! * **livekit-server:** `pkg/rtc/signalhandler.go`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_access::{Limits, TooLarge};
 use hearth_signal::proto::{
@@ -59,6 +59,8 @@ impl Room {
                 self.roster.send(&mut self.out, key, Message::Pong(pong));
             }
             M::PingReq(ping) => {
+                let rtt = Duration::from_millis(u64::try_from(ping.rtt).unwrap_or(0));
+                self.ice.handle_signal_rtt(key, rtt);
                 let pong = proto::Pong {
                     last_ping_timestamp: ping.timestamp,
                     timestamp: self.out.unix_ms(now),

@@ -19,7 +19,9 @@ use hearth_signal::proto;
 
 use crate::announcements::Published;
 use crate::data::DataRouter;
+use crate::disconnection::path_silent;
 use crate::dynacast::Demand;
+use crate::ice_preference::IcePreferences;
 use crate::negotiation::Negotiator;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
@@ -46,6 +48,7 @@ pub struct Room {
     pub(crate) speakers: Speakers,
     pub(crate) quality: Quality,
     pub(crate) negotiator: Negotiator,
+    pub(crate) ice: IcePreferences,
     pub(crate) timers: Timers,
 }
 
@@ -83,6 +86,7 @@ impl Room {
             speakers: Speakers::default(),
             quality: Quality::default(),
             negotiator: Negotiator::default(),
+            ice: IcePreferences::default(),
             timers: Timers { end, tick: None, over: false },
         }
     }
@@ -128,7 +132,8 @@ impl Room {
     /// A shard reports.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::PeerConnected { peer } => self.peer_connected(peer),
+            Event::PeerConnected { peer } => self.peer_connected(now, peer),
+            Event::PathSilent { peer } => path_silent(now, peer, self),
             Event::IceFailed { peer } => self.ice_failed(now, peer),
             Event::PeerClosed { peer, reason } => self.peer_closed(now, peer, reason),
             Event::ChannelOpen { peer, channel } => {

@@ -17,6 +17,7 @@ use proto::leave_request::Action;
 use proto::participant_info::State;
 
 use crate::announcements::Published;
+use crate::ice_preference;
 use crate::participant::{
     Deadlines, Participant, ParticipantKey, is_service, kind_of, permission_of,
 };
@@ -42,7 +43,8 @@ impl Room {
         if let Some(former) = former {
             self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
-        let key = self.roster.admit(now, &join, identity, &mut self.out);
+        let preference = self.ice.preferred(now, &identity);
+        let key = self.roster.admit(now, &join, (identity, preference), &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.send_join(join.session, key, &self.record, published, &mut self.out);
         self.roster.joined(key, published, &mut self.out);
@@ -93,6 +95,10 @@ impl Room {
         }
         if let Some(participant) = self.roster.get_mut(key) {
             participant.local.deadlines.remove = None;
+            if ice_preference::says_failed(join.request.reconnect_reason) {
+                self.ice.transport_failed(now, participant, &self.out.config);
+            }
+            participant.local.transports.preference = self.ice.preferred(now, identity);
         }
         self.roster.send_reconnect(session, key, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
@@ -108,8 +114,9 @@ impl Room {
         }
     }
 
-    pub(crate) fn peer_connected(&mut self, peer: PeerId) {
+    pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
         let Some(key) = self.roster.by_peer(peer) else { return };
+        self.ice.handle_connected(now, key);
         let Some(participant) = self.roster.get_mut(key) else { return };
         if let Some(link) = participant.local.transports.by_peer_mut(peer) {
             link.connected = true;
@@ -179,6 +186,7 @@ impl Room {
         self.speakers.forget(key);
         self.quality.forget(key);
         self.negotiator.forget(key);
+        self.ice.forget(key);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         let Some(gone) = self.roster.depart(key, reason, published, &mut self.out) else { return };
         for link in gone.local.transports.links() {

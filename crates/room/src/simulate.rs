@@ -13,6 +13,7 @@ use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 use proto::simulate_scenario::Scenario;
 
 use crate::Room;
+use crate::ice_preference::{IcePreference, Possible};
 use crate::participant::{DroppedResume, ParticipantKey};
 use crate::roster::Roster;
 use crate::session::leave;
@@ -32,7 +33,7 @@ impl Room {
     ) {
         match request.scenario {
             Some(Scenario::SpeakerUpdate(seconds)) => {
-                self.simulate_speaker(now, key, seconds);
+                simulate_speaker(now, key, seconds, self);
             }
             Some(Scenario::ServerLeave(_)) => {
                 self.disconnect(key, DisconnectReason::ServerShutdown);
@@ -43,15 +44,16 @@ impl Room {
             Some(Scenario::Migration(_)) => {
                 self.simulate_loss(key, DisconnectReason::Migration);
             }
-            Some(Scenario::DisconnectSignalOnResume(_)) => self.roster.drop_resume(now, key, false),
-            Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
-                self.roster.drop_resume(now, key, true);
+            Some(Scenario::DisconnectSignalOnResume(_)) => {
+                drop_resume(now, key, false, &mut self.roster)
             }
-            Some(
-                Scenario::SwitchCandidateProtocol(_)
-                | Scenario::SubscriberBandwidth(_)
-                | Scenario::LeaveRequestFullReconnect(_),
-            )
+            Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
+                drop_resume(now, key, true, &mut self.roster);
+            }
+            Some(Scenario::SwitchCandidateProtocol(protocol)) => {
+                switch_protocol(now, key, protocol, self);
+            }
+            Some(Scenario::SubscriberBandwidth(_) | Scenario::LeaveRequestFullReconnect(_))
             | None => {}
         }
     }
@@ -60,39 +62,54 @@ impl Room {
         self.disconnect_with(key, leave(Action::Reconnect, reason), reason);
     }
 
-    fn simulate_speaker(&mut self, now: Instant, key: ParticipantKey, seconds: i32) {
-        let Some(participant) = self.roster.get_mut(key) else { return };
-        let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        participant.local.deadlines.simulated_speaker = Some(end);
-        self.roster.deadlines.watch(key, end);
-        self.tell_simulated_speaker(key, LEVEL);
-    }
-
     pub(crate) fn end_simulated_speaker(&mut self, key: ParticipantKey) {
         if let Some(participant) = self.roster.get_mut(key) {
             participant.local.deadlines.simulated_speaker = None;
-            self.tell_simulated_speaker(key, 0.0);
-        }
-    }
-
-    /// Tells those who hear it, and itself.
-    fn tell_simulated_speaker(&mut self, key: ParticipantKey, level: f32) {
-        for recipient in self.roster.keys() {
-            if recipient == key || self.subscriptions.is_subscribed_to(recipient, key) {
-                send_level(recipient, (key, level), &self.roster, &mut self.out);
-            }
+            tell_simulated_speaker(key, 0.0, self);
         }
     }
 }
 
-impl Roster {
-    fn drop_resume(&mut self, now: Instant, key: ParticipantKey, unanswered: bool) {
-        if let Some(participant) = self.get_mut(key) {
-            let until = now + DROP_TIMEOUT;
-            participant.local.dropped_resume = Some(DroppedResume { until, unanswered });
+fn simulate_speaker(now: Instant, key: ParticipantKey, seconds: i32, room: &mut Room) {
+    let Some(participant) = room.roster.get_mut(key) else { return };
+    let end = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    participant.local.deadlines.simulated_speaker = Some(end);
+    room.roster.deadlines.watch(key, end);
+    tell_simulated_speaker(key, LEVEL, room);
+}
+
+/// Tells those who hear it, and itself.
+fn tell_simulated_speaker(key: ParticipantKey, level: f32, room: &mut Room) {
+    for recipient in room.roster.keys() {
+        if recipient == key || room.subscriptions.is_subscribed_to(recipient, key) {
+            send_level(recipient, (key, level), &room.roster, &mut room.out);
         }
     }
+}
 
+/// The client is to use TCP, or a relay over TLS, as if what it used before had failed.
+fn switch_protocol(now: Instant, key: ParticipantKey, protocol: i32, room: &mut Room) {
+    let Room { roster, ice, negotiator, out, .. } = room;
+    let Some(participant) = roster.get_mut(key) else { return };
+    let can = Possible::of(participant, &out.config);
+    let preference = match proto::CandidateProtocol::try_from(protocol) {
+        Ok(proto::CandidateProtocol::Tcp) if can.tcp => IcePreference::Tcp,
+        Ok(proto::CandidateProtocol::Tls) if can.tls => IcePreference::Tls,
+        Ok(_) | Err(_) => IcePreference::None,
+    };
+    participant.local.transports.preference = preference;
+    ice.set(now, &participant.record.identity, preference);
+    negotiator.restart_subscriber(now, key, roster, out);
+}
+
+fn drop_resume(now: Instant, key: ParticipantKey, unanswered: bool, roster: &mut Roster) {
+    if let Some(participant) = roster.get_mut(key) {
+        let until = now + DROP_TIMEOUT;
+        participant.local.dropped_resume = Some(DroppedResume { until, unanswered });
+    }
+}
+
+impl Roster {
     /// Whether this resume is to be dropped.
     pub(crate) fn take_dropped_resume(
         &mut self,

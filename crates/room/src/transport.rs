@@ -19,6 +19,7 @@ use hearth_plane::{
 };
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
+use crate::ice_preference::IcePreference;
 use crate::random::Random;
 use crate::ssrc::SsrcAllocator;
 
@@ -199,6 +200,8 @@ pub(crate) struct Transports {
     pub(crate) single: bool,
     /// Of the connection that carries media to the client.
     pub(crate) ssrcs: SsrcAllocator,
+    /// What the client's media is to take.
+    pub(crate) preference: IcePreference,
     quirks: ClientQuirks,
 }
 
@@ -210,6 +213,7 @@ pub(crate) struct TransportOptions {
     pub(crate) subscriber_primary: bool,
     pub(crate) ice_lite: bool,
     pub(crate) quirks: ClientQuirks,
+    pub(crate) preference: IcePreference,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) shard: ShardId,
 }
@@ -233,6 +237,7 @@ impl Transports {
             subscriber_primary: wants_subscriber && shape.subscriber_primary,
             single: shape.single,
             ssrcs: SsrcAllocator::new(&mut random.ssrcs),
+            preference: shape.preference,
             quirks: shape.quirks.clone(),
         };
         if wants_subscriber {
@@ -387,6 +392,7 @@ mod tests {
             subscriber_primary: true,
             ice_lite: true,
             quirks: ClientQuirks::default(),
+            preference: IcePreference::None,
             fingerprint: Fingerprint([0; 32]),
             shard: ShardId(0),
         };

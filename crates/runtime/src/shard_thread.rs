@@ -124,8 +124,7 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
             let thread = ShardThread {
                 config,
                 shard,
-                batch: RecvBatch::new(),
-                handled: usize::MAX,
+                received: Received { batch: RecvBatch::new(), handled: usize::MAX },
                 sockets,
                 poller,
                 streams: Streams::new(),
@@ -152,9 +151,7 @@ struct ShardThread {
     /// Of the shard, and of the one that replaces it when it fails.
     config: ShardConfig,
     shard: Shard,
-    batch: RecvBatch,
-    /// How many datagrams of `batch` the shard got.
-    handled: usize,
+    received: Received,
     sockets: Vec<UdpSocket>,
     poller: Poller,
     streams: Streams,
@@ -170,6 +167,13 @@ struct ShardThread {
     fault: Option<Fault>,
     /// Dropped last: when no shard is counted, no port is bound.
     _held: GaugeGuard,
+}
+
+/// The last read of a socket.
+struct Received {
+    batch: RecvBatch,
+    /// How many of its datagrams the shard got.
+    handled: usize,
 }
 
 impl ShardThread {
@@ -310,17 +314,18 @@ impl ShardThread {
         for index in 0..self.sockets.len() {
             let mut taken = 0;
             while let Some(socket) = self.sockets.get_mut(index) {
-                if let Err(error) = socket.recv_batch(&mut self.batch) {
+                if let Err(error) = socket.recv_batch(&mut self.received.batch) {
                     // Linux reports here what went wrong with some earlier datagram.
                     debug!(shard = self.config.id.0, %error, "Reading UDP failed");
                     break;
                 }
-                self.handled = 0;
-                self.counts.add(Metric::DatagramsReceived, self.batch.len() as u64);
-                self.counts.add(Metric::DropReceiveTooLong, self.batch.truncated());
+                self.received.handled = 0;
+                let batch = &self.received.batch;
+                self.counts.add(Metric::DatagramsReceived, batch.len() as u64);
+                self.counts.add(Metric::DropReceiveTooLong, batch.truncated());
                 self.handle_batch(now);
-                taken += self.batch.len();
-                if !self.batch.is_full() {
+                taken += self.received.batch.len();
+                if !self.received.batch.is_full() {
                     break;
                 }
                 if taken >= DATAGRAMS_A_TURN {
@@ -334,8 +339,9 @@ impl ShardThread {
 
     /// Gives the shard the datagrams of the last read that it has not handled (all, but after a panic).
     fn handle_batch(&mut self, now: Instant) {
-        for datagram in self.batch.datagrams_mut().skip(self.handled) {
-            self.handled += 1;
+        let Received { batch, handled } = &mut self.received;
+        for datagram in batch.datagrams_mut().skip(*handled) {
+            *handled += 1;
             self.counts.add(Metric::BytesReceived, datagram.bytes.len() as u64);
             self.shard.handle_datagram(now, datagram.path, datagram.bytes);
             #[cfg(test)]

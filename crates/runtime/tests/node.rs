@@ -160,7 +160,8 @@ async fn connections_that_say_nothing_are_bounded_and_the_oldest_gives_way() {
     let _errors = ErrorWatch::everywhere();
     let node = Node::start(config()).await.unwrap();
     let server = ("127.0.0.1", node.tcp_port().unwrap());
-    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(server).unwrap()).collect();
+    let mut silent = Vec::new();
+    silent.resize_with(200, || TcpStream::connect(server).unwrap());
     settle(&node, |now| now[Metric::TcpConnections] == 200).await;
     settle(&node, |now| now[Metric::DropTcpHalfOpen] == 200 - 128).await;
     for (n, mut stream) in silent.into_iter().enumerate() {

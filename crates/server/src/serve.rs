@@ -223,6 +223,7 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
         limits: limits.limits,
         server: identity,
         ice_lite: config.ice_lite(),
+        tcp_fallback: config.tcp().fallback.then_some(config.tcp().fallback_rtt),
         keys: keys.clone(),
         ..default
     };

@@ -355,6 +355,7 @@ impl Shard {
                     entry.handle_connected(&self.graph.downs, &mut self.graph.tracks);
                     Event::PeerConnected { peer }
                 }
+                PeerEvent::PathSilent => Event::PathSilent { peer },
                 PeerEvent::IceFailed => Event::IceFailed { peer },
                 PeerEvent::Closed(reason) => {
                     closed = Some(reason);

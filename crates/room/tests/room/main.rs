@@ -18,5 +18,7 @@ mod dynacast;
 mod events;
 #[cfg(test)]
 mod rules;
+
+mod tcp;
 #[cfg(test)]
 mod visibility;
