@@ -28,6 +28,28 @@ const scene = (name, body) =>
   }, { skip });
 
 describe('Without UDP', () => {
+  scene('Firefox and Chromium see and hear each other, and exchange data', async (room) => {
+    room.server.host.blockUdp();
+    const chrome = await room.chromium('chrome');
+    const fox = await room.firefox('fox');
+    await presents(chrome, [fox], 440);
+    await presents(fox, [chrome], 660, { with: 'drawing' });
+    await exchanges(fox, chrome, []);
+    await eachOver('tcp', chrome, fox);
+  });
+
+  scene('Python, Node and Chromium see and hear each other, and exchange data', async (room) => {
+    room.server.host.blockUdp();
+    const chrome = await room.chromium('chrome');
+    const python = await room.python('python');
+    const node = await room.node('node');
+    await presents(python, [chrome, node], 440);
+    await presents(node, [python], 550);
+    await exchanges(python, chrome, [node]);
+    await exchanges(chrome, node, [python]);
+    await leaves(python, [chrome]);
+  });
+
   for (const { way, options } of WAYS) {
     scene(`Chromium sees, hears and exchanges data, ${way}`, async (room) => {
       room.server.host.blockUdp();
