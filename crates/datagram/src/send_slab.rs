@@ -98,6 +98,7 @@ impl SendSlab {
     }
 
     /// The same for any class.
+    #[inline]
     pub fn commit_as(&mut self, class: TrafficClass, path: Endpoint, len: usize) {
         let len = len.min(MAX_DATAGRAM);
         self.entries.push(Entry { path, start: self.used, len, class });
