@@ -67,6 +67,21 @@ export class HostWithTwoAddresses {
     return ['ip', 'netns', 'exec', this.name, ...command];
   }
 
+  /** From now on no datagram of UDP reaches it or leaves it. */
+  blockUdp() {
+    const nft = (...args) => execFileSync('ip', ['netns', 'exec', this.name, 'nft', ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
+    nft('add', 'table', 'inet', 'block');
+    for (const hook of ['input', 'output']) {
+      nft('add', 'chain', 'inet', 'block', hook, `{ type filter hook ${hook} priority 0; }`);
+      nft('add', 'rule', 'inet', 'block', hook, 'meta', 'l4proto', 'udp', 'drop');
+    }
+  }
+
+  /** Datagrams of UDP come through again. */
+  allowUdp() {
+    execFileSync('ip', ['netns', 'exec', this.name, 'nft', 'delete', 'table', 'inet', 'block'], { stdio: 'ignore' });
+  }
+
   /** Its end of the pair goes with it, and so does the other. */
   close() {
     if (!open.delete(this)) return;

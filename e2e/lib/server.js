@@ -42,6 +42,7 @@ export class Server {
     const host = ownHost ? HostWithTwoAddresses.open() : null;
     const server = new Server(port ?? (await freeTcpPort()), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
     if (secure) server.ws = server.ws.replace('ws:', 'wss:');
+    server.tcpPort = await freeTcpPort();
     try {
       await server.#start(config, roomShare, args);
     } catch (error) {
@@ -80,14 +81,14 @@ export class Server {
   }
 
   #dev(config) {
-    return ['--dev', '--bind', '127.0.0.1', '--config-body', `port: ${this.port}\nrtc:\n  udp_port: ${this.udpPort}\n${config}`];
+    return ['--dev', '--bind', '127.0.0.1', '--config-body', `port: ${this.port}\nrtc:\n  udp_port: ${this.udpPort}\n  tcp_port: ${this.tcpPort}\n${config}`];
   }
 
   async #fromFile(config) {
     this.folder = await mkdtemp(join(tmpdir(), 'hearth-e2e-config-'));
     const path = join(this.folder, 'hearth.yaml');
     const { apiKey, apiSecret } = this.keys;
-    const lines = [`port: ${this.port}`, 'rtc:', `  udp_port: ${this.udpPort}`, `  node_ip: ${this.nodeIp}`, 'keys:', `  ${apiKey}: ${apiSecret}`];
+    const lines = [`port: ${this.port}`, 'rtc:', `  udp_port: ${this.udpPort}`, `  tcp_port: ${this.tcpPort}`, `  node_ip: ${this.nodeIp}`, 'keys:', `  ${apiKey}: ${apiSecret}`];
     await writeFile(path, `${lines.join('\n')}\n${config}`, { mode: 0o600 });
     return ['--config', path];
   }

@@ -191,6 +191,18 @@ window.client = (() => {
     },
     trace: () => window.trace,
 
+    /** The transport protocol of each peer connection that has a path. */
+    async protocols() {
+      const reports = await Promise.all(window.tracedConnections.map((peer) => peer.getStats()));
+      return reports.flatMap((report) => {
+        const all = [...report.values()];
+        // Firefox tells the pair, but not that of the transport.
+        const chosen = all.find(({ type }) => type === 'transport')?.selectedCandidatePairId;
+        const pair = chosen ? report.get(chosen) : all.find(({ type, selected }) => type === 'candidate-pair' && selected);
+        return pair ? [report.get(pair.remoteCandidateId)?.protocol] : [];
+      });
+    },
+
     /** What the browser counted on each peer connection. */
     async statistics() {
       const media = ['inbound-rtp', 'outbound-rtp', 'codec', 'data-channel'];

@@ -5,6 +5,7 @@
 //! * **Out:** one JSON value: a report of the call, `/debug/state`, or how much was sent.
 //! * **Invariant:** it ends by itself after SECONDS.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -28,6 +29,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 /// Addresses that a flood comes from.
 const SOURCES: usize = 64;
 const BEAT: Duration = Duration::from_millis(1);
+/// Connections that are held open, below the usual limit of open files.
+const CONNECTIONS: usize = 700;
+const CONNECT: Duration = Duration::from_millis(100);
 /// Bytes of a reliable message.
 const MESSAGE: usize = 15_000;
 /// What is changed here and there, and offered.
@@ -72,6 +76,7 @@ fn main() -> Result<(), String> {
         "data" => flood_data(&args)?,
         "stun" => flood(&args, stun)?,
         "udp" => flood(&args, garbage)?,
+        "tcp" => connections(&args)?,
         "signal" => wait_for(signal(&args))??,
         _ => return Err(usage.to_owned()),
     };
@@ -190,6 +195,39 @@ fn flood(args: &Args, make: fn(&mut Rng) -> Vec<u8>) -> Result<String, String> {
         pause_until(&mut beat);
     }
     Ok(sent_text(sent, "datagrams"))
+}
+
+/// Connections of ICE-TCP: some say nothing, some half of a frame, some what is no check of anybody, some end at once.
+fn connections(args: &Args) -> Result<String, String> {
+    let mut rng = rng()?;
+    let mut open = VecDeque::new();
+    let (mut sent, mut beat) = (0_u64, WallClock::now());
+    let end = beat + args.time;
+    while WallClock::now() < end {
+        for _ in 0..args.rate.div_ceil(1_000) {
+            let Ok(mut stream) = TcpStream::connect_timeout(&args.media, CONNECT) else { continue };
+            sent += 1;
+            stream.set_nonblocking(true).map_err(text)?;
+            let check = stun(&mut rng);
+            let frame = [&(check.len() as u16).to_be_bytes(), check.as_slice()].concat();
+            let said = match rng.next_u64() % 6 {
+                0 | 1 => &[][..],
+                2 => &[0xff; 60],
+                3 => &frame[..frame.len() / 2],
+                4 => &frame,
+                _ => continue,
+            };
+            // The server may have closed it.
+            let _ = stream.write_all(said);
+            open.push_back(stream);
+        }
+        while open.len() > CONNECTIONS {
+            open.pop_front();
+        }
+        beat += BEAT;
+        pause_until(&mut beat);
+    }
+    Ok(sent_text(sent, "connections"))
 }
 
 /// A check for a peer of some shard or of none, whose password is wrong.

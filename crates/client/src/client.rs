@@ -279,7 +279,7 @@ impl Client {
                     self.ended
                         .get_or_insert_with(|| format!("the media connection closed: {reason:?}"));
                 }
-                PeerEvent::ChannelOpen(_) | PeerEvent::Connectivity(_) => {}
+                PeerEvent::ChannelOpen(_) | PeerEvent::PathSilent | PeerEvent::Connectivity(_) => {}
                 PeerEvent::Data { payload, .. } => {
                     if let Some(sent) = user_payload(&payload).as_deref().and_then(stamp::find) {
                         self.data_received += 1;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_datagram::{Endpoint, MAX_DATAGRAM, SendSlab};
 use hearth_peer::{Context, Incoming, Peer, PeerError, PeerEvent};
-use hearth_plane::{Channel, IceCredentials, PeerSpec, data_cost};
+use hearth_plane::{Channel, IceCredentials, LocalCandidate, PeerSpec, data_cost};
 use hearth_random::{Purpose, Seed};
 use hearth_rtp::rtcp::{DlrrReport, Packet, Packets, ReportBlock, Writer, XrBlock};
 use hearth_rtp::{RtpView, original_seq};
@@ -73,7 +73,7 @@ impl Link {
             local: ice.clone(),
             ice_lite: false,
             ice_controlling: true,
-            local_addrs: vec![local],
+            local_candidates: vec![LocalCandidate::udp(local)],
             remote: Some(answer.remote.clone()),
             open_channels: true,
         };

@@ -13,6 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 pub enum Protocol {
     /// UDP, from one of our sockets.
     Udp,
+    /// TCP that the client opened to our port, with framing (RFC 4571, ICE-TCP: RFC 6544).
+    Tcp,
 }
 
 /// One network path between us and a client: a key for tables, and all that a socket needs to send by it.
@@ -31,6 +33,11 @@ impl Endpoint {
     /// Over UDP between `local` and `remote`.
     pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { protocol: Protocol::Udp, local, remote }
+    }
+
+    /// Over the TCP connection between `local` and `remote`.
+    pub const fn tcp(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { protocol: Protocol::Tcp, local, remote }
     }
 
     /// The same client, at whichever address of ours.

@@ -10,7 +10,7 @@ mod endpoint;
 mod send_slab;
 
 pub use endpoint::{Endpoint, Protocol};
-pub use send_slab::{Entry, SendSlab};
+pub use send_slab::{Entry, SendSlab, TrafficClass};
 
 /// Longest datagram that is sent or received, in bytes: what an Ethernet frame carries. More would be
 /// read from clients on networks with larger frames, and costs each `ShardMessage` as much.

@@ -1,13 +1,23 @@
 //! One batch of datagrams to send, contiguous in memory.
 //!
-//! * **Owns:** a fixed buffer, and for each datagram in it its path.
-//! * **In:** [`SendSlab::reserve`] room, write into it, [`SendSlab::commit`].
+//! * **Owns:** a fixed buffer, and for each datagram in it its path and its class.
+//! * **In:** [`SendSlab::reserve`] room, write into it, [`SendSlab::commit_as`].
 //! * **Out:** [`SendSlab::iter`], in the order written.
 //! * **Invariant:** datagrams lie back to back, so a run by one path is one contiguous slice.
 
 use crate::{Endpoint, MAX_DATAGRAM};
 
-/// The place of a datagram in the slab, and its network path.
+/// What is given up first where a path is slower than what is sent by it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TrafficClass {
+    /// Audio, RTCP, and what a transport itself sends (STUN, DTLS).
+    #[default]
+    Vital,
+    /// Video packets: most of the bytes, and what the receiver can ask for again.
+    Video,
+}
+
+/// The place of a datagram in the slab, its network path and its class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// Where from and where to.
@@ -16,6 +26,8 @@ pub struct Entry {
     pub start: usize,
     /// Length in bytes.
     pub len: usize,
+    /// What a slow path makes of it.
+    pub class: TrafficClass,
 }
 
 /// See the module documentation.
@@ -82,8 +94,14 @@ impl SendSlab {
 
     /// Adds the first `len` bytes of the last reserved room as a datagram that goes by `path`.
     pub fn commit(&mut self, path: Endpoint, len: usize) {
+        self.commit_as(TrafficClass::Vital, path, len);
+    }
+
+    /// The same for any class.
+    #[inline]
+    pub fn commit_as(&mut self, class: TrafficClass, path: Endpoint, len: usize) {
         let len = len.min(MAX_DATAGRAM);
-        self.entries.push(Entry { path, start: self.used, len });
+        self.entries.push(Entry { path, start: self.used, len, class });
         self.used = self.used.saturating_add(len);
     }
 

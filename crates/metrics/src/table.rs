@@ -62,6 +62,8 @@ metrics! {
     Subscriptions = Gauge, "", "subscriptions";
     /// Addresses and ICE user fragments that lead to a transport.
     Routes = Gauge, "", "routes";
+    /// TCP connections that carry media.
+    TcpStreams = Gauge, "", "tcp_streams";
 
     /// Datagrams.
     DatagramsReceived = Counter, "received", "datagrams";
@@ -69,6 +71,8 @@ metrics! {
     DatagramsPassedOn = Counter, "received", "passed_to_another_thread";
     /// Bytes, without UDP and IP headers.
     BytesReceived = Counter, "received", "bytes";
+    /// TCP connections of clients, or of those who may be (ICE-TCP).
+    TcpConnections = Counter, "received", "tcp_connections";
     /// RTP packets that were accepted.
     PacketsReceived = Counter, "received", "packets";
 
@@ -97,6 +101,14 @@ metrics! {
     DropReceiveTooLong = Counter, "dropped", "received_too_long";
     /// Datagrams received from an endpoint of no known peer.
     DropReceiveUnknown = Counter, "dropped", "received_of_unknown_endpoint";
+    /// TCP connections closed before their first frame, as too many had not sent theirs: a flood.
+    DropTcpHalfOpen = Counter, "dropped", "tcp_half_open";
+    /// TCP connections whose first frame did not come in time, or was no connectivity check.
+    DropTcpFirst = Counter, "dropped", "tcp_first_frame";
+    /// TCP connections whose first connectivity check no client of ours would send.
+    DropTcpUnknown = Counter, "dropped", "tcp_of_unknown_client";
+    /// TCP connections closed for a frame that is longer than any datagram.
+    DropTcpFrame = Counter, "dropped", "tcp_frame_too_long";
     /// Datagrams of a client that are neither STUN, DTLS, RTP nor RTCP.
     DropReceiveProtocol = Counter, "dropped", "received_unknown_protocol";
     /// STUN of another session, or not well-formed.

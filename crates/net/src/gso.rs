@@ -74,6 +74,8 @@ pub(crate) fn run_length(entries: &[Entry]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use hearth_datagram::TrafficClass;
+
     use super::*;
 
     /// `port:len` each; back to back. With `@` it leaves from another address of ours.
@@ -86,7 +88,12 @@ mod tests {
                 let len = len.parse().unwrap();
                 start += len;
                 let (ours, port) = port.split_once('@').map_or((1, port), |(port, _)| (2, port));
-                Entry { path: path(ours, port.parse().unwrap()), start: start - len, len }
+                Entry {
+                    path: path(ours, port.parse().unwrap()),
+                    start: start - len,
+                    len,
+                    class: TrafficClass::Vital,
+                }
             })
             .collect();
         assert_eq!(run_length(&entries), expected, "{entries:?}");
@@ -114,7 +121,10 @@ mod tests {
     #[test]
     fn a_gap_in_the_buffer_ends_a_run() {
         let path = path(1, 1);
-        let entries = [Entry { path, start: 0, len: 5 }, Entry { path, start: 6, len: 5 }];
+        let entries = [
+            Entry { path, start: 0, len: 5, class: TrafficClass::Vital },
+            Entry { path, start: 6, len: 5, class: TrafficClass::Vital },
+        ];
         assert_eq!(run_length(&entries), 1);
     }
 
@@ -126,7 +136,8 @@ mod tests {
                 assert_eq!(plain.may_join(path(1, n)), works || n < 257, "{n}");
                 plain.handle_failed(path(1, n));
                 assert!(!plain.may_join(path(1, n)));
-                let entry = Entry { path: path(2, n), start: 0, len: 1 };
+                let entry =
+                    Entry { path: path(2, n), start: 0, len: 1, class: TrafficClass::Vital };
                 let run = [entry; 2];
                 plain.handle_sent(if works { &run } else { &[] });
             }

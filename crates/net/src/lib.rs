@@ -1,8 +1,9 @@
-//! UDP sockets in batches and the clocks; the crate that holds the system calls.
+//! UDP sockets in batches, framed TCP streams and the clocks; the crate that holds the system calls.
 //!
 //! * [`UdpSocket`] reads with `recvmmsg` and writes with `sendmmsg` and `UDP_SEGMENT` on Linux;
 //!   elsewhere one datagram per call, good enough for development.
-//! * [`Poller`] waits for sockets, for a [`Waker`], or for a deadline.
+//! * [`FramedStream`] carries datagrams over TCP, in frames; [`listen_tcp`] is where they come from.
+//! * [`Poller`] waits for sockets and streams, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
 //! * [`interfaces`] and [`host_addresses`] list the machine's own addresses, [`source_towards`] asks the routing table.
 //! * [`open_files`] and [`udp_offload`] say what the system allows and can do.
@@ -23,6 +24,7 @@ mod interfaces;
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod portable;
+mod stream;
 
 pub use batch::{Datagram, RecvBatch};
 pub use clock::WallClock;
@@ -30,14 +32,15 @@ pub use entropy::{NoRandomness, seed_from_system};
 pub use interfaces::{Interface, host_addresses, interfaces, source_towards};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
-    resident_bytes, udp_offload,
+    Poller, UdpSocket, Waker, listen_tcp, open_files, plain_udp, raise_open_files,
+    refuse_huge_pages, resident_bytes, udp_offload,
 };
 #[cfg(not(target_os = "linux"))]
 pub use portable::{
-    Poller, UdpSocket, Waker, open_files, plain_udp, raise_open_files, refuse_huge_pages,
-    resident_bytes, udp_offload,
+    Poller, UdpSocket, Waker, listen_tcp, open_files, plain_udp, raise_open_files,
+    refuse_huge_pages, resident_bytes, udp_offload,
 };
+pub use stream::{FrameBuffer, FramedStream, StreamEnd};
 
 /// The results of datagrams to send.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hearth_datagram::{Endpoint, Entry, MAX_DATAGRAM, SendSlab};
 
 use crate::batch::{BATCH, Filled};
-use crate::{RecvBatch, Sent};
+use crate::{FramedStream, RecvBatch, Sent};
 
 /// The longest wait for one socket. Shorter reacts sooner, longer idles cheaper.
 const NAP: Duration = Duration::from_millis(2);
@@ -169,10 +169,31 @@ impl UdpSocket {
     }
 }
 
+/// Listens on an address.
+///
+/// # Errors
+///
+/// The address is not ours, or taken.
+pub fn listen_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A stream that is waited for.
+#[derive(Debug)]
+struct Waiting {
+    socket: std::net::TcpStream,
+    path: Endpoint,
+    key: usize,
+    for_room: bool,
+}
+
 /// Waits by short naps.
 #[derive(Debug)]
 pub struct Poller {
     sockets: Vec<(std::net::UdpSocket, usize)>,
+    streams: Vec<Waiting>,
     waker: Waker,
     ready: Vec<usize>,
 }
@@ -190,7 +211,12 @@ impl Poller {
     ///
     /// None here.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sockets: Vec::new(), waker: Waker::default(), ready: Vec::new() })
+        Ok(Self {
+            sockets: Vec::new(),
+            streams: Vec::new(),
+            waker: Waker::default(),
+            ready: Vec::new(),
+        })
     }
 
     /// Also waits for datagrams at `socket`; `key` is what [`ready`](Self::ready) calls it.
@@ -203,7 +229,38 @@ impl Poller {
         Ok(())
     }
 
-    /// The keys of sockets that the last wait found readable.
+    /// Also waits for frames at `stream`, or its end; `key` is what [`ready`](Self::ready) calls it.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn add_stream(&mut self, stream: &FramedStream, key: usize) -> io::Result<()> {
+        // Whoever had the key is gone.
+        self.streams.retain(|waiting| waiting.key != key);
+        let socket = stream.socket().try_clone()?;
+        self.streams.push(Waiting { socket, path: stream.path(), key, for_room: false });
+        Ok(())
+    }
+
+    /// Whether it also waits for room to write to `stream`, which was added under `key`.
+    ///
+    /// # Errors
+    ///
+    /// None here.
+    pub fn wait_for_room(
+        &mut self,
+        stream: &FramedStream,
+        key: usize,
+        wait: bool,
+    ) -> io::Result<()> {
+        let path = stream.path();
+        for waiting in self.streams.iter_mut().filter(|w| (w.key, w.path) == (key, path)) {
+            waiting.for_room = wait;
+        }
+        Ok(())
+    }
+
+    /// The keys of sockets and streams that the last wait found ready.
     pub fn ready(&self) -> &[usize] {
         &self.ready
     }
@@ -230,6 +287,8 @@ impl Poller {
             let readable =
                 |(socket, _): &&(std::net::UdpSocket, usize)| socket.peek_from(&mut [0; 1]).is_ok();
             self.ready.extend(self.sockets.iter().filter(readable).map(|(_, key)| *key));
+            let is_ready = |w: &&Waiting| w.for_room || FramedStream::is_readable(&w.socket);
+            self.ready.extend(self.streams.iter().filter(is_ready).map(|waiting| waiting.key));
             let woken = self.waker.woken.swap(false, Ordering::AcqRel);
             if woken || !self.ready.is_empty() || left.is_zero() {
                 return Ok(());

@@ -8,7 +8,7 @@
 //! * **Invariant:** an endpoint is proven only by a message with the right password; at most
 //!   64 endpoints and 128 candidates are remembered. A response leaves from the local address that
 //!   its request came to, also where clients know that under another one (NAT).
-//! * **Spec:** RFC 8445, lite agents §2.5, restart §9.
+//! * **Spec:** RFC 8445, lite agents §2.5, restart §9; over TCP RFC 6544, where clients connect to us.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -75,8 +75,8 @@ impl Ice {
     pub(crate) fn new(now: Instant, spec: &PeerSpec, seed: &Seed) -> Result<Self, PeerError> {
         let mut local = Vec::new();
         let mut refused = String::from("no address");
-        for addr in &spec.local_addrs {
-            match Candidate::host(*addr, "udp") {
+        for candidate in &spec.local_candidates {
+            match Candidate::host(candidate.addr, protocol(candidate.protocol)) {
                 Ok(candidate) => local.push(candidate),
                 Err(error) => refused = error.to_string(),
             }
@@ -115,6 +115,11 @@ impl Ice {
         self.path.as_ref().and_then(Path::endpoint)
     }
 
+    /// The nominated endpoint, with consent to send there or without.
+    pub(crate) fn last_path(&self) -> Option<&Endpoint> {
+        self.path.as_ref().map(Path::last)
+    }
+
     /// There was a nominated pair at some time.
     pub(crate) const fn has_chosen(&self) -> bool {
         self.path.is_some()
@@ -134,6 +139,13 @@ impl Ice {
     /// We only answer checks.
     pub(crate) const fn is_lite(&self) -> bool {
         self.config.lite
+    }
+
+    /// The path is one of UDP, and the client was offered TCP too.
+    pub(crate) fn has_tcp_left(&self) -> bool {
+        let over_udp = |path: &Endpoint| path.protocol == hearth_datagram::Protocol::Udp;
+        self.path().is_some_and(over_udp)
+            && self.config.local.iter().any(|candidate| candidate.proto() == Protocol::Tcp)
     }
 
     /// Whether a message with the right password was received by this endpoint.
@@ -193,6 +205,7 @@ impl Ice {
                     self.run(now);
                 }
             }
+            // Clients connect to us, from ports that their candidates do not name (RFC 6544 §4.5).
             Ok(_) => {}
             // Among these are host names (`….local`, RFC 8828 §3.1), which show up by themselves.
             Err(error) => debug!(%error, "Remote candidate ignored"),
@@ -218,8 +231,9 @@ impl Ice {
         let nominates = is_check && message.use_candidate();
         let answers = message.is_successful_binding_response();
         self.refresh_random();
-        let (source, destination) = (from.remote, self.config.candidate(from.local));
-        let packet = |message| StunPacket { proto: Protocol::Udp, source, destination, message };
+        let proto = protocol(from.protocol);
+        let (source, destination) = (from.remote, self.config.candidate(proto, from.local));
+        let packet = |message| StunPacket { proto, source, destination, message };
         let by_current = self.agent.handle_packet(now, packet(message));
         let accepted = by_current
             || self.previous.as_mut().is_some_and(|previous| {
@@ -257,12 +271,12 @@ impl Ice {
     fn follow(&mut self, now: Instant, from: Endpoint, counts: bool) {
         let valid = |proven: &Proven| proven.nominated && (self.config.lite || proven.answered);
         let is_valid = self.proven.last().is_some_and(valid);
-        if counts
-            && is_valid
-            && self.remote.is_some()
-            && let Some(path) = &mut self.path
-        {
-            path.nominate(now, from);
+        if counts && is_valid && self.remote.is_some() {
+            match &mut self.path {
+                Some(path) => path.nominate(now, from),
+                // The TCP connection that was the path is closed.
+                None => self.path = Some(Path::new(now, from)),
+            }
         }
     }
 
@@ -292,8 +306,17 @@ impl Ice {
             .agent
             .poll_transmit()
             .or_else(|| self.previous.as_mut().and_then(IceAgent::poll_transmit))?;
-        let endpoint = endpoint(&self.config, &self.proven, transmit.source, transmit.destination);
+        let ends = (transmit.source, transmit.destination);
+        let endpoint = endpoint(&self.config, &self.proven, transmit.proto, ends);
         Some((endpoint, transmit.contents.into()))
+    }
+
+    /// Nothing can be sent by `endpoint` any more, nor will anything come: its TCP connection is closed.
+    pub(crate) fn forget(&mut self, endpoint: Endpoint) {
+        self.proven.retain(|proven| proven.endpoint != endpoint);
+        if self.path() == Some(&endpoint) {
+            self.path = None;
+        }
     }
 
     fn replace_agent(&mut self, now: Instant, local: IceCreds, remote: Option<IceCreds>) {
@@ -315,10 +338,10 @@ impl Ice {
         self.refresh_random();
         let (config, proven) = (&self.config, &self.proven);
         let chosen = |event| {
-            let IceAgentEvent::NominatedSend { source, destination, .. } = event else {
+            let IceAgentEvent::NominatedSend { proto, source, destination } = event else {
                 return None;
             };
-            Some(endpoint(config, proven, source, destination))
+            Some(endpoint(config, proven, proto, (source, destination)))
         };
         self.agent.handle_timeout(now);
         while let Some(event) = self.agent.poll_event() {
@@ -361,8 +384,8 @@ impl Config {
 
     /// The candidate of ours that a datagram was sent to. Where the advertised address is not the
     /// one of the socket, the IP alone decides, then the family.
-    fn candidate(&self, local: SocketAddr) -> SocketAddr {
-        let ours = || self.local.iter().map(Candidate::addr);
+    fn candidate(&self, proto: Protocol, local: SocketAddr) -> SocketAddr {
+        let ours = || self.local.iter().filter(|c| c.proto() == proto).map(Candidate::addr);
         let same = ours().find(|addr| *addr == local);
         same.or_else(|| ours().find(|addr| addr.ip() == local.ip()))
             .or_else(|| ours().find(|addr| addr.is_ipv4() == local.is_ipv4()))
@@ -396,12 +419,28 @@ fn count_check(ways: &mut Vec<Way>, from: Endpoint, valid: bool) {
 fn endpoint(
     config: &Config,
     proven: &[Proven],
-    candidate: SocketAddr,
-    remote: SocketAddr,
+    proto: Protocol,
+    (candidate, remote): (SocketAddr, SocketAddr),
 ) -> Endpoint {
-    let is_it = |e: &Endpoint| e.remote == remote && config.candidate(e.local) == candidate;
+    let is_it = |e: &Endpoint| {
+        e.remote == remote
+            && protocol(e.protocol) == proto
+            && config.candidate(proto, e.local) == candidate
+    };
+    let unasked = || match proto {
+        Protocol::Udp => Endpoint::udp(candidate, remote),
+        Protocol::Tcp | Protocol::SslTcp | Protocol::Tls => Endpoint::tcp(candidate, remote),
+    };
     let mut newest_first = proven.iter().rev().map(|proven| proven.endpoint);
-    newest_first.find(is_it).unwrap_or_else(|| Endpoint::udp(candidate, remote))
+    newest_first.find(is_it).unwrap_or_else(unasked)
+}
+
+/// The library's word for it.
+const fn protocol(protocol: hearth_datagram::Protocol) -> Protocol {
+    match protocol {
+        hearth_datagram::Protocol::Udp => Protocol::Udp,
+        hearth_datagram::Protocol::Tcp => Protocol::Tcp,
+    }
 }
 
 fn creds(ice: &IceCredentials) -> IceCreds {

@@ -22,6 +22,7 @@ mod reception;
 mod rtt;
 mod sealed;
 mod ssrcs;
+mod stage;
 mod stun;
 mod twcc;
 

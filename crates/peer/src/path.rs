@@ -50,6 +50,11 @@ impl Path {
         if self.lapsed { None } else { Some(&self.endpoint) }
     }
 
+    /// Where the client was last, with consent or without.
+    pub(crate) const fn last(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// The agent has chosen an endpoint.
     pub(crate) fn choose(&mut self, now: Instant, endpoint: Endpoint) {
         if self.endpoint == endpoint {

@@ -31,13 +31,11 @@ use crate::error::{DropReason, PeerError, SendDataError};
 use crate::ice::Ice;
 use crate::sealed::Sealed;
 use crate::ssrcs::Ssrcs;
+use crate::stage::{PATH_SILENCE, SILENCE_TIMEOUT, Stage};
 use connectivity::Witness;
 
 /// From creation until ICE and DTLS are done, as long as a participant has to become active.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between two authenticated datagrams; a browser checks its path at least every 5 s. livekit-server:
-/// disconnected after 10 s, failed 5 s later.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a failed transport can be revived. Control gives up earlier, if its client does not come
 /// back; this ends transports that no client will resume.
 const REVIVAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,6 +65,8 @@ pub enum Incoming<'b> {
 pub enum PeerEvent {
     /// ICE and DTLS are done for the first time.
     Connected,
+    /// No authenticated datagram for 3.9 s over UDP, and the client may have a way over TCP.
+    PathSilent,
     /// No authenticated datagram for 15 s. An ICE restart, or the network, may revive the transport.
     IceFailed,
     /// What was seen of the client's way here: now and then while the transport connects, and before it fails.
@@ -134,26 +134,6 @@ struct Handshake {
     done: bool,
     /// Where it came from, for the answer if no path is nominated yet.
     from: Option<Endpoint>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// No path yet.
-    Checking {
-        deadline: Instant,
-    },
-    /// A path, but no keys.
-    Handshaking {
-        deadline: Instant,
-    },
-    Connected {
-        last_received: Instant,
-    },
-    /// Connected once, and silent for too long.
-    Failed {
-        deadline: Instant,
-    },
-    Closed,
 }
 
 impl Peer {
@@ -260,6 +240,13 @@ impl Peer {
         }
     }
 
+    /// The TCP connection of `path` is closed: nothing leaves by it any more.
+    pub fn handle_path_closed(&mut self, now: Instant, path: Endpoint) {
+        self.ice.forget(path);
+        self.handshake.from.take_if(|from| *from == path);
+        self.settle(now);
+    }
+
     /// Handles deadlines that have passed. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.report_progress(now);
@@ -267,10 +254,17 @@ impl Peer {
             Stage::Checking { deadline } if now >= deadline => Some(CloseReason::IceTimeout),
             Stage::Handshaking { deadline } if now >= deadline => Some(CloseReason::DtlsTimeout),
             Stage::Failed { deadline } if now >= deadline => Some(CloseReason::Silence),
-            Stage::Connected { last_received } if now >= last_received + SILENCE_TIMEOUT => {
+            Stage::Connected { last_received, .. } if now >= last_received + SILENCE_TIMEOUT => {
                 self.report_silence(now, last_received);
                 self.stage = Stage::Failed { deadline: now + REVIVAL_TIMEOUT };
                 self.events.push_back(PeerEvent::IceFailed);
+                None
+            }
+            Stage::Connected { last_received, told: false }
+                if now >= last_received + PATH_SILENCE && self.ice.has_tcp_left() =>
+            {
+                self.stage = Stage::Connected { last_received, told: true };
+                self.events.push_back(PeerEvent::PathSilent);
                 None
             }
             Stage::Closed => return,
@@ -452,8 +446,8 @@ impl Peer {
     /// Something authenticated arrived.
     fn handle_received(&mut self, now: Instant) {
         match &mut self.stage {
-            Stage::Connected { last_received } => *last_received = now,
-            Stage::Failed { .. } => self.stage = Stage::Connected { last_received: now },
+            Stage::Connected { last_received, told } => (*last_received, *told) = (now, false),
+            Stage::Failed { .. } => self.stage = Stage::connected(now),
             Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Closed => {}
         }
     }
@@ -461,7 +455,7 @@ impl Peer {
     /// An ICE restart begins: a failed transport gets the silence limit anew to be reached.
     fn revive(&mut self, now: Instant) {
         if let Stage::Failed { .. } = self.stage {
-            self.stage = Stage::Connected { last_received: now };
+            self.stage = Stage::connected(now);
         }
     }
 
@@ -489,7 +483,10 @@ impl Peer {
                 Some(deadline.min(self.witness.next()))
             }
             Stage::Failed { deadline } => Some(deadline),
-            Stage::Connected { last_received } => Some(last_received + SILENCE_TIMEOUT),
+            Stage::Connected { last_received, told: false } if self.ice.has_tcp_left() => {
+                Some(last_received + PATH_SILENCE)
+            }
+            Stage::Connected { last_received, .. } => Some(last_received + SILENCE_TIMEOUT),
             // The handshake failed as it began.
             Stage::Closed => return,
         };
@@ -518,7 +515,7 @@ impl Peer {
             && self.handshake.done
             && self.keys.is_some()
         {
-            self.stage = Stage::Connected { last_received: now };
+            self.stage = Stage::connected(now);
             self.events.push_front(PeerEvent::Connected);
         }
     }

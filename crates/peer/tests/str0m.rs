@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{Channel, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{
+    Channel, DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerSpec, RemoteParams,
+};
 use hearth_random::Seed;
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::MediaKind;
@@ -91,7 +93,7 @@ impl Call {
             },
             ice_lite: lite,
             ice_controlling: false,
-            local_addrs: vec![server_addr()],
+            local_candidates: vec![LocalCandidate::udp(server_addr())],
             remote: Some(RemoteParams {
                 ice: IceCredentials { ufrag: creds.ufrag, pwd: creds.pass },
                 fingerprints: Fingerprint(theirs.bytes.as_slice().try_into().unwrap()).into(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hearth_peer::{Certificate, Context, Peer};
-use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerSpec, RemoteParams};
 use hearth_random::Seed;
 
 /// STUN attributes ICE-CONTROLLED and ICE-CONTROLLING (RFC 8445 §16.1).
@@ -46,7 +46,7 @@ fn checks(seed: &Seed) -> Vec<Check> {
         local: IceCredentials { ufrag: "loca".into(), pwd: "q".repeat(22) },
         ice_lite: false,
         ice_controlling: true,
-        local_addrs: vec![local],
+        local_candidates: vec![LocalCandidate::udp(local)],
         remote: Some(remote),
         open_channels: false,
     };

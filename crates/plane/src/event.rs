@@ -81,6 +81,11 @@ pub enum Event {
         /// Which transport.
         peer: PeerId,
     },
+    /// Nothing valid arrived for 3.9 s over UDP, and the client was offered TCP too. Said once for each silence.
+    PathSilent {
+        /// Which transport.
+        peer: PeerId,
+    },
     /// Nothing valid arrived for 15 s. The transport is kept for 30 s more: an ICE restart, or a network
     /// that comes back, revives it (the state "failed" of W3C `RTCIceTransportState`).
     IceFailed {
@@ -158,6 +163,7 @@ impl Event {
             Self::Data { channel, .. } => channel.is_lossy(),
             Self::Levels { .. } | Self::Report(_) => true,
             Self::PeerConnected { .. }
+            | Self::PathSilent { .. }
             | Self::IceFailed { .. }
             | Self::Connectivity { .. }
             | Self::PeerClosed { .. }
@@ -172,6 +178,7 @@ impl Event {
     pub fn room(&self) -> Option<crate::RoomId> {
         match self {
             Self::PeerConnected { peer }
+            | Self::PathSilent { peer }
             | Self::IceFailed { peer }
             | Self::Connectivity { peer, .. }
             | Self::PeerClosed { peer, .. }

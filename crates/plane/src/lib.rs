@@ -22,5 +22,6 @@ pub use ids::{DownId, PeerId, RoomId, ShardId, TrackId};
 pub use layer_limit::LayerLimit;
 pub use spec::{
     Channel, DownTrackSpec, DtlsRole, EncodingSpec, Fingerprint, FingerprintHash, IceCredentials,
-    PeerSpec, ReceiveCodec, RemoteFingerprints, RemoteParams, SendCodec, Source, UpTrackSpec,
+    LocalCandidate, PeerSpec, ReceiveCodec, RemoteFingerprints, RemoteParams, SendCodec, Source,
+    UpTrackSpec,
 };

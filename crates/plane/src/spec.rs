@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hearth_codec::Codec;
+use hearth_datagram::Protocol;
 use hearth_rtp::ExtensionIds;
 use hearth_units::MediaKind;
 
@@ -100,6 +101,27 @@ pub enum DtlsRole {
     Client,
 }
 
+/// A host candidate of ours (RFC 8445 §5.1.1.1); over TCP a passive one (RFC 6544 §4.5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LocalCandidate {
+    /// UDP, or TCP: the client connects to us.
+    pub protocol: Protocol,
+    /// As advertised.
+    pub addr: SocketAddr,
+}
+
+impl LocalCandidate {
+    /// Over UDP.
+    pub const fn udp(addr: SocketAddr) -> Self {
+        Self { protocol: Protocol::Udp, addr }
+    }
+
+    /// Over TCP.
+    pub const fn tcp(addr: SocketAddr) -> Self {
+        Self { protocol: Protocol::Tcp, addr }
+    }
+}
+
 /// A transport to be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerSpec {
@@ -109,8 +131,8 @@ pub struct PeerSpec {
     pub ice_lite: bool,
     /// Full ICE only: we made the first offer, hence control nomination.
     pub ice_controlling: bool,
-    /// Our host candidates' addresses, as advertised.
-    pub local_addrs: Vec<SocketAddr>,
+    /// Our host candidates, as advertised.
+    pub local_candidates: Vec<LocalCandidate>,
     /// Known at once if the client offered first.
     pub remote: Option<RemoteParams>,
     /// We open `_reliable`, `_lossy` and `_data_track` by DCEP; otherwise the other side does.

@@ -18,6 +18,7 @@ use crate::compatibility::Compatibility;
 use crate::config::codec_message;
 use crate::data::DataState;
 use crate::diagnosis::Diagnosis;
+use crate::ice_preference::IcePreference;
 use crate::outbox::Outbox;
 use crate::participant::{
     Deadlines, LocalParticipant, Participant, ParticipantKey, ParticipantRecord, Preferences,
@@ -31,7 +32,7 @@ use crate::session::REFRESH;
 use crate::subscription_settings::SubscriptionSettings;
 use crate::transport::{TransportOptions, Transports};
 use crate::updates::SentVersions;
-use crate::{Join, SessionId};
+use crate::{Join, RoomConfig, SessionId};
 
 /// Whoever is not active by then is removed.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,11 +46,17 @@ impl Roster {
     }
 
     /// Makes the participant.
-    pub(crate) fn admit(&mut self, now: Instant, join: &Join, out: &mut Outbox) -> ParticipantKey {
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        join: &Join,
+        preference: IcePreference,
+        out: &mut Outbox,
+    ) -> ParticipantKey {
         let key = self.next_key();
         let identity = join.admitted.identity().to_owned();
         let sid = participant_sid(&mut out.random.sids);
-        let local = LocalParticipant::new(now, join, out);
+        let local = LocalParticipant::new(now, join, preference, out);
         self.insert(Participant {
             key,
             record: ParticipantRecord::new(join.admitted.claims(), sid, identity, join.unix_ms),
@@ -68,11 +75,12 @@ impl Roster {
         if !Compatibility(&participant.local.client).takes_reconnect() {
             return;
         }
+        let preference = participant.local.transports.preference;
         let response = proto::ReconnectResponse {
-            ice_servers: out.config.ice_servers(),
+            ice_servers: out.config.ice_servers(preference),
+            client_configuration: RoomConfig::client_configuration(preference),
             server_info: Some(out.config.server_info()),
             last_message_seq: participant.local.data.last_sequence(),
-            ..proto::ReconnectResponse::default()
         };
         out.send(session, Message::Reconnect(response));
     }
@@ -88,20 +96,23 @@ impl Announcer<'_> {
         let Self { roster, out, .. } = self;
         let Some(participant) = roster.get(key) else { return };
         let codecs = participant.local.publishing.abilities.codecs.iter();
+        let preference = participant.local.transports.preference;
         let enabled_publish_codecs = codecs.map(|codec| codec_message(codec.mime())).collect();
         let response = proto::JoinResponse {
             room: Some(room.message(roster, out)),
             other_participants: others,
             server_version: out.config.server.version.clone(),
             server_region: out.config.server.region.clone(),
-            ice_servers: out.config.ice_servers(),
+            ice_servers: out.config.ice_servers(preference),
+            client_configuration: RoomConfig::client_configuration(preference),
             subscriber_primary: participant.local.transports.subscriber_primary,
             ping_timeout: 15,
             ping_interval: 5,
             server_info: Some(out.config.server_info()),
             sif_trailer: room.sif_trailer.clone().into_bytes(),
             enabled_publish_codecs,
-            fast_publish: participant.record.permission.can_publish,
+            fast_publish: participant.record.permission.can_publish
+                && preference == IcePreference::None,
             participant: Some(info),
             ..proto::JoinResponse::default()
         };
@@ -131,7 +142,7 @@ impl ParticipantRecord {
 
 impl LocalParticipant {
     /// A client that has just joined.
-    fn new(now: Instant, join: &Join, out: &mut Outbox) -> Self {
+    fn new(now: Instant, join: &Join, preference: IcePreference, out: &mut Outbox) -> Self {
         let Join { session, shard, admitted, request, .. } = join;
         let client = Compatibility(&request.client);
         let quirks = client.quirks(&out.config.enabled_codecs);
@@ -146,6 +157,7 @@ impl LocalParticipant {
             subscriber_primary: client.subscriber_primary(),
             ice_lite: out.config.ice_lite && takes_lite,
             quirks,
+            preference,
             fingerprint: out.config.fingerprint,
             shard: *shard,
         };

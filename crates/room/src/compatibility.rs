@@ -33,6 +33,9 @@ const RUST_WITH_UNKNOWN_MESSAGES: i32 = 10;
 /// JavaScript SDKs below this version fail at a `ReconnectResponse`.
 const JS_WITH_RECONNECT: [u32; 3] = [1, 6, 3];
 
+/// Swift SDKs below this version have no ICE over TCP.
+const SWIFT_WITH_TCP: [u32; 3] = [1, 0, 5];
+
 /// See the module.
 pub(crate) struct Compatibility<'a>(pub(crate) &'a ClientInfo);
 
@@ -54,6 +57,13 @@ impl Compatibility<'_> {
     /// We may be an ICE-lite agent for it.
     pub(crate) fn takes_ice_lite(&self) -> bool {
         self.is_above(LAST_WITHOUT_ICE_LITE)
+    }
+
+    /// Its ICE knows TCP.
+    pub(crate) fn takes_tcp(&self) -> bool {
+        let sdk = self.0.sdk();
+        let old_swift = sdk == Sdk::Swift && version_of(&self.0.version) < SWIFT_WITH_TCP;
+        sdk != Sdk::Go && !old_swift
     }
 
     /// With two connections, the first offer carries the tracks that are there.

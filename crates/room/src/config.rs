@@ -5,14 +5,15 @@
 //! * **Out:** values that never change in the life of a room.
 //! * **Invariant:** `keys` has a key; else participants get no refreshed tokens.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_access::{Keys, Limits};
 use hearth_codec::Codec;
-use hearth_plane::{Fingerprint, ShardId};
+use hearth_plane::{Fingerprint, LocalCandidate, ShardId};
 use hearth_signal::proto;
+
+use crate::ice_preference::IcePreference;
 
 /// A STUN or TURN server told to clients.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,6 +24,17 @@ pub struct IceServer {
     pub username: String,
     /// TURN password; may be empty.
     pub credential: String,
+}
+
+impl IceServer {
+    /// It relays over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.urls.iter().any(|url| is_tls(url))
+    }
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("turns:")
 }
 
 /// How the server introduces itself.
@@ -53,8 +65,11 @@ pub struct RoomConfig {
     pub server: ServerIdentity,
     /// Told to clients.
     pub ice_servers: Vec<IceServer>,
-    /// Our host candidates' addresses for the peers of each shard, by its number.
-    pub local_addrs: Vec<Vec<SocketAddr>>,
+    /// Our host candidates for the peers of each shard, by its number.
+    pub local_candidates: Vec<Vec<LocalCandidate>>,
+    /// A client whose UDP fails early, or twice, is to use TCP for a while, then TLS: if its signalling takes no
+    /// longer than this there and back (zero: always). `None`: never.
+    pub tcp_fallback: Option<Duration>,
     /// ICE-lite for clients that can.
     pub ice_lite: bool,
     /// Of the node's DTLS certificate.
@@ -93,7 +108,8 @@ impl Default for RoomConfig {
                 region: String::new(),
             },
             ice_servers: Vec::new(),
-            local_addrs: Vec::new(),
+            local_candidates: Vec::new(),
+            tcp_fallback: Some(Duration::ZERO),
             ice_lite: true,
             fingerprint: Fingerprint([0; 32]),
             keys: Arc::new(Keys::default()),
@@ -116,18 +132,34 @@ impl RoomConfig {
         }
     }
 
-    /// Our host candidates' addresses for a peer on `shard`.
-    pub(crate) fn local_addrs_of(&self, shard: ShardId) -> &[SocketAddr] {
-        self.local_addrs.get(usize::from(shard.0)).map_or(&[], Vec::as_slice)
+    /// Our host candidates for a peer on `shard`.
+    pub(crate) fn candidates_of(&self, shard: ShardId) -> &[LocalCandidate] {
+        self.local_candidates.get(usize::from(shard.0)).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn ice_servers(&self) -> Vec<proto::IceServer> {
+    /// Who is to use TLS is told of nothing else.
+    pub(crate) fn ice_servers(&self, preference: IcePreference) -> Vec<proto::IceServer> {
         let message = |server: &IceServer| proto::IceServer {
             urls: server.urls.clone(),
             username: server.username.clone(),
             credential: server.credential.clone(),
         };
-        self.ice_servers.iter().map(message).collect()
+        let mut servers: Vec<_> = self.ice_servers.iter().map(message).collect();
+        if preference == IcePreference::Tls {
+            servers.iter_mut().for_each(|server| server.urls.retain(|url| is_tls(url)));
+            servers.retain(|server| !server.urls.is_empty());
+        }
+        servers
+    }
+
+    /// Which clients are to use a relay.
+    pub(crate) fn client_configuration(
+        preference: IcePreference,
+    ) -> Option<proto::ClientConfiguration> {
+        (preference == IcePreference::Tls).then(|| proto::ClientConfiguration {
+            force_relay: proto::ClientConfigSetting::Enabled.into(),
+            ..proto::ClientConfiguration::default()
+        })
     }
 
     /// `Room.enabled_codecs`: all of them, and retransmission.

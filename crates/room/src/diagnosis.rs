@@ -9,11 +9,12 @@
 
 mod explain;
 
+use hearth_datagram::Protocol;
 use hearth_plane::{Connectivity, PeerId};
 
 use crate::RoomEvent;
 use crate::outbox::Outbox;
-use crate::participant::{Participant, ParticipantKey};
+use crate::participant::{LocalParticipant, Participant, ParticipantKey};
 use crate::roster::Roster;
 use explain::{ClientCandidates, Offered, explain};
 
@@ -52,8 +53,13 @@ impl Diagnosis {
 pub(crate) fn report(peer: PeerId, seen: &Connectivity, roster: &mut Roster, out: &mut Outbox) {
     let Some(key) = roster.by_peer(peer) else { return };
     let Some(participant) = roster.get_mut(key) else { return };
-    let udp = out.config.local_addrs_of(participant.local.shard);
-    let offered = Offered { udp, tcp: &[] };
+    let LocalParticipant { shard, transports, .. } = &participant.local;
+    let candidates = transports.preference.candidates(*shard, &out.config);
+    let of = |protocol| {
+        let those = candidates.iter().filter(|candidate| candidate.protocol == protocol);
+        those.map(|candidate| candidate.addr).collect::<Vec<_>>()
+    };
+    let offered = Offered { udp: &of(Protocol::Udp), tcp: &of(Protocol::Tcp) };
     let diagnosis = &mut participant.local.diagnosis;
     let explanation = explain(seen, &offered, diagnosis.candidates);
     if diagnosis.said.as_ref() != Some(&explanation) {

@@ -14,6 +14,7 @@ use hearth_plane::{CloseReason, PeerId, ShardId};
 use hearth_signal::proto::leave_request::Action;
 use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 
+use crate::ice_preference::{IcePreferences, Possible};
 use crate::outbox::Outbox;
 use crate::participant::{Deadlines, Participant, ParticipantKey, Removal};
 use crate::roster::Roster;
@@ -63,13 +64,20 @@ impl Roster {
     }
 
     /// A transport is silent; it is kept, so that a resume with an ICE restart revives it.
-    pub(crate) fn ice_failed(&mut self, now: Instant, peer: PeerId, out: &mut Outbox) {
+    pub(crate) fn ice_failed(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        ice: &mut IcePreferences,
+        out: &mut Outbox,
+    ) {
         let Some(key) = self.by_peer(peer) else { return };
         let Some(participant) = self.get_mut(key) else { return };
         if participant.local.deadlines.remove.is_some() {
             return;
         }
         tracing::debug!(?peer, "ICE failed");
+        ice.transport_failed(now, participant, &out.config);
         let knows_action = participant.local.client.protocol > LAST_WITHOUT_ACTION;
         self.wait_for(now, key, true);
         if knows_action {
@@ -86,6 +94,7 @@ impl Roster {
         now: Instant,
         peer: PeerId,
         reason: CloseReason,
+        ice: &mut IcePreferences,
         out: &mut Outbox,
     ) -> Option<Departure> {
         let key = self.by_peer(peer)?;
@@ -107,7 +116,10 @@ impl Roster {
                 Some(Departure { key, reason: DisconnectReason::SignalClose })
             }
             // The time for becoming active decides.
-            CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => None,
+            CloseReason::IceTimeout | CloseReason::DtlsTimeout if !active => {
+                ice.transport_failed(now, participant, &out.config);
+                None
+            }
             CloseReason::IceTimeout
             | CloseReason::DtlsTimeout
             | CloseReason::DtlsFailed
@@ -197,6 +209,28 @@ impl Participant {
         let subscriber = self.local.transports.subscriber.as_ref().filter(|s| s.link.connected)?;
         let offer = subscriber.pending.filter(|_| self.local.session.is_some())?;
         Some(offer.since + crate::negotiation::ANSWER_TIMEOUT)
+    }
+}
+
+/// A client's UDP seems dead, while it could use TCP: has it restart ICE, which finds what works. It comes back in less
+/// time than its own ICE takes to give up, and is not waited for: if all of its network is gone, its transport fails in
+/// its own time.
+pub(crate) fn path_silent(
+    now: Instant,
+    peer: PeerId,
+    ice: &mut IcePreferences,
+    roster: &mut Roster,
+    out: &mut Outbox,
+) {
+    let Some(key) = roster.by_peer(peer) else { return };
+    let Some(participant) = roster.get(key) else { return };
+    let local = &participant.local;
+    let knows_action = local.client.protocol > LAST_WITHOUT_ACTION;
+    let waits = local.deadlines.remove.is_some() || local.deadlines.request_reconnect.is_some();
+    let may = knows_action && !waits && participant.is_active();
+    if may && Possible::of(participant, &out.config).tcp && ice.ask(now, key) {
+        tracing::debug!(?peer, "UDP is silent");
+        roster.send_final(out, key, leave(Action::Resume, DisconnectReason::ConnectionTimeout));
     }
 }
 

@@ -20,6 +20,7 @@ mod diagnosis;
 mod disconnection;
 mod dynacast;
 mod events;
+mod ice_preference;
 mod negotiation;
 mod outbox;
 mod packet;

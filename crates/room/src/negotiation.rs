@@ -77,6 +77,7 @@ impl Negotiator {
         participant.local.diagnosis.handle_description(&offer.sdp);
         let shard = participant.local.shard;
         let transports = &mut participant.local.transports;
+        let candidates = transports.preference.candidates(shard, &out.config);
         let link = &mut transports.publisher;
         let read = transports.answerer.read_offer(&offer.sdp)?;
         let mut commands = Vec::new();
@@ -86,7 +87,7 @@ impl Negotiator {
         let pending = participant.local.publishing.pending_tracks();
         let answer = transports.answerer.answer(read, &pending, &link.local);
         if let Some(remote) = answer.remote {
-            commands.extend(link.add(out.config.local_addrs_of(shard)));
+            commands.extend(link.add(&candidates));
             commands.extend(link.set_remote(remote, answer.remote_candidates));
         }
         let mid_to_track_id = if transports.single {
@@ -180,6 +181,10 @@ impl Negotiator {
         if candidate.line.is_empty() || candidate.line.contains(".local ") {
             return;
         }
+        let Some(participant) = roster.get_mut(key) else { return };
+        if !participant.local.transports.preference.takes(&candidate.line) {
+            return;
+        }
         let link = participant.local.transports.link_mut(request.target());
         if let Some(command) = link.and_then(|link| link.add_candidate(candidate.line)) {
             out.command(participant.local.shard, command);
@@ -227,11 +232,12 @@ impl Negotiator {
     ) {
         let Some(participant) = roster.get_mut(key) else { return };
         let shard = participant.local.shard;
+        let candidates = participant.local.transports.preference.candidates(shard, &out.config);
         let Some(subscriber) = &mut participant.local.transports.subscriber else { return };
         if !subscriber.offerer.begun() && !subscriber.offerer.needs_offer() {
             return;
         }
-        let added = subscriber.link.add(out.config.local_addrs_of(shard));
+        let added = subscriber.link.add(&candidates);
         let offer = subscriber.offerer.create_offer(&subscriber.link.local);
         let id = subscriber.next_id;
         subscriber.next_id = id.wrapping_add(1).max(1);
@@ -282,11 +288,12 @@ fn send_candidates(
 ) {
     let Some(participant) = roster.get_mut(key) else { return };
     let shard = participant.local.shard;
+    let ours = participant.local.transports.preference.candidates(shard, &out.config);
     let Some(link) = participant.local.transports.link_mut(target) else { return };
     if std::mem::replace(&mut link.trickled, true) {
         return;
     }
-    let candidates = link.candidates(out.config.local_addrs_of(shard), tagged);
+    let candidates = link.candidates(&ours, tagged);
     let last = candidates.len().saturating_sub(1);
     for (n, candidate_init) in candidates.into_iter().enumerate() {
         let message =

@@ -6,7 +6,7 @@
 //! * **Invariant:** a hostile request costs its sender something, and nobody else.
 //! * **livekit-server:** `pkg/rtc/signalhandler.go`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_negotiate::NegotiateError;
 use hearth_signal::proto::{
@@ -57,6 +57,8 @@ impl Room {
                 roster.send(out, key, Message::Pong(pong));
             }
             M::PingReq(ping) => {
+                let rtt = Duration::from_millis(u64::try_from(ping.rtt).unwrap_or(0));
+                self.ice.handle_signal_rtt(key, rtt);
                 let timestamp = out.unix_ms(now);
                 let pong = proto::Pong { last_ping_timestamp: ping.timestamp, timestamp };
                 roster.send(out, key, Message::PongResp(pong));

@@ -18,7 +18,8 @@ use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 use crate::announcements::Announcer;
 use crate::data;
 use crate::diagnosis;
-use crate::disconnection::Departure;
+use crate::disconnection::{Departure, path_silent};
+use crate::ice_preference::IcePreferences;
 use crate::outbox::Outbox;
 use crate::participant::ParticipantKey;
 use crate::quality::Quality;
@@ -37,6 +38,7 @@ pub struct Room {
     pub(crate) record: RoomInfo,
     pub(crate) roster: Roster,
     pub(crate) tracks: Tracks,
+    pub(crate) ice: IcePreferences,
     quality: Quality,
     timers: Timers,
 }
@@ -71,6 +73,7 @@ impl Room {
             roster,
             tracks,
             quality: Quality::default(),
+            ice: IcePreferences::default(),
             timers: Timers { end, tick: None, over: false },
         }
     }
@@ -116,13 +119,14 @@ impl Room {
 
     /// A shard reports.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
-        let Self { roster, tracks, out, .. } = self;
+        let Self { roster, tracks, ice, out, .. } = self;
         match event {
-            Event::PeerConnected { peer } => self.peer_connected(peer),
+            Event::PeerConnected { peer } => self.peer_connected(now, peer),
             Event::Connectivity { peer, seen } => diagnosis::report(peer, &seen, roster, out),
-            Event::IceFailed { peer } => roster.ice_failed(now, peer, out),
+            Event::PathSilent { peer } => path_silent(now, peer, ice, roster, out),
+            Event::IceFailed { peer } => roster.ice_failed(now, peer, ice, out),
             Event::PeerClosed { peer, reason } => {
-                let gone = roster.peer_closed(now, peer, reason, out);
+                let gone = roster.peer_closed(now, peer, reason, ice, out);
                 self.remove(gone);
             }
             Event::ChannelOpen { peer, channel } => data::channel_open(peer, channel, roster, out),
@@ -278,6 +282,7 @@ impl Room {
         let Self { roster, tracks, quality, out, .. } = self;
         tracks.forget(key, roster, out);
         quality.forget(key);
+        self.ice.forget(key);
         let publications = &tracks.publications;
         let gone = Announcer { roster, publications, out }.depart(key, reason);
         if let Some(gone) = gone {

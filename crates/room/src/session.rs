@@ -19,6 +19,7 @@ use crate::announcements::Announcer;
 use crate::data;
 use crate::diagnosis;
 use crate::disconnection::leave;
+use crate::ice_preference::{IcePreferences, says_failed};
 use crate::outbox::Outbox;
 use crate::participant::{Participant, ParticipantKey, is_service, kind_of, permission_of};
 use crate::roster::Roster;
@@ -37,8 +38,8 @@ impl Room {
         if let Some(former) = self.roster.former(&join, max)? {
             self.disconnect(former, DisconnectReason::DuplicateIdentity);
         }
-        let Self { roster, tracks, out, record, .. } = self;
-        let key = roster.admit(now, &join, out);
+        let Self { roster, tracks, ice, out, record, .. } = self;
+        let key = roster.admit(now, &join, ice.preferred(now, join.admitted.identity()), out);
         let publications = &tracks.publications;
         let mut announcer = Announcer { roster, publications, out };
         announcer.send_join(join.session, key, record);
@@ -65,8 +66,8 @@ impl Room {
 
     /// A client comes back to the session it believes to have.
     fn resume(&mut self, now: Instant, join: &Join) {
-        let Self { roster, tracks, out, record, .. } = self;
-        let Some(Resumed { key, is_dropped }) = roster.resume(now, join, out) else { return };
+        let Self { roster, tracks, ice, out, record, .. } = self;
+        let Some(Resumed { key, is_dropped }) = roster.resume(now, join, ice, out) else { return };
         let publications = &tracks.publications;
         Announcer { roster, publications, out }.send_everything(key);
         record.send(key, roster, out);
@@ -78,8 +79,11 @@ impl Room {
         }
     }
 
-    pub(crate) fn peer_connected(&mut self, peer: PeerId) {
-        let Self { roster, tracks, out, .. } = self;
+    pub(crate) fn peer_connected(&mut self, now: Instant, peer: PeerId) {
+        let Self { roster, tracks, ice, out, .. } = self;
+        if let Some(key) = roster.by_peer(peer) {
+            ice.handle_connected(now, key);
+        }
         let Some(key) = roster.peer_connected(peer) else { return };
         diagnosis::take_back(key, roster, out);
         Announcer { roster, publications: &tracks.publications, out }.active(key);
@@ -112,7 +116,13 @@ impl Roster {
     }
 
     /// Gives the client its participant back; `None` if there is none to come back to, of which it is told.
-    fn resume(&mut self, now: Instant, join: &Join, out: &mut Outbox) -> Option<Resumed> {
+    fn resume(
+        &mut self,
+        now: Instant,
+        join: &Join,
+        ice: &mut IcePreferences,
+        out: &mut Outbox,
+    ) -> Option<Resumed> {
         let session = join.session;
         let Some(key) = self.resumable(join) else {
             out.send(session, leave(Action::Reconnect, DisconnectReason::StateMismatch));
@@ -131,6 +141,11 @@ impl Roster {
         }
         if let Some(participant) = self.get_mut(key) {
             participant.local.deadlines.remove = None;
+            if says_failed(join.request.reconnect_reason) {
+                ice.transport_failed(now, participant, &out.config);
+            }
+            let preference = ice.preferred(now, &participant.record.identity);
+            participant.local.transports.preference = preference;
         }
         self.send_reconnect(session, key, out);
         Some(Resumed { key, is_dropped: dropped.is_some() })

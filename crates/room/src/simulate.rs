@@ -13,6 +13,7 @@ use hearth_signal::proto::{self, DisconnectReason, leave_request::Action};
 use proto::simulate_scenario::Scenario;
 
 use crate::Room;
+use crate::ice_preference::{IcePreference, Possible};
 use crate::outbox::Outbox;
 use crate::participant::{DroppedResume, ParticipantKey};
 use crate::roster::Roster;
@@ -50,15 +51,16 @@ impl Room {
                 let gone = self.roster.dismiss(key, Action::Reconnect, reason, &mut self.out);
                 self.remove(Some(gone));
             }
-            Some(Scenario::DisconnectSignalOnResume(_)) => self.roster.drop_resume(now, key, false),
+            Some(Scenario::DisconnectSignalOnResume(_)) => {
+                self.roster.drop_resume(now, key, false);
+            }
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
                 self.roster.drop_resume(now, key, true);
             }
-            Some(
-                Scenario::SwitchCandidateProtocol(_)
-                | Scenario::SubscriberBandwidth(_)
-                | Scenario::LeaveRequestFullReconnect(_),
-            )
+            Some(Scenario::SwitchCandidateProtocol(protocol)) => {
+                switch_protocol(now, key, protocol, self);
+            }
+            Some(Scenario::SubscriberBandwidth(_) | Scenario::LeaveRequestFullReconnect(_))
             | None => {}
         }
     }
@@ -100,7 +102,24 @@ impl Roster {
             participant.local.dropped_resume = Some(DroppedResume { until, unanswered });
         }
     }
+}
 
+/// The client is to use TCP, or a relay over TLS, as if what it used before had failed.
+fn switch_protocol(now: Instant, key: ParticipantKey, protocol: i32, room: &mut Room) {
+    let Room { roster, ice, tracks, out, .. } = room;
+    let Some(participant) = roster.get_mut(key) else { return };
+    let can = Possible::of(participant, &out.config);
+    let preference = match proto::CandidateProtocol::try_from(protocol) {
+        Ok(proto::CandidateProtocol::Tcp) if can.tcp => IcePreference::Tcp,
+        Ok(proto::CandidateProtocol::Tls) if can.tls => IcePreference::Tls,
+        Ok(_) | Err(_) => IcePreference::None,
+    };
+    participant.local.transports.preference = preference;
+    ice.set(now, &participant.record.identity, preference);
+    tracks.negotiator.restart_subscriber(now, key, roster, out);
+}
+
+impl Roster {
     /// Whether this resume is to be dropped.
     pub(crate) fn take_dropped_resume(
         &mut self,

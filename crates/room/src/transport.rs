@@ -8,15 +8,18 @@
 //!   candidates follow its description; at most [`MAX_EARLY`] of them wait for it.
 //! * **Spec:** a local ufrag begins with the shard's number (`ARCHITECTURE.md`).
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
+use hearth_datagram::Protocol;
 use hearth_negotiate::{
     Answerer, AnswererKind, ClientQuirks, LocalTransport, Offerer, TaggedSection,
 };
-use hearth_plane::{Command, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams, ShardId};
+use hearth_plane::{
+    Command, Fingerprint, IceCredentials, LocalCandidate, PeerId, PeerSpec, RemoteParams, ShardId,
+};
 use hearth_signal::{Rng, proto::SignalTarget, write_candidate};
 
+use crate::ice_preference::IcePreference;
 use crate::random::Random;
 use crate::ssrc::SsrcAllocator;
 
@@ -63,7 +66,7 @@ impl Link {
     }
 
     /// The transport begins: tells the shard, if it was not told.
-    pub(crate) fn add(&mut self, local_addrs: &[SocketAddr]) -> Option<Command> {
+    pub(crate) fn add(&mut self, candidates: &[LocalCandidate]) -> Option<Command> {
         if self.added {
             return None;
         }
@@ -72,7 +75,7 @@ impl Link {
             local: self.local.ice.clone(),
             ice_lite: self.local.ice_lite,
             ice_controlling: self.offers,
-            local_addrs: local_addrs.to_vec(),
+            local_candidates: candidates.to_vec(),
             remote: None,
             open_channels: self.opens_channels,
         };
@@ -135,19 +138,35 @@ impl Link {
     /// Our candidates as `candidateInit`s for the section whose transport all share.
     pub(crate) fn candidates(
         &self,
-        local_addrs: &[SocketAddr],
+        candidates: &[LocalCandidate],
         tagged: &TaggedSection,
     ) -> Vec<String> {
         let ufrag = &self.local.ice.ufrag;
-        let line = |(n, addr): (u32, &SocketAddr)| {
-            // RFC 8445 §5.1.2.1: host, falling local preference, component 1.
-            let priority = (126 << 24) + ((65_535_u32.saturating_sub(n)) << 8) + 255;
-            let (ip, port) = (addr.ip(), addr.port());
-            let line =
-                format!("candidate:{} 1 udp {priority} {ip} {port} typ host ufrag {ufrag}", n + 1);
+        let line = |(n, candidate): (u32, &LocalCandidate)| {
+            let (foundation, text) = (n + 1, candidate_text(n, *candidate));
+            let line = format!("candidate:{foundation} 1 {text} ufrag {ufrag}");
             write_candidate(&line, &tagged.mid, tagged.index)
         };
-        (0..).zip(local_addrs).map(line).collect()
+        (0..).zip(candidates).map(line).collect()
+    }
+}
+
+/// Protocol, priority, address and type of our host candidate `n`, from 0; its component is the first.
+fn candidate_text(n: u32, candidate: LocalCandidate) -> String {
+    let LocalCandidate { protocol, addr } = candidate;
+    let (ip, port) = (addr.ip(), addr.port());
+    // RFC 8445 §5.1.2.1: type, falling local preference, component.
+    let priority = |kind: u32, local: u32| (kind << 24) + (local << 8) + 255;
+    match protocol {
+        Protocol::Udp => {
+            let priority = priority(126, 65_535_u32.saturating_sub(n));
+            format!("udp {priority} {ip} {port} typ host")
+        }
+        // Below UDP; the local preference of a passive one: RFC 6544 §4.2.
+        Protocol::Tcp => {
+            let priority = priority(90, (4 << 13) + 8_191_u32.saturating_sub(n));
+            format!("tcp {priority} {ip} {port} typ host tcptype passive")
+        }
     }
 }
 
@@ -181,6 +200,8 @@ pub(crate) struct Transports {
     pub(crate) single: bool,
     /// Of the connection that carries media to the client.
     pub(crate) ssrcs: SsrcAllocator,
+    /// What the client's media is to take.
+    pub(crate) preference: IcePreference,
     quirks: ClientQuirks,
 }
 
@@ -192,6 +213,7 @@ pub(crate) struct TransportOptions {
     pub(crate) subscriber_primary: bool,
     pub(crate) ice_lite: bool,
     pub(crate) quirks: ClientQuirks,
+    pub(crate) preference: IcePreference,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) shard: ShardId,
 }
@@ -215,6 +237,7 @@ impl Transports {
             subscriber_primary: wants_subscriber && shape.subscriber_primary,
             single: shape.single,
             ssrcs: SsrcAllocator::new(&mut random.ssrcs),
+            preference: shape.preference,
             quirks: shape.quirks.clone(),
         };
         if wants_subscriber {
@@ -348,9 +371,16 @@ mod tests {
     #[test]
     fn our_first_candidate_has_the_priority_of_a_host() {
         let transports = transports();
-        let addr = "192.0.2.7:7882".parse().unwrap();
+        let candidates = [
+            LocalCandidate::udp("192.0.2.7:7882".parse().unwrap()),
+            LocalCandidate::tcp("192.0.2.7:7881".parse().unwrap()),
+        ];
         let tagged = TaggedSection { mid: "v".into(), index: 2 };
-        let [json] = transports.publisher.candidates(&[addr], &tagged).try_into().unwrap();
+        let lines = transports.publisher.candidates(&candidates, &tagged);
+        let [json, tcp] = lines.try_into().unwrap();
+        let expected =
+            "candidate:2 1 tcp 1520434943 192.0.2.7 7881 typ host tcptype passive ufrag 00";
+        assert!(tcp.contains(expected), "{tcp}");
         assert!(json.contains("candidate:1 1 udp 2130706431 192.0.2.7 7882 typ host ufrag 00"));
         assert!(json.contains(r#""sdpMLineIndex":2,"sdpMid":"v""#), "{json}");
     }
@@ -362,6 +392,7 @@ mod tests {
             subscriber_primary: true,
             ice_lite: true,
             quirks: ClientQuirks::default(),
+            preference: IcePreference::None,
             fingerprint: Fingerprint([0; 32]),
             shard: ShardId(0),
         };

@@ -20,6 +20,11 @@ pub struct NodeConfig {
     /// How many ports from that one on may be used, at least 1. Each media thread has its own as far as there are
     /// enough; else they share them.
     pub udp_ports: u16,
+    /// TCP port at the same addresses, for clients whose network lets no UDP through (ICE-TCP). Port 0: the system
+    /// chooses one; see [`Node::tcp_port`](crate::Node::tcp_port). `None`: no such port.
+    pub tcp_port: Option<u16>,
+    /// Clients are offered that port only. (UDP is bound all the same.)
+    pub force_tcp: bool,
     /// Addresses advertised to clients as candidates; port 0 stands for the port of the peer's media thread. Empty: the
     /// machine's own addresses, of the families that are bound.
     pub advertised: Vec<SocketAddr>,
@@ -27,7 +32,7 @@ pub struct NodeConfig {
     pub advertise_loopback: bool,
     /// A join makes the room if it does not exist.
     pub auto_create: bool,
-    /// For the rooms. `local_addrs` and `fingerprint` are filled in at the start.
+    /// For the rooms. `local_candidates` and `fingerprint` are filled in at the start.
     pub room: RoomConfig,
     /// The node's key: everything random comes from it. Of [`seed_from_system`](crate::seed_from_system).
     pub seed: Seed,
@@ -43,6 +48,14 @@ pub enum StartError {
     #[error("cannot bind UDP {addr}: {source}")]
     Bind {
         /// The configured address.
+        addr: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A TCP port cannot be had.
+    #[error("cannot bind TCP {addr}: {source}")]
+    BindTcp {
+        /// The address.
         addr: SocketAddr,
         /// The system's error.
         source: io::Error,

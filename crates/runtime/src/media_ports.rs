@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::config::StartError;
 
 /// Ports tried when the system chooses one and another address has it taken already.
-const PORT_ATTEMPTS: usize = 16;
+pub(crate) const PORT_ATTEMPTS: usize = 16;
 
 /// See the module documentation.
 #[derive(Debug)]

@@ -20,10 +20,11 @@ use tracing::{debug, warn};
 use crate::config::{NodeConfig, StartError};
 use crate::directory::DirectoryRequest;
 use crate::explanations::ConnectionTrouble;
+use crate::ice_tcp::IceTcp;
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
-use crate::start::{self, Started};
+use crate::start::{self, Started, Tcp};
 
 /// Tries to get into a room while rooms of that name end under our hands. More than one retry
 /// needs a room that closes within microseconds of its making.
@@ -46,6 +47,7 @@ struct Inner {
     next_session: AtomicU64,
     counts: Arc<SharedCounts>,
     udp_ports: Vec<u16>,
+    tcp: Tcp,
     /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
@@ -67,7 +69,8 @@ impl Node {
     /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counts, udp_ports } = start::start(config)?;
+        let Started { directory, shards, room_config, counts, udp_ports, tcp } =
+            start::start(config)?;
         let inner = Inner {
             directory,
             shards,
@@ -76,6 +79,7 @@ impl Node {
             next_session: AtomicU64::new(1),
             counts,
             udp_ports,
+            tcp,
             resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -89,6 +93,16 @@ impl Node {
     /// The numbers of control, for who serves connections in front of this node.
     pub fn control_counts(&self) -> Arc<SharedCounts> {
         Arc::clone(&self.inner.counts)
+    }
+
+    /// The TCP port that was bound for ICE-TCP.
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.inner.tcp.port
+    }
+
+    /// Where other listeners bring connections of ICE-TCP.
+    pub fn ice_tcp(&self) -> IceTcp {
+        self.inner.tcp.ice_tcp.clone()
     }
 
     /// The configuration of new rooms; a changed copy may be given to

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use hearth_codec::Codec;
 use hearth_metrics::Metric;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, PeerId, PeerSpec, RoomId,
-    SendCodec, ShardId, Source, TrackId, UpTrackSpec,
+    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, LocalCandidate, PeerId,
+    PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
@@ -57,6 +57,8 @@ impl Site {
             room_share: 1,
             udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
             udp_ports: 1,
+            tcp_port: None,
+            force_tcp: false,
             advertised: Vec::new(),
             advertise_loopback: true,
             auto_create: true,
@@ -129,7 +131,7 @@ impl Den {
             local: local.clone(),
             ice_lite: true,
             ice_controlling: false,
-            local_addrs: vec![server],
+            local_candidates: vec![LocalCandidate::udp(server)],
             remote: Some(client.params()),
             open_channels: false,
         };

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::counters::ShardGauges;
 use crate::room_events::EventSender;
+use crate::streams::NewStream;
 
 /// Commands that control may be ahead of a shard; beyond that control waits.
 pub(crate) const MAX_COMMANDS: usize = 4_096;
@@ -30,6 +31,8 @@ pub(crate) enum ShardInput {
     OpenRoom { room: RoomId, events: EventSender },
     /// For its shard. The permit is the room's share of the queue.
     Command { command: Command, permit: Option<OwnedSemaphorePermit> },
+    /// A TCP connection of a client of the shard, if its first frame is authentic.
+    Stream(NewStream),
     /// A test has something go wrong.
     #[cfg(test)]
     Fault(crate::shard_thread::Fault),
@@ -74,6 +77,13 @@ impl ShardLink {
     /// Waits for room in the shard's queue; false if its thread is gone.
     pub(crate) async fn send(&self, input: ShardInput) -> bool {
         let sent = self.inputs.send(input).await.is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// False if the shard's queue is full, or its thread gone.
+    pub(crate) fn try_send(&self, input: ShardInput) -> bool {
+        let sent = self.inputs.try_send(input).is_ok();
         self.waker.wake();
         sent
     }
@@ -190,7 +200,11 @@ mod tests {
                 ShardInput::Command { command: Command::RemovePeer { peer }, .. } => {
                     (peer.room, false)
                 }
-                other @ (ShardInput::Command { .. } | ShardInput::Fault(_)) => panic!("{other:?}"),
+                other @ (ShardInput::Command { .. }
+                | ShardInput::Stream(_)
+                | ShardInput::Fault(_)) => {
+                    panic!("{other:?}")
+                }
             });
         }
         queued

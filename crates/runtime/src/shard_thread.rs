@@ -1,7 +1,7 @@
 //! One media thread (shard thread): it waits, receives datagrams, runs `shard::Shard`, and sends.
 //!
 //! * **Owns:** a [`Shard`] outright, its sockets, its poller, its queues.
-//! * **In:** [`ShardInput`]s of control, datagrams, shard messages from other shards, time.
+//! * **In:** [`ShardInput`]s of control, datagrams (of sockets, and of clients' TCP streams), shard messages from other shards, time.
 //! * **Out:** datagrams, shard messages, events for the rooms, [`ShardGauges`].
 //! * **Invariant:** it waits nowhere but in the poller, and reads the clock twice a turn: before
 //!   the wait and after it. When it fails, its rooms get an event, and it goes on with a new [`Shard`]: the sockets,
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use hearth_datagram::{Entry, SendSlab};
+use hearth_datagram::{Entry, Protocol, SendSlab};
 use hearth_metrics::{Counts, Metric};
 use hearth_net::{Poller, RecvBatch, Refused, Sent, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId, Unsent};
@@ -29,6 +29,7 @@ use crate::counters::{GaugeGuard, ShardGauges, count_sent};
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
 use crate::socket_routes::SocketRoutes;
+use crate::streams::{Around, Streams};
 
 /// Shard messages waiting for one shard, 1.6 KB each. At 100,000 packets a second, 10 ms.
 pub(crate) const MAX_MESSAGES: usize = 1_024;
@@ -123,10 +124,10 @@ pub(crate) fn spawn(parts: Parts) -> Result<ShardLink, StartError> {
             let thread = ShardThread {
                 config,
                 shard,
-                batch: RecvBatch::new(),
-                handled: usize::MAX,
+                received: Received { batch: RecvBatch::new(), handled: usize::MAX },
                 sockets,
                 poller,
+                streams: Streams::new(),
                 paths,
                 inputs,
                 channels,
@@ -150,11 +151,10 @@ struct ShardThread {
     /// Of the shard, and of the one that replaces it when it fails.
     config: ShardConfig,
     shard: Shard,
-    batch: RecvBatch,
-    /// How many datagrams of `batch` the shard got.
-    handled: usize,
+    received: Received,
     sockets: Vec<UdpSocket>,
     poller: Poller,
+    streams: Streams,
     paths: SocketRoutes,
     inputs: mpsc::Receiver<ShardInput>,
     channels: ShardChannels,
@@ -167,6 +167,13 @@ struct ShardThread {
     fault: Option<Fault>,
     /// Dropped last: when no shard is counted, no port is bound.
     _held: GaugeGuard,
+}
+
+/// The last read of a socket.
+struct Received {
+    batch: RecvBatch,
+    /// How many of its datagrams the shard got.
+    handled: usize,
 }
 
 impl ShardThread {
@@ -214,6 +221,7 @@ impl ShardThread {
         self.counts.clear_gauges();
         self.shard.inherit(&mut failed);
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.streams.clear();
         self.report();
         self.rooms.fail();
         true
@@ -234,6 +242,10 @@ impl ShardThread {
             // Before the datagrams: a `Confirmed` of another shard may say where they belong.
             more |= self.drain_messages(now);
             more |= self.receive(now);
+            self.with_streams(|streams, around| {
+                streams.handle_ready(now, around);
+                streams.handle_timeout(now, around);
+            });
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
@@ -284,6 +296,10 @@ impl ShardThread {
                     self.shard.handle_command(now, command);
                     drop(permit);
                 }
+                Ok(ShardInput::Stream(stream)) => {
+                    done += 1;
+                    self.with_streams(|streams, around| streams.add(now, stream, around));
+                }
                 #[cfg(test)]
                 Ok(ShardInput::Fault(fault)) => self.fault = Some(fault),
                 Err(_) => return false,
@@ -298,17 +314,18 @@ impl ShardThread {
         for index in 0..self.sockets.len() {
             let mut taken = 0;
             while let Some(socket) = self.sockets.get_mut(index) {
-                if let Err(error) = socket.recv_batch(&mut self.batch) {
+                if let Err(error) = socket.recv_batch(&mut self.received.batch) {
                     // Linux reports here what went wrong with some earlier datagram.
                     debug!(shard = self.config.id.0, %error, "Reading UDP failed");
                     break;
                 }
-                self.handled = 0;
-                self.counts.add(Metric::DatagramsReceived, self.batch.len() as u64);
-                self.counts.add(Metric::DropReceiveTooLong, self.batch.truncated());
+                self.received.handled = 0;
+                let batch = &self.received.batch;
+                self.counts.add(Metric::DatagramsReceived, batch.len() as u64);
+                self.counts.add(Metric::DropReceiveTooLong, batch.truncated());
                 self.handle_batch(now);
-                taken += self.batch.len();
-                if !self.batch.is_full() {
+                taken += self.received.batch.len();
+                if !self.received.batch.is_full() {
                     break;
                 }
                 if taken >= DATAGRAMS_A_TURN {
@@ -322,8 +339,9 @@ impl ShardThread {
 
     /// Gives the shard the datagrams of the last read that it has not handled (all, but after a panic).
     fn handle_batch(&mut self, now: Instant) {
-        for datagram in self.batch.datagrams_mut().skip(self.handled) {
-            self.handled += 1;
+        let Received { batch, handled } = &mut self.received;
+        for datagram in batch.datagrams_mut().skip(*handled) {
+            *handled += 1;
             self.counts.add(Metric::BytesReceived, datagram.bytes.len() as u64);
             self.shard.handle_datagram(now, datagram.path, datagram.bytes);
             #[cfg(test)]
@@ -361,7 +379,7 @@ impl ShardThread {
             if slab.is_empty() {
                 return;
             }
-            self.send(slab);
+            self.send(now, slab);
             slab.clear();
             if !more {
                 return;
@@ -369,13 +387,24 @@ impl ShardThread {
         }
     }
 
-    /// Sends stretches of entries that leave by the same socket.
-    fn send(&mut self, slab: &SendSlab) {
+    /// Sends stretches of entries that leave by the same socket or stream.
+    fn send(&mut self, now: Instant, slab: &SendSlab) {
         let mut rest: &[Entry] = slab.entries();
         while let Some(first) = rest.first() {
+            if first.path.protocol == Protocol::Tcp {
+                let same = rest.iter().take_while(|entry| entry.path == first.path).count();
+                let (run, later) = rest.split_at(same);
+                rest = later;
+                let run = (slab.bytes(), run);
+                self.with_streams(|streams, around| streams.send(now, first.path, run, around));
+                continue;
+            }
             let socket = self.paths.socket(first.path.local);
             let mut looked_up = first.path.local;
             let same = |entry: &&Entry| {
+                if entry.path.protocol != Protocol::Udp {
+                    return false;
+                }
                 if entry.path.local != looked_up {
                     looked_up = entry.path.local;
                     return self.paths.socket(looked_up) == socket;
@@ -418,10 +447,16 @@ impl ShardThread {
         }
     }
 
+    fn with_streams(&mut self, act: impl FnOnce(&mut Streams, &mut Around<'_>)) {
+        let Self { streams, shard, poller, counts, .. } = self;
+        act(streams, &mut Around { shard, poller, counts });
+    }
+
     /// Shows the others this thread's numbers.
     fn report(&self) {
         let mut counts = self.shard.counts();
         counts.add_all(&self.counts);
+        counts[Metric::TcpStreams] = self.streams.len() as u64;
         self.gauges.counts.publish(&counts);
     }
 }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use hearth_metrics::{Metric, SharedCounts};
-use hearth_net::{Poller, UdpSocket, host_addresses};
+use hearth_net::{Poller, UdpSocket, host_addresses, listen_tcp};
 use hearth_peer::Certificate;
-use hearth_plane::ShardId;
+use hearth_plane::{LocalCandidate, ShardId};
 use hearth_random::{Purpose, Seed};
 use hearth_room::RoomConfig;
 use hearth_shard::ShardConfig;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::config::{NodeConfig, StartError};
 use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
-use crate::media_ports::MediaPorts;
+use crate::ice_tcp::IceTcp;
+use crate::media_ports::{MediaPorts, PORT_ATTEMPTS};
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
@@ -31,6 +34,17 @@ pub(crate) struct Started {
     pub(crate) counts: Arc<SharedCounts>,
     /// Each once.
     pub(crate) udp_ports: Vec<u16>,
+    pub(crate) tcp: Tcp,
+}
+
+/// ICE-TCP of a running node.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    /// `None`: no port of the node's own.
+    pub(crate) port: Option<u16>,
+    pub(crate) ice_tcp: IceTcp,
+    /// Accepting ends when this is dropped.
+    pub(crate) _accepting: JoinSet<()>,
 }
 
 /// Must run inside a tokio runtime.
@@ -44,7 +58,14 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         socket.set_translated(translated.clone().collect());
     }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
-    config.room.local_addrs = of_each_shard(&advertised, &bound.ports);
+    let (listeners, tcp_port) = match config.tcp_port {
+        Some(port) => bind_tcp(&config.udp_bind, port)?,
+        None => (Vec::new(), None),
+    };
+    config.room.local_candidates = of_each_shard(&advertised, &bound.ports)
+        .into_iter()
+        .map(|advertised| candidates(&advertised, tcp_port, config.force_tcp))
+        .collect();
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
     let seed = config.seed.clone();
@@ -52,6 +73,12 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     let udp_ports = bound.distinct();
     let shards: Arc<[ShardLink]> = shards.start(bound.sockets, &counts)?.into();
 
+    let ice_tcp = IceTcp::start(Arc::clone(&shards), Arc::clone(&counts));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener).map_err(StartError::Poller)?;
+        accepting.spawn(ice_tcp.clone().accept(listener));
+    }
     let around = NodeHandles {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
@@ -59,14 +86,63 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     };
     let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
-    info!(shards = shards.len(), ?udp_ports, "Node started");
+    info!(shards = shards.len(), ?udp_ports, ?tcp_port, "Node started");
     Ok(Started {
         directory: requests,
         shards,
         room_config: Arc::new(config.room),
         counts,
         udp_ports,
+        tcp: Tcp { port: tcp_port, ice_tcp, _accepting: accepting },
     })
+}
+
+/// Listens at the IPs of `addrs`, on one port.
+fn bind_tcp(
+    addrs: &[SocketAddr],
+    port: u16,
+) -> Result<(Vec<std::net::TcpListener>, Option<u16>), StartError> {
+    let mut attempt = 1;
+    loop {
+        match bind_tcp_once(addrs, port) {
+            Err(StartError::BindTcp { .. }) if port == 0 && attempt < PORT_ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_tcp_once(
+    addrs: &[SocketAddr],
+    port: u16,
+) -> Result<(Vec<std::net::TcpListener>, Option<u16>), StartError> {
+    let mut listeners = Vec::new();
+    let mut chosen = None;
+    for addr in addrs {
+        let addr = SocketAddr::new(addr.ip(), chosen.unwrap_or(port));
+        let failed = |source| StartError::BindTcp { addr, source };
+        let listener = listen_tcp(addr).map_err(failed)?;
+        chosen = Some(listener.local_addr().map_err(failed)?.port());
+        listeners.push(listener);
+    }
+    Ok((listeners, chosen))
+}
+
+/// Host candidates, UDP before TCP. `force_tcp`: without UDP.
+fn candidates(
+    advertised: &[SocketAddr],
+    tcp_port: Option<u16>,
+    force_tcp: bool,
+) -> Vec<LocalCandidate> {
+    let udp = advertised.iter().copied().map(LocalCandidate::udp).filter(|_| !force_tcp);
+    let mut candidates: Vec<_> = udp.collect();
+    let tcp = advertised.iter().zip(tcp_port.into_iter().cycle());
+    for (addr, port) in tcp {
+        let candidate = LocalCandidate::tcp(SocketAddr::new(addr.ip(), port));
+        if !candidates.contains(&candidate) {
+            candidates.push(candidate);
+        }
+    }
+    candidates
 }
 
 /// The advertised addresses; port 0 stands for that of a peer's shard.

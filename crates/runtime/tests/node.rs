@@ -1,7 +1,8 @@
 //! A whole node: real threads, a real port on loopback.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     DisconnectReason, JoinResponse, LeaveRequest, SignalRequest, signal_request, signal_response,
 };
-use hearth_testkit::ErrorWatch;
+use hearth_testkit::{ErrorWatch, forged_check};
 use tokio::time::{interval, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,12 +155,55 @@ async fn a_second_node_cannot_share_the_port_of_the_first() {
     assert!(second.is_err());
 }
 
+#[tokio::test]
+async fn connections_that_say_nothing_are_bounded_and_the_oldest_gives_way() {
+    let _errors = ErrorWatch::everywhere();
+    let node = Node::start(config()).await.unwrap();
+    let server = ("127.0.0.1", node.tcp_port().unwrap());
+    let mut silent = Vec::new();
+    silent.resize_with(200, || TcpStream::connect(server).unwrap());
+    settle(&node, |now| now[Metric::TcpConnections] == 200).await;
+    settle(&node, |now| now[Metric::DropTcpHalfOpen] == 200 - 128).await;
+    for (n, mut stream) in silent.into_iter().enumerate() {
+        let closed = n < 200 - 128;
+        stream.set_nonblocking(!closed).unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).is_ok_and(|read| read == 0), closed, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_begin_with_a_check_is_closed() {
+    let _errors = ErrorWatch::everywhere();
+    let node = Node::start(config()).await.unwrap();
+    let check = forged_check("00nobody:x", [7; 20]);
+    let short = [[0, 19].as_slice(), &[0; 19]].concat();
+    let framed = [&[0, u8::try_from(check.len()).unwrap()], check.as_slice()].concat();
+    for begins in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 2], &short, &framed] {
+        let mut stream = TcpStream::connect(("127.0.0.1", node.tcp_port().unwrap())).unwrap();
+        stream.write_all(begins).unwrap();
+        let read = tokio::task::spawn_blocking(move || stream.read(&mut [0; 1]).unwrap_or(0));
+        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap(), 0);
+    }
+    settle(&node, |now| now[Metric::DropTcpFirst] == 3 && now[Metric::DropTcpUnknown] == 1).await;
+}
+
+#[tokio::test]
+async fn a_port_of_tcp_that_is_taken_is_an_error_that_says_which() {
+    let _errors = ErrorWatch::everywhere();
+    let node = Node::start(config()).await.unwrap();
+    let second = Node::start(NodeConfig { tcp_port: node.tcp_port(), ..config() }).await;
+    let expected = format!("cannot bind TCP 127.0.0.1:{}: ", node.tcp_port().unwrap());
+    assert!(second.unwrap_err().to_string().starts_with(&expected));
+}
+
 fn config() -> NodeConfig {
     NodeConfig {
         shards: 2,
         room_share: 1,
         udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
         udp_ports: 1,
+        tcp_port: Some(0),
+        force_tcp: false,
         advertised: Vec::new(),
         advertise_loopback: true,
         auto_create: true,

@@ -63,6 +63,12 @@ pub(crate) enum ServeError {
     /// See [`AddressError`].
     #[error(transparent)]
     Addresses(#[from] AddressError),
+    /// Another program has the port of media over TCP.
+    #[error(
+        "TCP port {} of {} is in use, perhaps by another server; stop that one, choose a port for media over TCP \
+         with `rtc.tcp_port:`, or do without it with `rtc.tcp_port: 0`", addr.port(), addr.ip()
+    )]
+    TcpPortTaken { addr: SocketAddr },
     /// The node did not start for another reason.
     #[error("cannot start: {0}")]
     Node(#[source] StartError),
@@ -147,9 +153,13 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
         StartError::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::UdpPortTaken { addr }
         }
+        StartError::BindTcp { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            ServeError::TcpPortTaken { addr }
+        }
         StartError::Nothing
         | StartError::NoAddress
         | StartError::Bind { .. }
+        | StartError::BindTcp { .. }
         | StartError::Poller(_)
         | StartError::Thread(_)
         | StartError::Certificate(_) => ServeError::Node(error),
@@ -158,7 +168,8 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     plan.ports = node.udp_ports().to_vec();
     media_addresses::announce(&plan);
-    info!(port, udp_ports = ?node.udp_ports(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
+    let (udp_ports, tcp_port) = (node.udp_ports(), node.tcp_port());
+    info!(port, ?udp_ports, ?tcp_port, "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     let checked = Arc::clone(&config);
     tokio::task::spawn_blocking(move || doctor::at_start(&checked, &document));
     if config.dev() {
@@ -270,6 +281,7 @@ fn node_config(
         limits: limits.limits,
         server: identity,
         ice_lite: config.ice_lite(),
+        tcp_fallback: config.tcp().fallback.then_some(config.tcp().fallback_rtt),
         keys: keys.clone(),
         ..default
     };
@@ -280,6 +292,8 @@ fn node_config(
         room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
         udp_bind: plan.bind.iter().map(|ip| SocketAddr::new(*ip, addresses.udp_port)).collect(),
         udp_ports: addresses.udp_ports,
+        tcp_port: config.tcp().port,
+        force_tcp: config.tcp().force,
         advertised: plan.candidates(),
         advertise_loopback: config.dev(),
         auto_create: limits.auto_create,

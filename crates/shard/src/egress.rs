@@ -8,10 +8,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use hearth_datagram::SendSlab;
+use hearth_datagram::{SendSlab, TrafficClass};
 use hearth_media::Verdict;
 use hearth_metrics::{Counts, Metric, bug};
-use hearth_units::ExtSeq;
+use hearth_units::{ExtSeq, MediaKind};
 
 use crate::entry::{CatchUp, DownEntry, DownKey, PeerEntry, PeerKey, Pending, TrackEntry};
 use crate::gso_padding::GsoPadder;
@@ -167,6 +167,7 @@ fn flush_down(
     out: &mut Outlet<'_>,
 ) -> bool {
     let clocks = track.track.clocks();
+    let class = traffic_class(track);
     down.cursor = down.cursor.max(track.flushed);
     let path = if peer.connected { peer.peer.path() } else { None };
     let Some(path) = path else {
@@ -217,11 +218,19 @@ fn flush_down(
         }
         if let Some(len) = peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            slab.commit(path, len);
+            slab.commit_as(class, path, len);
             counts.add(Metric::PacketsSent, 1);
         }
     }
     true
+}
+
+/// What a slow path makes of the track's packets.
+pub(crate) const fn traffic_class(track: &TrackEntry) -> TrafficClass {
+    match track.spec.kind {
+        MediaKind::Video => TrafficClass::Video,
+        MediaKind::Audio => TrafficClass::Vital,
+    }
 }
 
 /// The packet to look at next: those that overtook a key frame, then the others as they came.

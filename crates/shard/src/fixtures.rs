@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use hearth_peer::Certificate;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, PeerId, PeerSpec,
-    ShardId, Source, TrackId, UpTrackSpec,
+    Command, DownId, DownTrackSpec, EncodingSpec, IceCredentials, LayerLimit, LocalCandidate,
+    PeerId, PeerSpec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::Seed;
 use hearth_rtp::ExtensionIds;
@@ -34,7 +34,7 @@ pub(crate) fn add_peer(shard: &mut Shard, now: Instant, peer: PeerId) {
         local: IceCredentials { ufrag, pwd: "a-password-of-the-server".to_owned() },
         ice_lite: true,
         ice_controlling: false,
-        local_addrs: vec![SocketAddr::from(([10, 0, 0, 1], 7882))],
+        local_candidates: vec![LocalCandidate::udp(SocketAddr::from(([10, 0, 0, 1], 7882)))],
         remote: None,
         open_channels: false,
     };

@@ -60,6 +60,7 @@ use crate::panic_scope::{PanicScope, Scope};
 use crate::random::Random;
 use crate::retransmission::Retransmitter;
 pub use crate::shard_message::{Lane, ShardMessage, ShardMessageKind};
+pub use crate::steering::shard_of_check;
 use crate::steering::{Route, Steering};
 
 /// Everything that is not a packet or a retransmission happens on this beat: deadlines, reports, levels.
@@ -137,6 +138,23 @@ impl Shard {
         if let Some(entry) = self.graph.peers.get_mut(key) {
             entry.peer.handle_unsent(why);
         }
+    }
+
+    /// Whether a client of ours has passed a connectivity check by this endpoint, and uses or may use it.
+    pub fn serves(&self, endpoint: &Endpoint) -> bool {
+        self.steering.serves(endpoint)
+    }
+
+    /// The TCP connection of an endpoint is closed.
+    pub fn handle_path_closed(&mut self, now: Instant, path: Endpoint) {
+        let Some(key) = self.steering.forget(&path) else { return };
+        self.for_peer(key, |shard| {
+            if let Some(entry) = shard.graph.peers.get_mut(key) {
+                entry.paths.retain(|known| *known != path);
+                entry.peer.handle_path_closed(now, path);
+                shard.drain_peer(key);
+            }
+        });
     }
 
     /// Something from another shard of this node.
@@ -360,6 +378,7 @@ impl Shard {
                     entry.handle_connected(&self.graph.downs, &mut self.graph.tracks);
                     Event::PeerConnected { peer }
                 }
+                PeerEvent::PathSilent => Event::PathSilent { peer },
                 PeerEvent::IceFailed => Event::IceFailed { peer },
                 PeerEvent::Connectivity(seen) => Event::Connectivity { peer, seen },
                 PeerEvent::Closed(reason) => {

@@ -13,6 +13,7 @@ use hearth_datagram::{Endpoint, SendSlab};
 use hearth_media::{Answer, Resend};
 use hearth_metrics::{Metric, bug};
 
+use crate::egress::traffic_class;
 use crate::entry::{DownEntry, DownKey, PeerEntry, TrackEntry, TrackKey};
 use crate::media_graph::MediaGraph;
 use crate::outbox::Outbox;
@@ -129,7 +130,7 @@ impl Retransmitter {
             && let Some(len) =
                 peer.peer.seal_rtp(room, written.len, written.header_len, written.index)
         {
-            slab.commit(to, len);
+            slab.commit_as(traffic_class(track), to, len);
             out.counts.add(Metric::Retransmissions, 1);
         }
         if *class == SendClass::Retransmission {

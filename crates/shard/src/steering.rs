@@ -122,6 +122,16 @@ impl Steering {
         self.paths.get(&path).or_else(|| self.paths.get(&path.from_anywhere())).copied()
     }
 
+    /// Whether a peer of ours is at this endpoint.
+    pub(crate) fn serves(&self, endpoint: &Endpoint) -> bool {
+        self.paths.contains_key(endpoint)
+    }
+
+    /// Nobody is at this endpoint any more. Returns who was.
+    pub(crate) fn forget(&mut self, endpoint: &Endpoint) -> Option<PeerKey> {
+        self.paths.remove(endpoint)
+    }
+
     /// Names and endpoints of peers that are remembered.
     pub(crate) fn len(&self) -> usize {
         self.paths.len() + self.ufrags.len()
@@ -215,6 +225,11 @@ impl Foreign {
         client.passed_on = client.passed_on.saturating_add(1);
         Some((client.shard, client.passed_on <= MAX_OF_A_CLIENT))
     }
+}
+
+/// The shard that a connectivity check is for, by the ufrag that it names; `None` if it is none.
+pub fn shard_of_check(buf: &[u8]) -> Option<ShardId> {
+    shard_of(hearth_peer::stun_local_ufrag(buf)?)
 }
 
 /// The shard that a local user fragment names.

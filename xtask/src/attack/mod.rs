@@ -38,7 +38,7 @@ struct Attack {
     parts: &'static [(&'static str, &'static str, u32)],
 }
 
-const ALL: [Attack; 6] = [
+const ALL: [Attack; 7] = [
     Attack {
         name: "nack",
         title: "a subscriber of the call asks for everything again and again",
@@ -63,6 +63,11 @@ const ALL: [Attack; 6] = [
         name: "sealed",
         title: "a participant of the call sends random RTP and RTCP under valid keys",
         parts: &[("sealed", CALL, 20_000)],
+    },
+    Attack {
+        name: "tcp",
+        title: "connections to the port of media over TCP that say nothing, half of something, or what is no check",
+        parts: &[("tcp", "-", 1_000)],
     },
     Attack {
         name: "garbage",

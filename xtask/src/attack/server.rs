@@ -34,9 +34,10 @@ impl Server {
         std::fs::create_dir_all(&folder).map_err(text)?;
         let (config, log) = (folder.join("hearth.yaml"), folder.join("hearth.log"));
         let body = format!(
-            "port: {}\nbind_addresses: [127.0.0.1]\nrtc:\n  udp_port: {}\n  tcp_port: 0\n  node_ip: 127.0.0.1\n  \
+            "port: {}\nbind_addresses: [127.0.0.1]\nrtc:\n  udp_port: {}\n  tcp_port: {}\n  node_ip: 127.0.0.1\n  \
              use_external_ip: false\nkeys:\n  {KEY}: {SECRET}\nlogging:\n  level: error\n",
             http.port(),
+            media.port(),
             media.port()
         );
         std::fs::write(&config, body).map_err(text)?;

@@ -85,6 +85,8 @@ async fn node(keys: Arc<Keys>) -> Node {
         room_share: 64,
         udp_bind: vec![localhost],
         udp_ports: 1,
+        tcp_port: None,
+        force_tcp: false,
         advertised: vec![localhost],
         advertise_loopback: true,
         auto_create: true,

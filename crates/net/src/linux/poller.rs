@@ -1,7 +1,7 @@
 //! Waiting for sockets, for a wake-up, or for a deadline.
 //!
 //! * **Owns:** an epoll instance and an eventfd.
-//! * **In:** [`Poller::add`] sockets, [`Waker::wake`] from any thread.
+//! * **In:** [`Poller::add`] sockets, [`Poller::add_stream`], [`Waker::wake`] from any thread.
 //! * **Out:** the end of [`Poller::wait`], and which sockets can be read.
 //! * **Invariant:** a wake-up between two waits ends the next one at once. An owner of few sockets may
 //!   ignore which are ready and read all of them.
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::socket::{UdpSocket, check};
+use crate::FramedStream;
 
 /// The token of the eventfd among ready descriptors; sockets have their index.
 const WAKER: u64 = u64::MAX;
@@ -72,7 +73,32 @@ impl Poller {
         self.watch(socket.raw_fd(), key as u64)
     }
 
-    /// The keys of sockets that the last wait found readable, at most 256.
+    /// Also waits for frames at `stream`, or its end, until that is dropped; `key` is what
+    /// [`ready`](Self::ready) calls it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn add_stream(&mut self, stream: &FramedStream, key: usize) -> io::Result<()> {
+        self.watch(stream.raw_fd(), key as u64)
+    }
+
+    /// Whether it also waits for room to write to `stream`, which was added under `key`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn wait_for_room(
+        &mut self,
+        stream: &FramedStream,
+        key: usize,
+        wait: bool,
+    ) -> io::Result<()> {
+        let events = if wait { libc::EPOLLIN | libc::EPOLLOUT } else { libc::EPOLLIN };
+        self.control(libc::EPOLL_CTL_MOD, stream.raw_fd(), key as u64, events)
+    }
+
+    /// The keys of sockets and streams that the last wait found ready, at most 256.
     pub fn ready(&self) -> &[usize] {
         &self.ready
     }
@@ -120,11 +146,19 @@ impl Poller {
     }
 
     fn watch(&self, fd: libc::c_int, what: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: what };
+        self.control(libc::EPOLL_CTL_ADD, fd, what, libc::EPOLLIN)
+    }
+
+    fn control(
+        &self,
+        operation: libc::c_int,
+        fd: libc::c_int,
+        what: u64,
+        events: libc::c_int,
+    ) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: what };
         // SAFETY: `event` is read during the call only.
-        check(unsafe {
-            libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event)
-        })?;
+        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &mut event) })?;
         Ok(())
     }
 }

@@ -97,7 +97,7 @@ impl Peer {
             stage,
             described: self.fingerprints.is_some(),
             ways: self.ice.ways().to_vec(),
-            nominated: self.ice.path().copied(),
+            nominated: self.ice.last_path().copied(),
             handshake: if done { HandshakeProgress::Done } else { self.witness.handshake },
             channels: self.channels.as_ref().is_some_and(crate::channels::Channels::has_opened),
             unsent: self.witness.unsent,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
 use hearth_peer::{Context, Peer, Transmit};
-use hearth_plane::{DtlsRole, PeerSpec};
+use hearth_plane::{DtlsRole, LocalCandidate, PeerSpec};
 use hearth_random::Seed;
 
 use crate::roles::{certificate, client_remote, client_spec};
@@ -85,7 +85,10 @@ impl Network {
         let now = epoch();
         let (server_context, fingerprint) = context();
         let remote = Some(client_remote(DtlsRole::Server));
-        let server = PeerSpec { local_addrs: told.to_vec(), ..spec(lite, false, remote) };
+        let server = PeerSpec {
+            local_candidates: told.iter().copied().map(LocalCandidate::udp).collect(),
+            ..spec(lite, false, remote)
+        };
         let server = Peer::new(now, &server, &server_context, &Seed::fixed(1)).unwrap();
         let client = client_spec(fingerprint, DtlsRole::Client);
         let client_context = Context::new(certificate()).unwrap();

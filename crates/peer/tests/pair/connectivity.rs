@@ -107,6 +107,7 @@ fn said(pair: &Pair) -> Vec<(Duration, Connectivity)> {
     let said = pair.events.iter().filter_map(|(at, event)| match event {
         PeerEvent::Connectivity(seen) => Some((*at, (**seen).clone())),
         PeerEvent::Connected
+        | PeerEvent::PathSilent
         | PeerEvent::IceFailed
         | PeerEvent::Closed(_)
         | PeerEvent::ChannelOpen(_)

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dcsctp::api::{Message, PpId, SendOptions, StreamId};
 use hearth_datagram::Endpoint;
 use hearth_peer::{DropReason, Incoming, Peer, PeerEvent, SendDataError};
-use hearth_plane::{Channel, CloseReason, Fingerprint};
+use hearth_plane::{Channel, CloseReason, Fingerprint, LocalCandidate};
 use hearth_random::Seed;
 use support::{Client, Pair, client_addr, context, epoch, server_addr, server_credentials, spec};
 
@@ -230,6 +230,7 @@ fn received(pair: &mut Pair) -> Vec<(u32, u32)> {
             Some((number, hearth_plane::data_cost(payload.len())))
         }
         PeerEvent::Connected
+        | PeerEvent::PathSilent
         | PeerEvent::IceFailed
         | PeerEvent::Connectivity(_)
         | PeerEvent::Closed(_)
@@ -386,6 +387,30 @@ fn silent_of(lite: bool) -> Pair {
 }
 
 #[test]
+fn silence_over_udp_is_told_early_where_the_client_was_offered_tcp_and_once() {
+    for tcp in [true, false] {
+        let t0 = epoch();
+        let mut client = Client::new(t0);
+        let mut spec = spec(true, false, Some(client.params()));
+        spec.local_candidates.extend(tcp.then(|| LocalCandidate::tcp(server_addr())));
+        client.set_remote(&spec.local);
+        let server = Peer::new(t0, &spec, &context().0, &Seed::fixed(1)).unwrap();
+        let mut pair = Pair::new(server, client, t0, 1);
+        assert!(pair.run(LIMIT, |pair| pair.server.is_connected()));
+        pair.run_for(Duration::from_secs(30));
+        assert!(!pair.has(&PeerEvent::PathSilent), "a quiet path is not silent");
+        pair.cut = true;
+        let at = pair.now - pair.t0;
+        pair.run_for(Duration::from_secs(20));
+        let told = pair.events.iter().filter(|(_, event)| *event == PeerEvent::PathSilent);
+        let told: Vec<_> = told.map(|(when, _)| *when).collect();
+        assert_eq!(told.len(), usize::from(tcp));
+        assert!(told.iter().all(|when| *when <= at + Duration::from_millis(4_000)), "{told:?}");
+        assert!(pair.has(&PeerEvent::IceFailed));
+    }
+}
+
+#[test]
 fn another_certificate_than_the_described_one_is_refused() {
     let t0 = epoch();
     let mut client = Client::new(t0);
@@ -514,6 +539,7 @@ fn closed(pair: &Pair) -> Option<(Duration, CloseReason)> {
     pair.events.iter().find_map(|(at, event)| match event {
         PeerEvent::Closed(reason) => Some((*at, *reason)),
         PeerEvent::Connected
+        | PeerEvent::PathSilent
         | PeerEvent::IceFailed
         | PeerEvent::Connectivity(_)
         | PeerEvent::ChannelOpen(_)

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
 use hearth_plane::{
-    Channel, CloseReason, DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams,
+    Channel, CloseReason, DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerSpec,
+    RemoteParams,
 };
 use hearth_random::Seed;
 
@@ -132,7 +133,7 @@ pub(crate) fn client_spec(server: Fingerprint, role: DtlsRole) -> PeerSpec {
         local: client_credentials(),
         ice_lite: false,
         ice_controlling: true,
-        local_addrs: vec![client_addr()],
+        local_candidates: vec![LocalCandidate::udp(client_addr())],
         remote: Some(RemoteParams { ice, fingerprints, role }),
         open_channels: role == DtlsRole::Client,
     }

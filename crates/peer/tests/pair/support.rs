@@ -9,7 +9,7 @@ use dcsctp::api::{DcSctpSocket, Message, Options, PpId, SendOptions, SocketEvent
 use dimpl::{Dtls, Output};
 use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, PeerEvent};
-use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerSpec, RemoteParams};
 use hearth_random::Seed;
 use hearth_srtp::{Opener, Profile, Sealer, Session};
 use is::stun::{StunMessage, StunPacket};
@@ -49,7 +49,7 @@ pub(crate) fn spec(lite: bool, open_channels: bool, remote: Option<RemoteParams>
         local: server_credentials(0),
         ice_lite: lite,
         ice_controlling: false,
-        local_addrs: vec![server_addr()],
+        local_candidates: vec![LocalCandidate::udp(server_addr())],
         remote,
         open_channels,
     }

@@ -113,12 +113,13 @@ fn nothing_came(offered: &Offered<'_>, client: ClientCandidates) -> String {
             list(offered.udp, "UDP")
         );
     }
-    let udp = list(offered.udp, "UDP");
-    let tried = if offered.tcp.is_empty() {
-        format!("No packet of the client reached {udp}")
-    } else {
-        format!("No packet of the client reached {udp} or {}", list(offered.tcp, "TCP"))
+    let (udp, tcp) = (list(offered.udp, "UDP"), list(offered.tcp, "TCP"));
+    let (where_to, blocked) = match (offered.udp, offered.tcp) {
+        (_, []) => (udp, "drops UDP"),
+        ([], _) => (tcp, "drops it"),
+        _ => (format!("{udp} or {tcp}"), "drops both"),
     };
+    let tried = format!("No packet of the client reached {where_to}");
     let cause = match unreachable_kind(offered) {
         Some(Kind::Loopback) => {
             ", which can be reached from the server's own machine only: set rtc.node_ip (--node-ip)".to_owned()
@@ -128,7 +129,9 @@ fn nothing_came(offered: &Offered<'_>, client: ClientCandidates) -> String {
              address, or let UDP through if the client is in that network"
                 .to_owned()
         }
-        None => ": its firewall or the server's drops UDP, or that address is not the server's (rtc.node_ip)".to_owned(),
+        None => format!(
+            ": its firewall or the server's {blocked}, or that address is not the server's (rtc.node_ip)"
+        ),
     };
     let tcp = if offered.tcp.is_empty() {
         " TCP was not tried, as the server offers none (rtc.tcp_port)."
@@ -238,6 +241,7 @@ fn list(addrs: &[SocketAddr], protocol: &str) -> String {
 const fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Udp => "UDP",
+        Protocol::Tcp => "TCP",
     }
 }
 

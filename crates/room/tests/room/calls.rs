@@ -43,7 +43,7 @@ fn a_client_is_told_the_port_of_its_shard() {
         let told = format!("192.0.2.1 {port} typ host");
         assert!(trickle.candidate_init.contains(&told), "{trickle:?}");
         let Some((_, Command::AddPeer { spec, .. })) = world.commands.last() else { panic!() };
-        assert_eq!(spec.local_addrs[0].port(), port);
+        assert_eq!(spec.local_candidates[0].addr.port(), port);
     }
 }
 

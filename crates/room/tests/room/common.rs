@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_access::{AdmittedJoin, Claims, Keys, Limits, VideoGrant};
-use hearth_plane::{Channel, Command, DownTrackSpec, Event, Fingerprint, PeerId, RoomId, ShardId};
+use hearth_plane::{
+    Channel, Command, DownTrackSpec, Event, Fingerprint, LocalCandidate, PeerId, RoomId, ShardId,
+};
 use hearth_random::Seed;
 use hearth_room::{Join, JoinError, Output, Room, RoomConfig, RoomEvent, SessionId};
 use hearth_signal::JoinParams;
@@ -51,8 +53,8 @@ impl World {
             keys: Arc::new([("devkey", "secret")].into_iter().collect::<Keys>()),
             fingerprint: Fingerprint([7; 32]),
             // The peers of each shard have a port of their own.
-            local_addrs: ["192.0.2.1:7882", "192.0.2.1:7883"]
-                .map(|a| vec![a.parse().unwrap()])
+            local_candidates: ["192.0.2.1:7882", "192.0.2.1:7883"]
+                .map(|addr| vec![LocalCandidate::udp(addr.parse().unwrap())])
                 .into(),
             ..RoomConfig::default()
         };

@@ -20,5 +20,7 @@ mod dynacast;
 mod events;
 #[cfg(test)]
 mod rules;
+
+mod tcp;
 #[cfg(test)]
 mod visibility;

@@ -1,12 +1,14 @@
 //! Shard threads and clients, over the kernel's sockets on loopback.
 
 use std::fmt;
-use std::net::{SocketAddr, UdpSocket as Socket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket as Socket};
 
 use hearth_metrics::SharedCounts;
 use hearth_peer::Certificate;
 use hearth_plane::{
-    EncodingSpec, IceCredentials, PeerId, PeerSpec, RoomId, Source, TrackId, UpTrackSpec,
+    EncodingSpec, IceCredentials, LocalCandidate, PeerId, PeerSpec, RoomId, Source, TrackId,
+    UpTrackSpec,
 };
 use hearth_random::Seed;
 use hearth_rtp::{PacketKind, classify};
@@ -16,6 +18,7 @@ use hearth_units::MediaKind;
 use super::*;
 use crate::media_ports::MediaPorts;
 use crate::start;
+use crate::streams::NewStream;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROOM: RoomId = RoomId(1);
@@ -89,6 +92,110 @@ fn with_a_port_for_each_thread_no_datagram_passes_between_threads() {
         assert_eq!(counts[Metric::DatagramsPassedOn] > 0, passes_on, "{counts:?}");
         assert!(counts[Metric::DatagramsReceived] > 100, "{counts:?}");
     }
+}
+
+fn a_client_is_served_over_tcp_until_it_is_removed_and_then_its_connection_is_closed() {
+    let shards = Shards::start(addr("127.0.0.1:0"), 1);
+    let server = addr("127.0.0.1:7881");
+    let client = Client::new(WallClock::now(), addr("127.0.0.1:9"), server);
+    let mut caller = Caller::new(shards.add_publisher(1, client, server));
+    let end = WallClock::now() + PATIENCE;
+    while caller.kinds.len() < 3 {
+        assert!(WallClock::now() < end, "{:?}", caller.kinds);
+        caller.run(&shards);
+    }
+    assert_eq!(shards.counts()[Metric::TcpStreams], 1);
+    shards.command(0, Command::RemovePeer { peer: PeerId { room: ROOM, n: 1 } });
+    while !caller.closed {
+        assert!(WallClock::now() < end, "the connection is still open");
+        caller.receive();
+    }
+    while shards.counts()[Metric::TcpStreams] > 0 {
+        assert!(WallClock::now() < end);
+    }
+}
+
+#[test]
+fn a_connection_whose_first_check_is_not_authentic_is_closed_at_once() {
+    let shards = Shards::start(addr("127.0.0.1:0"), 1);
+    let server = addr("127.0.0.1:7881");
+    let client = Client::new(WallClock::now(), addr("127.0.0.1:9"), server);
+    let publisher = shards.add_publisher(1, client, server);
+    for username in ["00nobody:x", "00publisher1:x"] {
+        let mut stranger = connect(&shards, forged_check(username, [7; 20]));
+        stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(stranger.read(&mut [0; 9]).unwrap_or(0), 0, "{username}");
+    }
+    let counts = shards.counts();
+    assert_eq!((counts[Metric::DropTcpUnknown], counts[Metric::TcpStreams]), (2, 0));
+    drop(publisher);
+}
+
+/// A publisher behind a TCP connection, which it opens with its first datagram, and the kinds of what has reached it.
+struct Caller {
+    publisher: Publisher,
+    stream: Option<TcpStream>,
+    unread: Vec<u8>,
+    kinds: Vec<PacketKind>,
+    closed: bool,
+}
+
+impl Caller {
+    fn new(publisher: Publisher) -> Self {
+        Self { publisher, stream: None, unread: Vec::new(), kinds: Vec::new(), closed: false }
+    }
+
+    fn run(&mut self, shards: &Shards) {
+        self.publisher.run(WallClock::now());
+        while let Some(datagram) = self.publisher.client.poll_transmit() {
+            match &mut self.stream {
+                None => {
+                    let stream = connect(shards, datagram);
+                    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                    self.stream = Some(stream);
+                }
+                Some(stream) => stream.write_all(&framed(&datagram)).unwrap(),
+            }
+        }
+        self.receive();
+    }
+
+    fn receive(&mut self) {
+        let mut buf = [0; 2_048];
+        match self.stream.as_mut().unwrap().read(&mut buf) {
+            Ok(0) => self.closed = true,
+            Ok(len) => self.unread.extend_from_slice(&buf[..len]),
+            // Nothing is there, or it was closed before it had read all.
+            Err(error) => self.closed |= error.kind() == io::ErrorKind::ConnectionReset,
+        }
+        while let Some((header, rest)) = self.unread.split_first_chunk() {
+            let len = usize::from(u16::from_be_bytes(*header));
+            if rest.len() < len {
+                return;
+            }
+            let mut datagram = rest[..len].to_vec();
+            self.unread.drain(..2 + len);
+            let kind = classify(&datagram);
+            if !self.kinds.contains(&kind) {
+                self.kinds.push(kind);
+            }
+            self.publisher.handle(WallClock::now(), &mut datagram);
+        }
+    }
+}
+
+/// A connection to the first shard, which is given it with its first frame.
+fn connect(shards: &Shards, first: Vec<u8>) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    shards.links[0].blocking_send(ShardInput::Stream(NewStream { socket, first }));
+    stream
+}
+
+fn framed(datagram: &[u8]) -> Vec<u8> {
+    let header = u16::try_from(datagram.len()).unwrap().to_be_bytes();
+    [&header, datagram].concat()
 }
 
 /// A publisher behind a socket, and what has reached it.
@@ -202,7 +309,7 @@ impl Shards {
             local,
             ice_lite: true,
             ice_controlling: false,
-            local_addrs: vec![server],
+            local_candidates: vec![LocalCandidate::udp(server), LocalCandidate::tcp(server)],
             remote: Some(client.params()),
             open_channels: false,
         };

@@ -12,6 +12,7 @@ mod document;
 mod keys;
 mod limits;
 mod raw;
+mod tcp;
 mod tls;
 mod tree;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub(crate) use addresses::Addresses;
 pub(crate) use document::Document;
 use raw::Raw;
+pub(crate) use tcp::TcpConfig;
 pub(crate) use tls::TlsConfig;
 
 use crate::cli::ThreadArgs;
@@ -92,6 +94,7 @@ pub(crate) struct Config {
     http_port: u16,
     bind: Vec<IpAddr>,
     addresses: Addresses,
+    tcp: TcpConfig,
     threads: ThreadArgs,
     ice_lite: bool,
     region: String,
@@ -164,6 +167,11 @@ impl Config {
         &self.addresses
     }
 
+    /// Media over TCP.
+    pub(crate) fn tcp(&self) -> &TcpConfig {
+        &self.tcp
+    }
+
     /// Media threads, and how rooms are spread over them.
     pub(crate) fn threads(&self) -> ThreadArgs {
         self.threads
@@ -227,7 +235,6 @@ impl TryFrom<(Raw, Overrides)> for Config {
         let bind = bind_addresses(dev && !over.lan, raw.bind_addresses.as_deref(), &over.bind)?;
         let (udp_port, node_ip) = (over.udp_port.as_deref(), over.node_ip.as_deref());
         let addresses = Addresses::new(&raw.rtc, udp_port, node_ip, &mut warnings)?;
-        check_rtc(&raw.rtc, &mut warnings)?;
         let keys = api_keys(dev, &raw, &over)?;
         for (key, secret) in keys.iter().filter(|_| !dev) {
             if (key.as_str(), secret.as_str()) == DEV_KEY {
@@ -241,6 +248,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
             bind,
             addresses,
+            tcp: tcp::tcp(&raw.rtc.tcp)?,
             threads: over.threads,
             ice_lite: dev || raw.rtc.use_ice_lite.unwrap_or(true),
             region: raw.region.unwrap_or_default(),
@@ -293,15 +301,6 @@ fn address(key: &'static str, text: &str) -> Result<IpAddr, ConfigError> {
         got: text.to_owned(),
         allowed: "an IP address such as 192.0.2.7 or 2001:db8::7",
     })
-}
-
-/// Checks what is accepted without effect, and says so.
-fn check_rtc(rtc: &raw::RawRtc, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
-    let port = |key, value| ranged::<u16>(key, value, 0..=65_535, 0, "0..=65535");
-    if port("rtc.tcp_port", rtc.tcp_port)? != 0 {
-        warnings.push("not supported yet: rtc.tcp_port; media goes over UDP only".to_owned());
-    }
-    Ok(())
 }
 
 fn log(dev: bool, level: Option<&str>, json: Option<bool>) -> Result<LogConfig, ConfigError> {
@@ -499,10 +498,7 @@ mod tests {
 
     #[test]
     fn keys_without_effect_yet_are_warnings() {
-        for (yaml, said) in [
-            ("redis: {address: x}", "not supported yet: redis.address"),
-            ("rtc: {tcp_port: 7881}", "not supported yet: rtc.tcp_port; media goes over UDP only"),
-        ] {
+        for (yaml, said) in [("redis: {address: x}", "not supported yet: redis.address")] {
             assert_eq!(load(yaml).unwrap().warnings(), [said]);
         }
     }

@@ -59,7 +59,7 @@ pub(crate) struct RawAcme {
 #[derive(Default)]
 pub(crate) struct RawRtc {
     pub(crate) udp_port: Option<String>,
-    pub(crate) tcp_port: Option<i128>,
+    pub(crate) tcp: RawTcp,
     pub(crate) node_ip: Option<String>,
     pub(crate) use_external_ip: Option<bool>,
     pub(crate) use_ice_lite: Option<bool>,
@@ -72,6 +72,15 @@ pub(crate) struct RawRtc {
     pub(crate) interfaces: RawLists,
     pub(crate) ips: RawLists,
     pub(crate) enable_loopback_candidate: Option<bool>,
+}
+
+/// The keys of `rtc` about media over TCP.
+#[derive(Default)]
+pub(crate) struct RawTcp {
+    pub(crate) tcp_port: Option<i128>,
+    pub(crate) force_tcp: Option<bool>,
+    pub(crate) allow_tcp_fallback: Option<bool>,
+    pub(crate) tcp_fallback_rtt_threshold: Option<i128>,
 }
 
 /// `rtc.interfaces`, `rtc.ips`.
@@ -158,7 +167,12 @@ impl Raw {
 fn rtc(root: &Placed) -> Result<RawRtc, WrongType> {
     Ok(RawRtc {
         udp_port: text(root, "rtc.udp_port")?,
-        tcp_port: whole(root, "rtc.tcp_port")?,
+        tcp: RawTcp {
+            tcp_port: whole(root, "rtc.tcp_port")?,
+            force_tcp: truth(root, "rtc.force_tcp")?,
+            allow_tcp_fallback: truth(root, "rtc.allow_tcp_fallback")?,
+            tcp_fallback_rtt_threshold: whole(root, "rtc.tcp_fallback_rtt_threshold")?,
+        },
         node_ip: text(root, "rtc.node_ip")?,
         use_external_ip: truth(root, "rtc.use_external_ip")?,
         use_ice_lite: truth(root, "rtc.use_ice_lite")?,

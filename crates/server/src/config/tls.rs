@@ -42,7 +42,7 @@ pub(super) fn imply(raw: &mut Raw, over: &Overrides) {
     }
     let port = HTTPS_PORT.into();
     raw.port.get_or_insert(port);
-    raw.rtc.tcp_port.get_or_insert(port);
+    raw.rtc.tcp.tcp_port.get_or_insert(port);
     raw.rtc.udp_port.get_or_insert_with(|| HTTPS_PORT.to_string());
 }
 

@@ -159,14 +159,13 @@ impl Call {
     }
 
     fn renegotiate(&mut self, watching: usize) {
-        let Watching { at, subscribed, .. } = self.viewers[watching];
+        let Watching { at, subscribed, enabled, max_encoding, .. } = self.viewers[watching];
         if subscribed {
             self.note(format!("viewer {at} renegotiates"));
             let spec = Box::new(down_spec(at as u32, VIDEO));
-            self.world.command(
-                self.world.nodes[at].home,
-                Command::SetDownTrack { spec, limit: LayerLimit::ALL },
-            );
+            let limit = LayerLimit { enabled, spatial: max_encoding, ..LayerLimit::ALL };
+            let home = self.world.nodes[at].home;
+            self.world.command(home, Command::SetDownTrack { spec, limit });
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::support::{CLEAN, ROOM, World, client_addr};
 use hearth_datagram::SendSlab;
 use hearth_plane::{
-    Command, DtlsRole, Fingerprint, IceCredentials, PeerId, PeerSpec, RemoteParams,
+    Command, DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerId, PeerSpec, RemoteParams,
 };
 
 /// STUN attributes ICE-CONTROLLED and ICE-CONTROLLING (RFC 8445 §16.1).
@@ -27,7 +27,7 @@ fn tie_breaker(world: &mut World, n: u32) -> u64 {
         local: IceCredentials { ufrag: format!("00{n:014}"), pwd: "q".repeat(24) },
         ice_lite: false,
         ice_controlling: true,
-        local_addrs: vec!["192.0.2.1:7000".parse().unwrap()],
+        local_candidates: vec![LocalCandidate::udp("192.0.2.1:7000".parse().unwrap())],
         remote: Some(RemoteParams {
             ice: IceCredentials { ufrag: "remo".into(), pwd: "p".repeat(22) },
             fingerprints: Fingerprint([1; 32]).into(),

@@ -13,8 +13,8 @@ use hearth_datagram::{Endpoint, SendSlab};
 use hearth_netem::{Link, LinkConfig};
 use hearth_peer::Certificate;
 use hearth_plane::{
-    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, LayerLimit, PeerId,
-    PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
+    Command, DownId, DownTrackSpec, EncodingSpec, Event, IceCredentials, LayerLimit,
+    LocalCandidate, PeerId, PeerSpec, RoomId, SendCodec, ShardId, Source, TrackId, UpTrackSpec,
 };
 use hearth_random::{Purpose, Seed};
 use hearth_shard::{Shard, ShardConfig, ShardMessageKind};
@@ -339,7 +339,7 @@ impl World {
             local,
             ice_lite: true,
             ice_controlling: false,
-            local_addrs: vec![server_addr()],
+            local_candidates: vec![LocalCandidate::udp(server_addr())],
             remote,
             open_channels: false,
         };
