@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub enum Protocol {
     /// UDP, from one of our sockets.
     Udp,
+    /// Through our own TURN server: the client's end is its relayed address, and no socket is between.
+    Relay,
 }
 
 /// One network path between us and a client: a key for tables, and all that a socket needs to send by it.
@@ -30,6 +32,11 @@ impl Endpoint {
     /// Over UDP between `local` and `remote`.
     pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { protocol: Protocol::Udp, local, remote }
+    }
+
+    /// Through our own TURN server, which relays from `relayed` to our address `local`.
+    pub const fn relay(local: SocketAddr, relayed: SocketAddr) -> Self {
+        Self { protocol: Protocol::Relay, local, remote: relayed }
     }
 
     /// The same client, at whichever address of ours.

@@ -63,6 +63,8 @@ metrics! {
     /// Addresses and ICE user fragments that lead to a transport.
     Routes = Gauge, "", "routes";
 
+    /// Relay threads that run: one where TURN is configured.
+    Relays = Gauge, "turn", "threads";
     /// TURN allocations.
     TurnAllocations = Gauge, "turn", "allocations";
     /// TURN clients over TCP and TLS.

@@ -148,6 +148,7 @@ impl UdpSocket {
 #[derive(Debug)]
 pub struct Poller {
     sockets: Vec<(std::net::UdpSocket, usize)>,
+    streams: Vec<(std::net::TcpStream, usize)>,
     waker: Waker,
     ready: Vec<usize>,
 }
@@ -165,7 +166,12 @@ impl Poller {
     ///
     /// None here.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sockets: Vec::new(), waker: Waker::default(), ready: Vec::new() })
+        Ok(Self {
+            sockets: Vec::new(),
+            streams: Vec::new(),
+            waker: Waker::default(),
+            ready: Vec::new(),
+        })
     }
 
     /// Also waits for datagrams at `socket`; `key` is what [`ready`](Self::ready) calls it.
@@ -175,6 +181,16 @@ impl Poller {
     /// The process has no descriptors left.
     pub fn add(&mut self, socket: &UdpSocket, key: usize) -> io::Result<()> {
         self.sockets.push((socket.socket.try_clone()?, key));
+        Ok(())
+    }
+
+    /// Also reports `stream`, in every wait until it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn add_tcp(&mut self, stream: &std::net::TcpStream, key: usize) -> io::Result<()> {
+        self.streams.push((stream.try_clone()?, key));
         Ok(())
     }
 
@@ -199,7 +215,7 @@ impl Poller {
     ///
     /// None here.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let mut left = timeout;
+        let mut left = if self.streams.is_empty() { timeout } else { timeout.min(NAP) };
         loop {
             self.ready.clear();
             let readable =
@@ -207,6 +223,10 @@ impl Poller {
             self.ready.extend(self.sockets.iter().filter(readable).map(|(_, key)| *key));
             let woken = self.waker.woken.swap(false, Ordering::AcqRel);
             if woken || !self.ready.is_empty() || left.is_zero() {
+                self.streams.retain(|(stream, key)| {
+                    self.ready.push(*key);
+                    !matches!(stream.peek(&mut [0]), Ok(0))
+                });
                 return Ok(());
             }
             let nap = left.min(NAP);

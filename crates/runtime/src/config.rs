@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
 
+use crate::relay::TurnConfig;
+
 /// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -22,6 +24,8 @@ pub struct NodeConfig {
     pub advertised: Vec<SocketAddr>,
     /// When `advertised` is empty: also advertise the loopback addresses (development).
     pub advertise_loopback: bool,
+    /// TURN, if it is offered.
+    pub turn: Option<TurnConfig>,
     /// A join makes the room if it does not exist.
     pub auto_create: bool,
     /// For the rooms. `local_addrs` and `fingerprint` are filled in at the start.
@@ -39,6 +43,14 @@ pub enum StartError {
     /// A UDP port cannot be had.
     #[error("cannot bind UDP {addr}: {source}")]
     Bind {
+        /// The configured address.
+        addr: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An address for TURN cannot be had.
+    #[error("cannot bind UDP {addr} for TURN: {source}")]
+    BindTurn {
         /// The configured address.
         addr: SocketAddr,
         /// The system's error.

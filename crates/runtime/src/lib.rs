@@ -12,6 +12,8 @@
 //! | shard → room, lossy events | 4,096 events, 4 MiB | dropped, counted |
 //! | shard → shard, media (`ShardMessage`) | 1,024 messages | dropped, counted |
 //! | shard → shard, checks of unknown endpoints | 64 connectivity checks | dropped, counted |
+//! | shard ↔ relay thread (TURN) | as between shards | dropped, counted |
+//! | TURN's listeners → relay thread | 256 connections | the connection is closed |
 //! | sessions, API → room | 4,096 inputs | the session is closed, the caller waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |
@@ -21,6 +23,7 @@ mod counters;
 mod directory;
 mod node;
 mod placement;
+mod relay;
 mod room_events;
 mod room_task;
 mod session;
@@ -37,4 +40,5 @@ pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
 pub use hearth_net::{NoRandomness, seed_from_system};
 pub use node::{Memory, Node};
+pub use relay::{TurnConfig, TurnHandle};
 pub use session::{SendError, Session, SessionOutput};

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use crate::config::{NodeConfig, StartError};
 use crate::directory::DirectoryRequest;
+use crate::relay::{RelayLink, TurnHandle};
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
@@ -45,6 +46,7 @@ struct Inner {
     next_session: AtomicU64,
     counts: Arc<SharedCounts>,
     udp_port: u16,
+    relay: Option<RelayLink>,
     /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
@@ -66,7 +68,8 @@ impl Node {
     /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counts, udp_port } = start::start(config)?;
+        let Started { directory, shards, room_config, counts, udp_port, relay } =
+            start::start(config)?;
         let inner = Inner {
             directory,
             shards,
@@ -75,6 +78,7 @@ impl Node {
             next_session: AtomicU64::new(1),
             counts,
             udp_port,
+            relay,
             resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -83,6 +87,11 @@ impl Node {
     /// The UDP port that was bound.
     pub fn udp_port(&self) -> u16 {
         self.inner.udp_port
+    }
+
+    /// Where listeners bring connections of TURN, if it is offered.
+    pub fn turn(&self) -> Option<TurnHandle> {
+        self.inner.relay.as_ref().map(|relay| relay.handle.clone())
     }
 
     /// The configuration of new rooms; a changed copy may be given to
@@ -214,6 +223,9 @@ impl Node {
         for shard in self.inner.shards.iter() {
             sum.add_all(&shard.gauges().counts.snapshot());
         }
+        if let Some(relay) = &self.inner.relay {
+            sum.add_all(&relay.counts.snapshot());
+        }
         sum[Metric::Bugs] = hearth_metrics::bugs();
         sum
     }
@@ -237,7 +249,7 @@ impl Node {
         }
         self.inner.stop_shards();
         let ended = async {
-            while self.counts()[Metric::Shards] > 0 {
+            while self.counts().sum(&[Metric::Shards, Metric::Relays]) > 0 {
                 sleep(Duration::from_millis(1)).await;
             }
         };
@@ -265,6 +277,9 @@ impl Inner {
     fn stop_shards(&self) {
         for shard in self.shards.iter() {
             shard.stop();
+        }
+        if let Some(relay) = &self.relay {
+            relay.stop();
         }
     }
 }

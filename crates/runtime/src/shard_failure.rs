@@ -58,6 +58,7 @@ impl Site {
             udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
             advertised: Vec::new(),
             advertise_loopback: true,
+            turn: None,
             auto_create: true,
             room: RoomConfig::default(),
             seed: Seed::fixed(1),

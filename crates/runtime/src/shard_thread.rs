@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use hearth_datagram::{Entry, SendSlab};
+use hearth_datagram::{Entry, Protocol, SendSlab};
 use hearth_metrics::{Counts, Metric};
 use hearth_net::{Poller, RecvBatch, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId};
 use hearth_random::Purpose;
-use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage};
+use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage, ShardMessageKind};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
@@ -79,7 +79,7 @@ pub(crate) struct ShardChannels {
     pub(crate) incoming: Receiver<Shipment>,
     /// The same, of [`Lane::Checks`].
     pub(crate) checks: Receiver<Shipment>,
-    /// To each shard, by number.
+    /// To each shard, by number; behind them to the relay thread, if there is one.
     pub(crate) outgoing: Vec<LaneEnds>,
 }
 
@@ -373,9 +373,19 @@ impl ShardThread {
     fn send(&mut self, slab: &SendSlab) {
         let mut rest: &[Entry] = slab.entries();
         while let Some(first) = rest.first() {
+            if first.path.protocol == Protocol::Relay {
+                let relayed = |entry: &&Entry| entry.path.protocol == Protocol::Relay;
+                let (run, later) = rest.split_at(rest.iter().take_while(relayed).count());
+                rest = later;
+                self.relay(slab.bytes(), run);
+                continue;
+            }
             let socket = self.paths.socket(first.path.local);
             let mut looked_up = first.path.local;
             let same = |entry: &&Entry| {
+                if entry.path.protocol == Protocol::Relay {
+                    return false;
+                }
                 if entry.path.local != looked_up {
                     looked_up = entry.path.local;
                     return self.paths.socket(looked_up) == socket;
@@ -390,6 +400,19 @@ impl ShardThread {
             };
             count_sent(&mut self.counts, socket.send(slab.bytes(), run));
         }
+    }
+
+    /// Hands datagrams for clients of TURN to the relay thread.
+    fn relay(&mut self, bytes: &[u8], run: &[Entry]) {
+        let Some(ends) = self.channels.outgoing.last() else { return };
+        for Entry { path, start, len, .. } in run {
+            let datagram = bytes.get(*start..start.saturating_add(*len)).unwrap_or_default();
+            let kind = ShardMessageKind::Datagram { from: *path };
+            let sent = ShardMessage::new(kind, datagram)
+                .is_some_and(|message| ends.media.try_send((self.config.id, message)).is_ok());
+            self.counts.add(if sent { Metric::DatagramsSent } else { Metric::DropTurnLane }, 1);
+        }
+        ends.waker.wake();
     }
 
     /// Sends shard messages to other shards, and events to their rooms.

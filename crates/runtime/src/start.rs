@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::config::{NodeConfig, StartError};
 use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
+use crate::relay::{Ends, Media, RelayLink};
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
@@ -32,6 +33,7 @@ pub(crate) struct Started {
     pub(crate) room_config: Arc<RoomConfig>,
     pub(crate) counts: Arc<SharedCounts>,
     pub(crate) udp_port: u16,
+    pub(crate) relay: Option<RelayLink>,
 }
 
 /// Must run inside a tokio runtime.
@@ -47,9 +49,18 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     config.room.local_addrs.clone_from(&advertised);
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
+    let relay = config.turn.take().map(|turn| Ok((turn, Ends::new()?))).transpose()?;
+    let bound: Vec<_> = sockets.iter().flatten().map(UdpSocket::local_addr).collect();
     let seed = config.seed.clone();
-    let shards = Shards { certificate, seed };
-    let shards: Arc<[ShardLink]> = shards.start(sockets, &counts)?.into();
+    let shards = Shards { certificate, seed, relay: relay.as_ref().map(|(_, ends)| ends.lane()) };
+    let (shards, lanes) = shards.start(sockets, &counts)?;
+    let shards: Arc<[ShardLink]> = shards.into();
+    let relay = relay.map(|(turn, ends)| {
+        let (advertised, counts) = (advertised.as_slice(), &counts);
+        let media = Media { advertised, bound: &bound, ours: &ours, counts };
+        ends.spawn(turn, &media, lanes, &config.seed)
+    });
+    let relay = relay.transpose().inspect_err(|_| shards.iter().for_each(ShardLink::stop))?;
 
     let around = NodeHandles {
         shards: Arc::clone(&shards),
@@ -65,6 +76,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         room_config: Arc::new(config.room),
         counts,
         udp_port,
+        relay,
     })
 }
 
@@ -138,15 +150,17 @@ fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
 pub(crate) struct Shards {
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) seed: Seed,
+    /// How they reach the relay thread.
+    pub(crate) relay: Option<LaneEnds>,
 }
 
 impl Shards {
-    /// Starts a thread for each set of sockets.
+    /// Starts a thread for each set of sockets. Also returns how to reach them past their queues of commands.
     pub(crate) fn start(
         self,
         sockets: Vec<Vec<UdpSocket>>,
         counts: &Arc<SharedCounts>,
-    ) -> Result<Vec<ShardLink>, StartError> {
+    ) -> Result<(Vec<ShardLink>, Vec<LaneEnds>), StartError> {
         let count = u16::try_from(sockets.len()).map_err(|_| StartError::Nothing)?;
         let mut pollers = Vec::new();
         let mut outgoing = Vec::new();
@@ -157,13 +171,16 @@ impl Shards {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
             // All memory of a lane is written to when it is made, and a single shard has no other to send to.
-            let [messages, checks] = if count > 1 { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
+            let shared = count > 1 || self.relay.is_some();
+            let [messages, checks] = if shared { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
             let (media, from_media) = sync_channel(messages);
             let (checks, from_checks) = sync_channel(checks);
             outgoing.push(LaneEnds { media, checks, waker: poller.waker() });
             incoming.push((from_media, from_checks));
             pollers.push(poller);
         }
+        let lanes = outgoing.clone();
+        outgoing.extend(self.relay);
         let mut links = Links::default();
         let each = sockets.into_iter().zip(pollers).zip(incoming).zip(0..count);
         for (((sockets, poller), (incoming, checks)), n) in each {
@@ -184,7 +201,7 @@ impl Shards {
             };
             links.0.push(shard_thread::spawn(parts)?);
         }
-        Ok(links.finish())
+        Ok((links.finish(), lanes))
     }
 }
 

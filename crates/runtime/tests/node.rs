@@ -161,6 +161,7 @@ fn config() -> NodeConfig {
         udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
         advertised: Vec::new(),
         advertise_loopback: true,
+        turn: None,
         auto_create: true,
         room: RoomConfig {
             empty_timeout: Duration::from_millis(100),

@@ -233,9 +233,9 @@ impl Server {
         self.relayed.contains_key(&relayed)
     }
 
-    /// Whose allocation it belongs to.
-    pub fn client_of(&self, relayed: SocketAddr) -> Option<Client> {
-        self.relayed.get(&relayed).copied()
+    /// Our own media's addresses, as far as they may be relayed to.
+    pub fn media(&self) -> &[SocketAddr] {
+        &self.config.peers.media
     }
 
     /// How many allocations there are.

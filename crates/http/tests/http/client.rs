@@ -67,6 +67,7 @@ async fn node(keys: Arc<Keys>) -> Node {
         udp_bind: vec![localhost],
         advertised: vec![localhost],
         advertise_loopback: true,
+        turn: None,
         auto_create: true,
         room: RoomConfig { keys, ..RoomConfig::default() },
         seed: Seed::fixed(1),

@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "epoll and eventfd")]
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +73,17 @@ impl Poller {
         self.watch(socket.raw_fd(), key as u64)
     }
 
+    /// Also reports, until it is closed, when bytes have come to `stream` or it has room again: once each, so that its
+    /// owner has to read and write until the kernel says no.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn add_tcp(&mut self, stream: &TcpStream, key: usize) -> io::Result<()> {
+        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.watch_for(stream.as_raw_fd(), key as u64, events)
+    }
+
     /// The keys of sockets that the last wait found readable, at most 256.
     pub fn ready(&self) -> &[usize] {
         &self.ready
@@ -120,7 +132,11 @@ impl Poller {
     }
 
     fn watch(&self, fd: libc::c_int, what: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: what };
+        self.watch_for(fd, what, libc::EPOLLIN)
+    }
+
+    fn watch_for(&self, fd: libc::c_int, what: u64, events: libc::c_int) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: what };
         // SAFETY: `event` is read during the call only.
         check(unsafe {
             libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event)

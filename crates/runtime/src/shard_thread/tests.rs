@@ -129,9 +129,9 @@ impl Shards {
         let sockets = UdpSocket::bind_group(bind, count).unwrap();
         let port = sockets[0].local_addr().port();
         let certificate = Arc::new(Certificate::generate().unwrap());
-        let shards = start::Shards { certificate, seed: Seed::fixed(1) };
+        let shards = start::Shards { certificate, seed: Seed::fixed(1), relay: None };
         let sockets = sockets.into_iter().map(|socket| vec![socket]).collect();
-        let links = shards.start(sockets, &Arc::new(SharedCounts::default())).unwrap();
+        let (links, _) = shards.start(sockets, &Arc::new(SharedCounts::default())).unwrap();
         Self { links, port }
     }
 
