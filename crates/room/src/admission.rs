@@ -68,6 +68,7 @@ impl Roster {
     /// Sends the first message of a session.
     pub(crate) fn send_join(
         &mut self,
+        now: Instant,
         session: SessionId,
         key: ParticipantKey,
         room: &RoomInfo,
@@ -86,7 +87,7 @@ impl Roster {
             other_participants: others,
             server_version: out.config.server.version.clone(),
             server_region: out.config.server.region.clone(),
-            ice_servers: out.config.ice_servers(),
+            ice_servers: out.ice_servers(now, &participant.record.sid, false),
             subscriber_primary: participant.local.transports.subscriber_primary,
             ping_timeout: 15,
             ping_interval: 5,
@@ -101,13 +102,19 @@ impl Roster {
     }
 
     /// Sends the first message of a session that resumes.
-    pub(crate) fn send_reconnect(&self, session: SessionId, key: ParticipantKey, out: &mut Outbox) {
+    pub(crate) fn send_reconnect(
+        &self,
+        now: Instant,
+        session: SessionId,
+        key: ParticipantKey,
+        out: &mut Outbox,
+    ) {
         let Some(participant) = self.get(key) else { return };
         if !Compatibility(&participant.local.client).takes_reconnect() {
             return;
         }
         let response = proto::ReconnectResponse {
-            ice_servers: out.config.ice_servers(),
+            ice_servers: out.ice_servers(now, &participant.record.sid, false),
             server_info: Some(out.config.server_info()),
             last_message_seq: participant.local.data.last_sequence(),
             ..proto::ReconnectResponse::default()

@@ -14,16 +14,7 @@ use hearth_codec::Codec;
 use hearth_plane::Fingerprint;
 use hearth_signal::proto;
 
-/// A STUN or TURN server told to clients.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…`, `turns:…`.
-    pub urls: Vec<String>,
-    /// TURN user name; may be empty.
-    pub username: String,
-    /// TURN password; may be empty.
-    pub credential: String,
-}
+use crate::ice_servers::IceServers;
 
 /// How the server introduces itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +43,7 @@ pub struct RoomConfig {
     /// How the server introduces itself.
     pub server: ServerIdentity,
     /// Told to clients.
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: IceServers,
     /// Our host candidates' addresses.
     pub local_addrs: Vec<SocketAddr>,
     /// ICE-lite for clients that can.
@@ -92,7 +83,7 @@ impl Default for RoomConfig {
                 node_id: "ND_hearth".to_owned(),
                 region: String::new(),
             },
-            ice_servers: Vec::new(),
+            ice_servers: IceServers::default(),
             local_addrs: Vec::new(),
             ice_lite: true,
             fingerprint: Fingerprint([0; 32]),
@@ -114,15 +105,6 @@ impl RoomConfig {
             agent_protocol: 1,
             ..proto::ServerInfo::default()
         }
-    }
-
-    pub(crate) fn ice_servers(&self) -> Vec<proto::IceServer> {
-        let message = |server: &IceServer| proto::IceServer {
-            urls: server.urls.clone(),
-            username: server.username.clone(),
-            credential: server.credential.clone(),
-        };
-        self.ice_servers.iter().map(message).collect()
     }
 
     /// `Room.enabled_codecs`: all of them, and retransmission.

@@ -19,6 +19,7 @@ mod descriptions;
 mod disconnection;
 mod dynacast;
 mod events;
+mod ice_servers;
 mod negotiation;
 mod outbox;
 mod packet;
@@ -45,6 +46,9 @@ mod update_throttle;
 mod updates;
 
 pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
-pub use config::{IceServer, RoomConfig, ServerIdentity};
+pub use config::{RoomConfig, ServerIdentity};
 pub use events::RoomEvent;
+pub use ice_servers::{
+    EmbeddedTurn, ExternalTurn, IceServers, TurnCredentials, TurnTls, TurnTransport,
+};
 pub use room::Room;

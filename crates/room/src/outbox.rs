@@ -66,6 +66,16 @@ impl Outbox {
         u64::try_from(self.unix_ms(now) / 1_000).unwrap_or(0)
     }
 
+    /// The STUN and TURN servers for a participant.
+    pub(crate) fn ice_servers(
+        &self,
+        now: Instant,
+        participant: &str,
+        only_tls: bool,
+    ) -> Vec<proto::IceServer> {
+        self.config.ice_servers.for_participant(self.unix(now), participant, only_tls)
+    }
+
     fn next_id(&mut self) -> u32 {
         self.last_id = self.last_id.wrapping_add(1);
         self.last_id

@@ -44,7 +44,7 @@ impl Room {
         }
         let key = self.roster.admit(now, &join, identity, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.send_join(join.session, key, &self.record, published, &mut self.out);
+        self.roster.send_join(now, join.session, key, &self.record, published, &mut self.out);
         self.roster.joined(key, published, &mut self.out);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
@@ -94,7 +94,7 @@ impl Room {
         if let Some(participant) = self.roster.get_mut(key) {
             participant.local.deadlines.remove = None;
         }
-        self.roster.send_reconnect(session, key, &mut self.out);
+        self.roster.send_reconnect(now, session, key, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.send_everything(key, published, &mut self.out);
         let room = Some(self.record.message(&self.roster, &self.out));

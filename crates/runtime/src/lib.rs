@@ -39,6 +39,7 @@ pub use hearth_metrics::{Counts, Metric};
 pub use hearth_net::WallClock;
 pub use hearth_net::host_addresses;
 pub use hearth_net::{NoRandomness, seed_from_system};
+pub use hearth_turn::Cidr;
 pub use node::{Memory, Node};
 pub use relay::{TurnConfig, TurnHandle};
 pub use session::{SendError, Session, SessionOutput};

@@ -47,6 +47,10 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
     config.room.local_addrs.clone_from(&advertised);
+    if let Some(turn) = &mut config.room.ice_servers.turn {
+        turn.ips = advertised.iter().map(SocketAddr::ip).collect();
+        turn.ips.dedup();
+    }
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
     let relay = config.turn.take().map(|turn| Ok((turn, Ends::new()?))).transpose()?;

@@ -8,6 +8,7 @@ mod logging;
 mod serve;
 mod stop;
 mod token;
+mod turn;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::stop::Stop;
-use crate::{dev, logging, token};
+use crate::{dev, logging, token, turn};
 
 /// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -56,6 +56,16 @@ pub(crate) enum ServeError {
          --udp-port or `rtc.udp_port:`", addr.port(), addr.ip()
     )]
     UdpPortTaken { addr: SocketAddr },
+    /// An address for TURN cannot be bound.
+    #[error(
+        "cannot listen on {addr} for TURN: {source}; choose with `turn.udp_port`, `turn.tcp_port`, `turn.tls_port` and `turn.bind_addresses`"
+    )]
+    Turn { addr: SocketAddr, source: io::Error },
+    /// The certificate for TURN cannot be used.
+    #[error(
+        "{path}: {problem}; `turn.cert_file` and `turn.key_file` name a certificate chain and its key in PEM"
+    )]
+    TurnCertificate { path: String, problem: String },
     /// No address for media.
     #[error("this machine has no address that clients could use; name one with --node-ip")]
     NoAddress,
@@ -113,17 +123,22 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let stop = Stop::new().map_err(ServeError::System)?;
     let listeners = listen(&config).await?;
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
+    let turn = turn::Listeners::bind(config.turn().own.as_ref()).await?;
     let node = Node::start(node_config(&config, &keys)?).await.map_err(|error| match error {
         StartError::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::UdpPortTaken { addr }
         }
         StartError::NoAddress => ServeError::NoAddress,
+        StartError::BindTurn { addr, source } => ServeError::Turn { addr, source },
         StartError::Nothing
         | StartError::Bind { .. }
         | StartError::Poller(_)
         | StartError::Thread(_)
         | StartError::Certificate(_) => ServeError::Node(error),
     })?;
+    if let Some(handle) = node.turn() {
+        turn.serve(&handle);
+    }
     let port = listeners.first().and_then(|listener| listener.local_addr().ok());
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     info!(port, udp_port = node.udp_port(), "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
@@ -217,7 +232,9 @@ fn node_config(config: &Config, keys: &Arc<Keys>) -> Result<NodeConfig, ServeErr
     };
     enable_codecs(&mut room, &limits.enabled_codecs);
     let ips = config.node_ips();
+    room.ice_servers = turn::ice_servers(config);
     Ok(NodeConfig {
+        turn: turn::node_config(config, has_ipv6()),
         shards: config.threads().shards.unwrap_or_else(default_shards),
         room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
         udp_bind: udp_bind(config)

@@ -11,12 +11,14 @@ mod keys;
 mod limits;
 mod raw;
 mod tree;
+mod turn;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use raw::Raw;
+pub(crate) use turn::{Turn, TurnConfig};
 
 use crate::cli::ThreadArgs;
 
@@ -54,6 +56,9 @@ pub(crate) enum ConfigError {
     /// A value out of its range.
     #[error("`{key}` is {got}; allowed: {allowed}")]
     Value { key: &'static str, got: String, allowed: &'static str },
+    /// Values that contradict each other.
+    #[error("{text}")]
+    Conflict { text: String },
     /// Without keys no token is valid, and no participant can join.
     #[error(
         "no API keys: run `hearth generate-keys` and put the line it prints under `keys:` in the \
@@ -92,6 +97,7 @@ pub(crate) struct Config {
     keys: ApiKeys,
     log: LogConfig,
     room: RoomLimits,
+    turn: TurnConfig,
     warnings: Vec<String>,
 }
 
@@ -192,6 +198,11 @@ impl Config {
         &self.room
     }
 
+    /// Our own TURN server, and those of others.
+    pub(crate) fn turn(&self) -> &TurnConfig {
+        &self.turn
+    }
+
     /// Warnings, each one sentence.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
@@ -241,6 +252,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
             room: room(raw.room, &raw.video, &raw.limit)?,
+            turn: turn::turn(raw.turn, udp_port, &mut warnings)?,
             warnings,
         })
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
+use super::turn::RawTurn;
 
 /// A value of the wrong type for its key.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub(crate) struct WrongType {
     place: Place,
     key: &'static str,
     expected: &'static str,
+}
+
+impl WrongType {
+    pub(super) fn new(place: Place, key: &'static str, expected: &'static str) -> Self {
+        Self { place, key, expected }
+    }
 }
 
 /// The keys that have an effect.
@@ -33,6 +40,7 @@ pub(crate) struct Raw {
     pub(crate) room: RawRoom,
     pub(crate) video: RawVideo,
     pub(crate) limit: RawLimit,
+    pub(crate) turn: RawTurn,
 }
 
 /// `rtc`.
@@ -124,6 +132,7 @@ impl Raw {
             },
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
             limit: limit(root)?,
+            turn: RawTurn::from_document(root)?,
         })
     }
 }
@@ -172,7 +181,7 @@ fn read<T>(
     take(&at.tree).map(Some).ok_or(WrongType { place: at.place, key, expected })
 }
 
-fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
+pub(super) fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
     read(root, key, "a whole number", |tree| match tree {
         Tree::Whole(number) => Some(*number),
         Tree::Text(text) => text.parse().ok(),
@@ -180,7 +189,7 @@ fn whole(root: &Placed, key: &'static str) -> Result<Option<i128>, WrongType> {
     })
 }
 
-fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
+pub(super) fn truth(root: &Placed, key: &'static str) -> Result<Option<bool>, WrongType> {
     read(root, key, "true or false", |tree| match tree {
         Tree::Bool(truth) => Some(*truth),
         Tree::Null | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => {
@@ -197,11 +206,11 @@ fn as_text(tree: &Tree) -> Option<String> {
     }
 }
 
-fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
+pub(super) fn text(root: &Placed, key: &'static str) -> Result<Option<String>, WrongType> {
     read(root, key, "text", as_text)
 }
 
-fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
+pub(super) fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
     read(root, key, "a list of texts, such as [\"127.0.0.1\"]", |tree| match tree {
         Tree::List(list) => list.iter().map(|item| as_text(&item.tree)).collect(),
         Tree::Null | Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::Map(_) => {
