@@ -68,8 +68,7 @@ impl Roster {
     /// Sends the first message of a session.
     pub(crate) fn send_join(
         &mut self,
-        now: Instant,
-        session: SessionId,
+        (now, session): (Instant, SessionId),
         key: ParticipantKey,
         room: &RoomInfo,
         published: Published<'_>,
@@ -100,27 +99,25 @@ impl Roster {
         };
         out.send(session, Message::Join(response));
     }
+}
 
-    /// Sends the first message of a session that resumes.
-    pub(crate) fn send_reconnect(
-        &self,
-        now: Instant,
-        session: SessionId,
-        key: ParticipantKey,
-        out: &mut Outbox,
-    ) {
-        let Some(participant) = self.get(key) else { return };
-        if !Compatibility(&participant.local.client).takes_reconnect() {
-            return;
-        }
-        let response = proto::ReconnectResponse {
-            ice_servers: out.ice_servers(now, &participant.record.sid, false),
-            server_info: Some(out.config.server_info()),
-            last_message_seq: participant.local.data.last_sequence(),
-            ..proto::ReconnectResponse::default()
-        };
-        out.send(session, Message::Reconnect(response));
+/// Sends the first message of a session that resumes.
+pub(crate) fn send_reconnect(
+    now: Instant,
+    session: SessionId,
+    participant: &Participant,
+    out: &mut Outbox,
+) {
+    if !Compatibility(&participant.local.client).takes_reconnect() {
+        return;
     }
+    let response = proto::ReconnectResponse {
+        ice_servers: out.ice_servers(now, &participant.record.sid, false),
+        server_info: Some(out.config.server_info()),
+        last_message_seq: participant.local.data.last_sequence(),
+        ..proto::ReconnectResponse::default()
+    };
+    out.send(session, Message::Reconnect(response));
 }
 
 impl ParticipantRecord {

@@ -247,8 +247,8 @@ mod tests {
             urls(&servers, true).concat()
         };
         let https = "turns:a.b:443?transport=tcp".to_owned();
-        assert_eq!(told(443, false), [https.clone()]);
-        assert_eq!(told(5349, true), [https.clone()]);
+        assert_eq!(told(443, false), std::slice::from_ref(&https));
+        assert_eq!(told(5349, true), std::slice::from_ref(&https));
         assert_eq!(told(5349, false), ["turns:a.b:5349?transport=tcp".to_owned(), https]);
     }
 

@@ -16,6 +16,7 @@ use hearth_signal::proto::{self, DisconnectReason, signal_response::Message};
 use proto::leave_request::Action;
 use proto::participant_info::State;
 
+use crate::admission::send_reconnect;
 use crate::announcements::Published;
 use crate::participant::{
     Deadlines, Participant, ParticipantKey, is_service, kind_of, permission_of,
@@ -44,7 +45,7 @@ impl Room {
         }
         let key = self.roster.admit(now, &join, identity, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
-        self.roster.send_join(now, join.session, key, &self.record, published, &mut self.out);
+        self.roster.send_join((now, join.session), key, &self.record, published, &mut self.out);
         self.roster.joined(key, published, &mut self.out);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
@@ -93,8 +94,8 @@ impl Room {
         }
         if let Some(participant) = self.roster.get_mut(key) {
             participant.local.deadlines.remove = None;
+            send_reconnect(now, session, participant, &mut self.out);
         }
-        self.roster.send_reconnect(now, session, key, &mut self.out);
         let published = Published { tracks: &self.publications, data_tracks: &self.data.tracks };
         self.roster.send_everything(key, published, &mut self.out);
         let room = Some(self.record.message(&self.roster, &self.out));

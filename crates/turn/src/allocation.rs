@@ -20,8 +20,8 @@ const MAX_CHANNELS: usize = 32;
 const PERMISSION: Duration = Duration::from_secs(300);
 /// RFC 8656 §12.
 const CHANNEL: Duration = Duration::from_secs(600);
-/// RFC 8656 §12.
-const NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+/// RFC 5766 §11. RFC 8656 §12 ends at 0x4fff, and clients (libwebrtc, coturn's) still use all.
+const NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
 #[derive(Debug)]
 pub(crate) struct Allocation {
@@ -165,7 +165,7 @@ mod tests {
         let mut allocation = allocation(t0);
         allocation.bind(t0, 0x4000, peer(1)).unwrap();
         allocation.bind(t0, 0x4000, peer(1)).unwrap();
-        for (number, n) in [(0x4000, 2), (0x4001, 1), (0x3fff, 3), (0x5000, 3)] {
+        for (number, n) in [(0x4000, 2), (0x4001, 1), (0x3fff, 3), (0x8000, 3)] {
             assert_eq!(
                 allocation.bind(t0, number, peer(n)),
                 Err(Unbound::Conflict),

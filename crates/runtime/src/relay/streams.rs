@@ -90,6 +90,8 @@ pub(super) struct Streams {
     gone: VecDeque<Client>,
     room: Box<[u8]>,
     next_check: Instant,
+    /// One was added since the last look at all.
+    has_new: bool,
 }
 
 impl Streams {
@@ -103,6 +105,7 @@ impl Streams {
             gone: VecDeque::new(),
             room: vec![0; READ + MAX_FRAME].into_boxed_slice(),
             next_check: now,
+            has_new: false,
         }
     }
 
@@ -132,6 +135,7 @@ impl Streams {
         self.by_key.insert(key, stream);
         self.keys.insert(client, key);
         self.unread.push(key);
+        self.has_new = true;
         true
     }
 
@@ -213,18 +217,19 @@ impl Streams {
         now: Instant,
         has_allocation: impl Fn(Client) -> bool,
     ) -> u64 {
-        if now < self.next_check && self.by_key.len() <= MAX_NEW {
+        let crowded = std::mem::take(&mut self.has_new) && self.by_key.len() > MAX_NEW;
+        if now < self.next_check && !crowded {
             return 0;
         }
         self.next_check = now + Duration::from_secs(1);
         let mut closed = Vec::new();
-        let mut bare = VecDeque::new();
+        let mut bare = Vec::new();
         for (key, stream) in &mut self.by_key {
             if has_allocation(stream.client) {
                 stream.bare_since = None;
             } else {
                 let since = *stream.bare_since.get_or_insert(now);
-                bare.push_back(*key);
+                bare.push(*key);
                 if now.saturating_duration_since(since) >= SILENCE {
                     closed.push(*key);
                 }
@@ -234,10 +239,15 @@ impl Streams {
                 closed.push(*key);
             }
         }
-        // Keys are in the order of coming.
-        closed.extend(bare.drain(..bare.len().saturating_sub(MAX_NEW)));
-        closed.sort_unstable();
         closed.dedup();
+        closed.iter().for_each(|key| self.close(*key));
+        bare.retain(|key| self.by_key.contains_key(key));
+        closed.len() as u64 + self.close_oldest(&bare, MAX_NEW)
+    }
+
+    /// Closes all of these but the `most` that came last. Keys are in the order of coming.
+    fn close_oldest(&mut self, keys: &[usize], most: usize) -> u64 {
+        let (closed, _) = keys.split_at(keys.len().saturating_sub(most));
         closed.iter().for_each(|key| self.close(*key));
         closed.len() as u64
     }
@@ -310,5 +320,128 @@ fn read_tls(
             return Ok(0);
         }
         tls.process_new_packets().map_err(io::Error::other)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::WallClock;
+
+    /// A listener, and the streams that it accepted.
+    struct Site {
+        listener: TcpListener,
+        streams: Streams,
+        poller: Poller,
+        now: Instant,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let now = WallClock::now();
+            Self { listener, streams: Streams::new(now), poller: Poller::new().unwrap(), now }
+        }
+
+        /// The client's end, and ours.
+        fn connect(&mut self) -> (TcpStream, Client) {
+            let theirs = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = self.listener.accept().unwrap();
+            let new = NewStream::new(ours, None).unwrap();
+            let client = new.client;
+            assert!(self.streams.add(self.now, new, &mut self.poller));
+            (theirs, client)
+        }
+
+        /// Reads until `enough`, and returns what came.
+        fn read(&mut self, enough: impl Fn(&Streams, &[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
+            let mut messages = Vec::new();
+            while !enough(&self.streams, &messages) {
+                for key in self.streams.take_readable(self.poller.ready()) {
+                    self.streams.read(key, |_, message| messages.push(message.to_vec()));
+                }
+                self.poller.wait(Duration::from_millis(20)).unwrap();
+            }
+            messages
+        }
+
+        fn pass(&mut self, secs: u64, has_allocation: bool) -> u64 {
+            self.now += Duration::from_secs(secs);
+            self.streams.handle_timeout(self.now, |_| has_allocation)
+        }
+    }
+
+    #[test]
+    fn messages_come_whole_however_they_were_cut() {
+        let mut site = Site::new();
+        let (mut theirs, _) = site.connect();
+        let request = [&b"\x00\x01\x00\x00\x21\x12\xa4\x42"[..], &[7; 12]].concat();
+        let data = b"\x40\x00\x00\x05hello\0\0\0";
+        for byte in [&request[..], data].concat() {
+            theirs.write_all(&[byte]).unwrap();
+            site.poller.wait(Duration::ZERO).unwrap();
+        }
+        let messages = site.read(|_, messages| messages.len() >= 2);
+        assert_eq!(messages, [request, data[..9].to_vec()]);
+    }
+
+    #[test]
+    fn a_stream_that_says_nothing_or_has_no_allocation_ends() {
+        let mut site = Site::new();
+        let (_theirs, client) = site.connect();
+        assert_eq!((site.pass(14, false), site.pass(1, false)), (0, 1));
+        assert_eq!((site.streams.len(), site.streams.poll_gone()), (0, Some(client)));
+        let (_theirs, _) = site.connect();
+        assert_eq!((site.pass(20, true), site.pass(3_600, true)), (0, 0));
+        assert_eq!((site.pass(1, false), site.pass(15, false)), (0, 1), "when that has ended");
+    }
+
+    #[test]
+    fn of_too_many_strangers_the_oldest_ends_first() {
+        let mut site = Site::new();
+        let kept: Vec<_> = (0..64).map(|_| site.connect()).collect();
+        // Stands for a flood that the limit on descriptors does not allow here.
+        let bare = site.streams.by_key.keys().copied().collect::<Vec<_>>();
+        assert!(bare.is_sorted() && kept.len() == bare.len());
+        assert_eq!(site.streams.close_oldest(&bare, 60), 4);
+        let gone: Vec<_> = std::iter::from_fn(|| site.streams.poll_gone()).collect();
+        let oldest: Vec<_> = kept.iter().take(4).map(|(_, client)| *client).collect();
+        assert_eq!(gone, oldest);
+    }
+
+    #[test]
+    fn what_is_no_turn_or_too_long_ends_the_stream() {
+        for bytes in [
+            &b"\x40\x00\xff\xff"[..],
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x00\x01\xff\xfc",
+            b"\x80\x00\x00\x00",
+        ] {
+            let mut site = Site::new();
+            let (mut theirs, client) = site.connect();
+            theirs.write_all(bytes).unwrap();
+            let messages = site.read(|streams, _| streams.len() == 0);
+            assert_eq!((messages.len(), site.streams.poll_gone()), (0, Some(client)));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_reads_nothing_costs_a_bounded_queue_and_is_closed() {
+        let mut site = Site::new();
+        let (_theirs, client) = site.connect();
+        let packet = [&[0x80, 96][..], &[0; 1_198]].concat();
+        let message = [&[0x40, 0, 4, 176][..], &packet].concat();
+        let mut dropped = 0;
+        for _ in 0..20_000 {
+            dropped += site.streams.send(site.now, client, &message, &packet);
+            site.streams.flush(site.now);
+        }
+        assert!(dropped > 10_000, "{dropped}");
+        let stream = site.streams.by_key.values().next().unwrap();
+        assert!(stream.queue.waiting().len() <= 64 * 1_024);
+        assert_eq!((site.pass(9, true), site.pass(1, true)), (0, 1));
+        assert_eq!(site.streams.poll_gone(), Some(client));
     }
 }

@@ -252,7 +252,7 @@ impl TryFrom<(Raw, Overrides)> for Config {
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
             room: room(raw.room, &raw.video, &raw.limit)?,
-            turn: turn::turn(raw.turn, udp_port, &mut warnings)?,
+            turn: turn::turn((&raw.turn, raw.ice_servers), udp_port, &mut warnings)?,
             warnings,
         })
     }

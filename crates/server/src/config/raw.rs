@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
-use super::turn::RawTurn;
+use super::turn::{RawIceServers, RawTurn};
 
 /// A value of the wrong type for its key.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,7 @@ pub(crate) struct Raw {
     pub(crate) video: RawVideo,
     pub(crate) limit: RawLimit,
     pub(crate) turn: RawTurn,
+    pub(crate) ice_servers: RawIceServers,
 }
 
 /// `rtc`.
@@ -133,6 +134,7 @@ impl Raw {
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
             limit: limit(root)?,
             turn: RawTurn::from_document(root)?,
+            ice_servers: RawIceServers::from_document(root)?,
         })
     }
 }

@@ -44,8 +44,13 @@ pub(crate) struct RawTurn {
     ttl_seconds: Option<i128>,
     allow_restricted_peer_cidrs: Option<Vec<String>>,
     deny_peer_cidrs: Option<Vec<String>>,
+}
+
+/// What clients are told beside, as it is written.
+#[derive(Default)]
+pub(crate) struct RawIceServers {
     /// `rtc.turn_servers`.
-    servers: Vec<RawServer>,
+    turn: Vec<RawServer>,
     /// `rtc.stun_servers`.
     stun: Option<Vec<String>>,
 }
@@ -105,9 +110,13 @@ impl RawTurn {
             ttl_seconds: whole(root, "turn.ttl_seconds")?,
             allow_restricted_peer_cidrs: texts(root, "turn.allow_restricted_peer_cidrs")?,
             deny_peer_cidrs: texts(root, "turn.deny_peer_cidrs")?,
-            servers: servers(root)?,
-            stun: texts(root, "rtc.stun_servers")?,
         })
+    }
+}
+
+impl RawIceServers {
+    pub(super) fn from_document(root: &Placed) -> Result<Self, WrongType> {
+        Ok(Self { turn: servers(root)?, stun: texts(root, "rtc.stun_servers")? })
     }
 }
 
@@ -147,16 +156,16 @@ fn child<'t>(at: &'t Placed, key: &str) -> Option<&'t Placed> {
 
 /// Checks; `media_port` is that of media, which TURN cannot have.
 pub(super) fn turn(
-    raw: RawTurn,
+    (raw, others): (&RawTurn, RawIceServers),
     media_port: u16,
     warnings: &mut Vec<String>,
 ) -> Result<TurnConfig, ConfigError> {
-    let external = raw.servers.iter().map(external).collect::<Result<_, _>>()?;
-    let stun = raw.stun.clone().unwrap_or_default();
+    let external = others.turn.iter().map(external).collect::<Result<_, _>>()?;
+    let stun = others.stun.unwrap_or_default();
     for server in &stun {
         check_host_port("rtc.stun_servers", server)?;
     }
-    let own = if raw.enabled == Some(true) { Some(own(&raw, media_port, warnings)?) } else { None };
+    let own = if raw.enabled == Some(true) { Some(own(raw, media_port, warnings)?) } else { None };
     Ok(TurnConfig { own, external, stun })
 }
 
