@@ -19,6 +19,8 @@ const CHROMIUM_ARGS = [
   '--use-fake-device-for-media-stream=fps=30',
   '--autoplay-policy=no-user-gesture-required',
   '--disable-dev-shm-usage',
+  // TURN over TLS with a certificate that a test has made.
+  '--ignore-certificate-errors',
 ];
 
 const FIREFOX_PREFS = {

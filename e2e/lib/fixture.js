@@ -21,7 +21,7 @@ export const OUT = fileURLToPath(new URL('../out/', import.meta.url));
 
 const SCENE_TIMEOUT = 120_000;
 
-/** Call once per suite. `options` are those of `Server.start`. */
+/** Call once per server. `options` are those of `Server.start`, or an asynchronous function that makes them. */
 export function fixture(options) {
   const fixture = new Fixture();
   before(() => fixture.open(options), { timeout: 60_000 });
@@ -33,7 +33,7 @@ class Fixture {
   #browsers = new Map();
 
   async open(options) {
-    this.server = await Server.start(options);
+    this.server = await Server.start(typeof options === 'function' ? await options() : options);
     this.site = await Site.start();
   }
 

@@ -206,7 +206,7 @@ window.client = (() => {
     /** What the browser counted on each peer connection. */
     async statistics() {
       const media = ['inbound-rtp', 'outbound-rtp', 'codec', 'data-channel'];
-      const wanted = new Set([...media, 'transport', 'candidate-pair', 'remote-candidate']);
+      const wanted = new Set([...media, 'transport', 'candidate-pair', 'local-candidate', 'remote-candidate']);
       const reports = await Promise.all(window.tracedConnections.map((peer) => peer.getStats()));
       return reports.map((report) => [...report.values()].filter(({ type }) => wanted.has(type)));
     },

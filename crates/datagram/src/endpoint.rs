@@ -15,6 +15,8 @@ pub enum Protocol {
     Udp,
     /// TCP that the client opened to our port, with framing (RFC 4571, ICE-TCP: RFC 6544).
     Tcp,
+    /// Through our own TURN server: the client's end is its relayed address, and no socket is between.
+    Relay,
 }
 
 /// One network path between us and a client: a key for tables, and all that a socket needs to send by it.
@@ -38,6 +40,11 @@ impl Endpoint {
     /// Over the TCP connection between `local` and `remote`.
     pub const fn tcp(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { protocol: Protocol::Tcp, local, remote }
+    }
+
+    /// Through our own TURN server, which relays from `relayed` to our address `local`.
+    pub const fn relay(local: SocketAddr, relayed: SocketAddr) -> Self {
+        Self { protocol: Protocol::Relay, local, remote: relayed }
     }
 
     /// The same client, at whichever address of ours.

@@ -46,6 +46,22 @@ pub trait Turn: Send + Sync {
     fn take_tls(&self, stream: TcpStream, tls: rustls::ServerConnection);
 }
 
+impl IceTcp for hearth_runtime::IceTcp {
+    fn take(&self, stream: TcpStream) {
+        self.take(stream);
+    }
+}
+
+impl Turn for hearth_runtime::TurnHandle {
+    fn take_tcp(&self, stream: TcpStream) {
+        self.take_tcp(stream);
+    }
+
+    fn take_tls(&self, stream: TcpStream, tls: rustls::ServerConnection) {
+        self.take_tls(stream, tls);
+    }
+}
+
 /// What one port is for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Services {

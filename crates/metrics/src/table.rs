@@ -65,6 +65,23 @@ metrics! {
     /// TCP connections that carry media.
     TcpStreams = Gauge, "", "tcp_streams";
 
+    /// Relay threads that run: one where TURN is configured.
+    Relays = Gauge, "turn", "threads";
+    /// TURN allocations.
+    TurnAllocations = Gauge, "turn", "allocations";
+    /// TURN clients over TCP and TLS.
+    TurnStreams = Gauge, "turn", "streams";
+    /// Packets relayed for clients to peers.
+    TurnPacketsIn = Counter, "turn", "packets_from_clients";
+    /// Packets relayed to clients from peers.
+    TurnPacketsOut = Counter, "turn", "packets_to_clients";
+    /// Requests without a valid password.
+    TurnUnauthenticated = Counter, "turn", "unauthenticated";
+    /// Requests of clients with a password that were refused: quota, forbidden peer, expired credentials …
+    TurnRefused = Counter, "turn", "refused";
+    /// Streams closed: they said nothing in time, too much, or there were too many.
+    TurnStreamsClosed = Counter, "turn", "streams_closed";
+
     /// Datagrams.
     DatagramsReceived = Counter, "received", "datagrams";
     /// Datagrams of clients of another shard, passed on to it. None where each media thread has a port of its own.
@@ -127,6 +144,17 @@ metrics! {
     DropReceiveClosed = Counter, "dropped", "received_closed";
     /// RTP packets of no track.
     DropReceiveStream = Counter, "dropped", "received_unknown_stream";
+
+    /// TURN: neither channel data nor a request that is understood.
+    DropTurnMalformed = Counter, "dropped", "turn_malformed";
+    /// TURN: packets to or from a peer that the client has no permission for, or of a client without allocation.
+    DropTurnForbidden = Counter, "dropped", "turn_forbidden_peer";
+    /// TURN: requests without a password that were not answered, as their address had many answers.
+    DropTurnUnanswered = Counter, "dropped", "turn_unanswered";
+    /// TURN: packets to a client that reads its stream too slowly.
+    DropTurnSlow = Counter, "dropped", "turn_slow_readers";
+    /// TURN: packets for which the queue to or from a media thread had no room.
+    DropTurnLane = Counter, "dropped", "turn_queue_full";
 
     /// Packets not forwarded: the subscriber disabled the track, or it is paused.
     DropForwardPaused = Counter, "dropped", "forward_paused";

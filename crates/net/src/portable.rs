@@ -194,6 +194,7 @@ struct Waiting {
 pub struct Poller {
     sockets: Vec<(std::net::UdpSocket, usize)>,
     streams: Vec<Waiting>,
+    tcp: Vec<(std::net::TcpStream, usize)>,
     waker: Waker,
     ready: Vec<usize>,
 }
@@ -260,6 +261,16 @@ impl Poller {
         Ok(())
     }
 
+    /// Also reports `stream`, in every wait until it is closed.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn add_tcp(&mut self, stream: &std::net::TcpStream, key: usize) -> io::Result<()> {
+        self.tcp.push((stream.try_clone()?, key));
+        Ok(())
+    }
+
     /// The keys of sockets and streams that the last wait found ready.
     pub fn ready(&self) -> &[usize] {
         &self.ready
@@ -281,7 +292,7 @@ impl Poller {
     ///
     /// None here.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let mut left = timeout;
+        let mut left = if self.streams.is_empty() { timeout } else { timeout.min(NAP) };
         loop {
             self.ready.clear();
             let readable =
@@ -291,6 +302,10 @@ impl Poller {
             self.ready.extend(self.streams.iter().filter(is_ready).map(|waiting| waiting.key));
             let woken = self.waker.woken.swap(false, Ordering::AcqRel);
             if woken || !self.ready.is_empty() || left.is_zero() {
+                self.tcp.retain(|(stream, key)| {
+                    self.ready.push(*key);
+                    !matches!(stream.peek(&mut [0]), Ok(0))
+                });
                 return Ok(());
             }
             let nap = left.min(NAP);

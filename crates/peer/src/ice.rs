@@ -438,7 +438,8 @@ fn endpoint(
 /// The library's word for it.
 const fn protocol(protocol: hearth_datagram::Protocol) -> Protocol {
     match protocol {
-        hearth_datagram::Protocol::Udp => Protocol::Udp,
+        // What our own TURN server relays came to a candidate of UDP.
+        hearth_datagram::Protocol::Udp | hearth_datagram::Protocol::Relay => Protocol::Udp,
         hearth_datagram::Protocol::Tcp => Protocol::Tcp,
     }
 }

@@ -37,6 +37,10 @@ pub enum Purpose {
     FirstNumbers = 12,
     /// Session ids of descriptions (RFC 8829 §5.2.1).
     SessionId = 13,
+    /// The key of TURN nonces (RFC 8489 §9.2).
+    TurnNonce = 14,
+    /// Relayed ports.
+    TurnPort = 15,
 }
 
 /// Streams that a seed has for each purpose.

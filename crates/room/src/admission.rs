@@ -68,27 +68,36 @@ impl Roster {
         self.deadlines.watch(key, now + JOIN_TIMEOUT.min(REFRESH));
         key
     }
+}
 
-    /// Sends the first message of a session that resumes.
-    pub(crate) fn send_reconnect(&self, session: SessionId, key: ParticipantKey, out: &mut Outbox) {
-        let Some(participant) = self.get(key) else { return };
-        if !Compatibility(&participant.local.client).takes_reconnect() {
-            return;
-        }
-        let preference = participant.local.transports.preference;
-        let response = proto::ReconnectResponse {
-            ice_servers: out.config.ice_servers(preference),
-            client_configuration: RoomConfig::client_configuration(preference),
-            server_info: Some(out.config.server_info()),
-            last_message_seq: participant.local.data.last_sequence(),
-        };
-        out.send(session, Message::Reconnect(response));
+/// Sends the first message of a session that resumes.
+pub(crate) fn send_reconnect(
+    now: Instant,
+    session: SessionId,
+    participant: &Participant,
+    out: &mut Outbox,
+) {
+    if !Compatibility(&participant.local.client).takes_reconnect() {
+        return;
     }
+    let preference = participant.local.transports.preference;
+    let response = proto::ReconnectResponse {
+        ice_servers: out.ice_servers(now, &participant.record.sid, preference),
+        client_configuration: RoomConfig::client_configuration(preference),
+        server_info: Some(out.config.server_info()),
+        last_message_seq: participant.local.data.last_sequence(),
+    };
+    out.send(session, Message::Reconnect(response));
 }
 
 impl Announcer<'_> {
     /// Sends the first message of a session.
-    pub(crate) fn send_join(&mut self, session: SessionId, key: ParticipantKey, room: &RoomInfo) {
+    pub(crate) fn send_join(
+        &mut self,
+        (now, session): (Instant, SessionId),
+        key: ParticipantKey,
+        room: &RoomInfo,
+    ) {
         let Some((info, others)) = self.first_infos(key) else {
             bug!("{key:?} was let in and is not here");
             return;
@@ -103,7 +112,7 @@ impl Announcer<'_> {
             other_participants: others,
             server_version: out.config.server.version.clone(),
             server_region: out.config.server.region.clone(),
-            ice_servers: out.config.ice_servers(preference),
+            ice_servers: out.ice_servers(now, &participant.record.sid, preference),
             client_configuration: RoomConfig::client_configuration(preference),
             subscriber_primary: participant.local.transports.subscriber_primary,
             ping_timeout: 15,

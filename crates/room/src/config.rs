@@ -14,28 +14,7 @@ use hearth_plane::{Fingerprint, LocalCandidate, ShardId};
 use hearth_signal::proto;
 
 use crate::ice_preference::IcePreference;
-
-/// A STUN or TURN server told to clients.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…`, `turns:…`.
-    pub urls: Vec<String>,
-    /// TURN user name; may be empty.
-    pub username: String,
-    /// TURN password; may be empty.
-    pub credential: String,
-}
-
-impl IceServer {
-    /// It relays over TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.urls.iter().any(|url| is_tls(url))
-    }
-}
-
-fn is_tls(url: &str) -> bool {
-    url.starts_with("turns:")
-}
+use crate::ice_servers::IceServers;
 
 /// How the server introduces itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,7 +43,7 @@ pub struct RoomConfig {
     /// How the server introduces itself.
     pub server: ServerIdentity,
     /// Told to clients.
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: IceServers,
     /// Our host candidates for the peers of each shard, by its number.
     pub local_candidates: Vec<Vec<LocalCandidate>>,
     /// A client whose UDP fails early, or twice, is to use TCP for a while, then TLS: if its signalling takes no
@@ -107,7 +86,7 @@ impl Default for RoomConfig {
                 node_id: "ND_hearth".to_owned(),
                 region: String::new(),
             },
-            ice_servers: Vec::new(),
+            ice_servers: IceServers::default(),
             local_candidates: Vec::new(),
             tcp_fallback: Some(Duration::ZERO),
             ice_lite: true,
@@ -135,21 +114,6 @@ impl RoomConfig {
     /// Our host candidates for a peer on `shard`.
     pub(crate) fn candidates_of(&self, shard: ShardId) -> &[LocalCandidate] {
         self.local_candidates.get(usize::from(shard.0)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Who is to use TLS is told of nothing else.
-    pub(crate) fn ice_servers(&self, preference: IcePreference) -> Vec<proto::IceServer> {
-        let message = |server: &IceServer| proto::IceServer {
-            urls: server.urls.clone(),
-            username: server.username.clone(),
-            credential: server.credential.clone(),
-        };
-        let mut servers: Vec<_> = self.ice_servers.iter().map(message).collect();
-        if preference == IcePreference::Tls {
-            servers.iter_mut().for_each(|server| server.urls.retain(|url| is_tls(url)));
-            servers.retain(|server| !server.urls.is_empty());
-        }
-        servers
     }
 
     /// Which clients are to use a relay.

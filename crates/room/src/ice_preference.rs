@@ -15,9 +15,9 @@ use hearth_datagram::Protocol;
 use hearth_plane::{LocalCandidate, ShardId};
 use hearth_signal::proto;
 
+use crate::RoomConfig;
 use crate::compatibility::Compatibility;
 use crate::participant::{Participant, ParticipantKey};
-use crate::{IceServer, RoomConfig};
 
 /// How long a preference is remembered.
 const TTL: Duration = Duration::from_secs(5 * 60);
@@ -89,7 +89,7 @@ impl Possible {
         Self {
             tcp: Compatibility(&participant.local.client).takes_tcp()
                 && config.local_candidates.iter().flatten().any(is_tcp),
-            tls: config.ice_servers.iter().any(IceServer::is_tls),
+            tls: config.ice_servers.has_tls(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod disconnection;
 mod dynacast;
 mod events;
 mod ice_preference;
+mod ice_servers;
 mod negotiation;
 mod outbox;
 mod packet;
@@ -49,7 +50,10 @@ mod update_throttle;
 mod updates;
 
 pub use api::{Call, CallError, Join, JoinError, Output, Reply, SessionId};
-pub use config::{IceServer, RoomConfig, ServerIdentity};
+pub use config::{RoomConfig, ServerIdentity};
 pub use diagnosis::Explanation;
 pub use events::RoomEvent;
+pub use ice_servers::{
+    EmbeddedTurn, ExternalTurn, IceServers, TurnCredentials, TurnTls, TurnTransport,
+};
 pub use room::Room;

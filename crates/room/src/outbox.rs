@@ -15,6 +15,7 @@ use hearth_plane::{Command, DownId, PeerId, RoomId, ShardId, TrackId};
 use hearth_random::Seed;
 use hearth_signal::proto::{self, signal_response::Message};
 
+use crate::ice_preference::IcePreference;
 use crate::random::Random;
 use crate::{Output, RoomConfig, RoomEvent, SessionId};
 
@@ -64,6 +65,17 @@ impl Outbox {
     /// Seconds since 1970.
     pub(crate) fn unix(&self, now: Instant) -> u64 {
         u64::try_from(self.unix_ms(now) / 1_000).unwrap_or(0)
+    }
+
+    /// The STUN and TURN servers for a participant.
+    pub(crate) fn ice_servers(
+        &self,
+        now: Instant,
+        participant: &str,
+        preference: IcePreference,
+    ) -> Vec<proto::IceServer> {
+        let only_tls = preference == IcePreference::Tls;
+        self.config.ice_servers.for_participant(self.unix(now), participant, only_tls)
     }
 
     fn next_id(&mut self) -> u32 {

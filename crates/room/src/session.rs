@@ -15,6 +15,7 @@ use hearth_signal::JoinParams;
 use hearth_signal::proto::participant_info::State;
 use hearth_signal::proto::{DisconnectReason, leave_request::Action};
 
+use crate::admission::send_reconnect;
 use crate::announcements::Announcer;
 use crate::data;
 use crate::diagnosis;
@@ -42,7 +43,7 @@ impl Room {
         let key = roster.admit(now, &join, ice.preferred(now, join.admitted.identity()), out);
         let publications = &tracks.publications;
         let mut announcer = Announcer { roster, publications, out };
-        announcer.send_join(join.session, key, record);
+        announcer.send_join((now, join.session), key, record);
         announcer.joined(key);
         self.roster.refresh_token(now, key, &mut self.out);
         self.start(now, key, join.request);
@@ -146,8 +147,8 @@ impl Roster {
             }
             let preference = ice.preferred(now, &participant.record.identity);
             participant.local.transports.preference = preference;
+            send_reconnect(now, session, participant, out);
         }
-        self.send_reconnect(session, key, out);
         Some(Resumed { key, is_dropped: dropped.is_some() })
     }
 

@@ -158,7 +158,8 @@ fn candidate_text(n: u32, candidate: LocalCandidate) -> String {
     // RFC 8445 §5.1.2.1: type, falling local preference, component.
     let priority = |kind: u32, local: u32| (kind << 24) + (local << 8) + 255;
     match protocol {
-        Protocol::Udp => {
+        // What our own TURN server relays comes to a candidate of UDP.
+        Protocol::Udp | Protocol::Relay => {
             let priority = priority(126, 65_535_u32.saturating_sub(n));
             format!("udp {priority} {ip} {port} typ host")
         }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use hearth_random::Seed;
 use hearth_room::RoomConfig;
 
+use crate::relay::TurnConfig;
+
 /// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -23,6 +25,8 @@ pub struct NodeConfig {
     /// TCP port at the same addresses, for clients whose network lets no UDP through (ICE-TCP). Port 0: the system
     /// chooses one; see [`Node::tcp_port`](crate::Node::tcp_port). `None`: no such port.
     pub tcp_port: Option<u16>,
+    /// Others listen on that port and bring its connections ([`Node::ice_tcp`](crate::Node::ice_tcp)).
+    pub tcp_shared: bool,
     /// Clients are offered that port only. (UDP is bound all the same.)
     pub force_tcp: bool,
     /// Addresses advertised to clients as candidates; port 0 stands for the port of the peer's media thread. Empty: the
@@ -30,6 +34,8 @@ pub struct NodeConfig {
     pub advertised: Vec<SocketAddr>,
     /// When `advertised` is empty: also advertise the loopback addresses (development).
     pub advertise_loopback: bool,
+    /// TURN, if it is offered.
+    pub turn: Option<TurnConfig>,
     /// A join makes the room if it does not exist.
     pub auto_create: bool,
     /// For the rooms. `local_candidates` and `fingerprint` are filled in at the start.
@@ -56,6 +62,14 @@ pub enum StartError {
     #[error("cannot bind TCP {addr}: {source}")]
     BindTcp {
         /// The address.
+        addr: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An address for TURN cannot be had.
+    #[error("cannot bind UDP {addr} for TURN: {source}")]
+    BindTurn {
+        /// The configured address.
         addr: SocketAddr,
         /// The system's error.
         source: io::Error,

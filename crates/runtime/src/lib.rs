@@ -14,6 +14,8 @@
 //! | shard → shard, media (`ShardMessage`) | 1,024 messages | dropped, counted |
 //! | shard → shard, checks of unknown endpoints | 64 connectivity checks | dropped, counted |
 //! | connections → their reception (ICE-TCP) | 256 connections | the listener waits; others are closed |
+//! | shard ↔ relay thread (TURN) | as between shards | dropped, counted |
+//! | TURN's listeners → relay thread | 256 connections | the connection is closed |
 //! | sessions, API → room | 4,096 inputs | the session is closed, the caller waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |
@@ -26,6 +28,7 @@ mod ice_tcp;
 mod media_ports;
 mod node;
 mod placement;
+mod relay;
 mod room_events;
 mod room_task;
 mod session;
@@ -46,6 +49,8 @@ pub use hearth_net::{host_addresses, interfaces};
 pub use hearth_net::{open_files, udp_offload};
 pub use hearth_peer::probe as stun_probe;
 pub use hearth_random::Seed;
+pub use hearth_turn::Cidr;
 pub use ice_tcp::IceTcp;
 pub use node::{Memory, Node};
+pub use relay::{TurnConfig, TurnHandle};
 pub use session::{SendError, Session, SessionOutput};

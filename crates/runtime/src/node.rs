@@ -21,6 +21,7 @@ use crate::config::{NodeConfig, StartError};
 use crate::directory::DirectoryRequest;
 use crate::explanations::ConnectionTrouble;
 use crate::ice_tcp::IceTcp;
+use crate::relay::{RelayLink, TurnHandle};
 use crate::room_task::{Input, JoinInput, Mailbox};
 use crate::session::{MAX_RESPONSES, Session, SessionLink};
 use crate::shard_link::ShardLink;
@@ -48,6 +49,7 @@ struct Inner {
     counts: Arc<SharedCounts>,
     udp_ports: Vec<u16>,
     tcp: Tcp,
+    relay: Option<RelayLink>,
     /// Bytes of memory before the first participant.
     resident_at_start: u64,
 }
@@ -69,7 +71,7 @@ impl Node {
     /// A port cannot be had, or the machine has no address to advertise to clients.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let auto_create = config.auto_create;
-        let Started { directory, shards, room_config, counts, udp_ports, tcp } =
+        let Started { directory, shards, room_config, counts, udp_ports, tcp, relay } =
             start::start(config)?;
         let inner = Inner {
             directory,
@@ -80,6 +82,7 @@ impl Node {
             counts,
             udp_ports,
             tcp,
+            relay,
             resident_at_start: hearth_net::resident_bytes(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -103,6 +106,11 @@ impl Node {
     /// Where other listeners bring connections of ICE-TCP.
     pub fn ice_tcp(&self) -> IceTcp {
         self.inner.tcp.ice_tcp.clone()
+    }
+
+    /// Where listeners bring connections of TURN, if it is offered.
+    pub fn turn(&self) -> Option<TurnHandle> {
+        self.inner.relay.as_ref().map(|relay| relay.handle.clone())
     }
 
     /// The configuration of new rooms; a changed copy may be given to
@@ -251,6 +259,9 @@ impl Node {
         for shard in self.inner.shards.iter() {
             sum.add_all(&shard.gauges().counts.snapshot());
         }
+        if let Some(relay) = &self.inner.relay {
+            sum.add_all(&relay.counts.snapshot());
+        }
         sum[Metric::Bugs] = hearth_metrics::bugs();
         sum
     }
@@ -274,7 +285,7 @@ impl Node {
         }
         self.inner.stop_shards();
         let ended = async {
-            while self.counts()[Metric::Shards] > 0 {
+            while self.counts().sum(&[Metric::Shards, Metric::Relays]) > 0 {
                 sleep(Duration::from_millis(1)).await;
             }
         };
@@ -302,6 +313,9 @@ impl Inner {
     fn stop_shards(&self) {
         for shard in self.shards.iter() {
             shard.stop();
+        }
+        if let Some(relay) = &self.relay {
+            relay.stop();
         }
     }
 }

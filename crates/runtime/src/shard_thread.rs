@@ -19,7 +19,7 @@ use hearth_metrics::{Counts, Metric};
 use hearth_net::{Poller, RecvBatch, Refused, Sent, UdpSocket, Waker};
 use hearth_plane::{Command, ShardId, Unsent};
 use hearth_random::Purpose;
-use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage};
+use hearth_shard::{Lane, Shard, ShardConfig, ShardMessage, ShardMessageKind};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
@@ -80,7 +80,7 @@ pub(crate) struct ShardChannels {
     pub(crate) incoming: Receiver<Shipment>,
     /// The same, of [`Lane::Checks`].
     pub(crate) checks: Receiver<Shipment>,
-    /// To each shard, by number.
+    /// To each shard, by number; behind them to the relay thread, if there is one.
     pub(crate) outgoing: Vec<LaneEnds>,
 }
 
@@ -391,6 +391,13 @@ impl ShardThread {
     fn send(&mut self, now: Instant, slab: &SendSlab) {
         let mut rest: &[Entry] = slab.entries();
         while let Some(first) = rest.first() {
+            if first.path.protocol == Protocol::Relay {
+                let relayed = |entry: &&Entry| entry.path.protocol == Protocol::Relay;
+                let (run, later) = rest.split_at(rest.iter().take_while(relayed).count());
+                rest = later;
+                self.relay(slab.bytes(), run);
+                continue;
+            }
             if first.path.protocol == Protocol::Tcp {
                 let same = rest.iter().take_while(|entry| entry.path == first.path).count();
                 let (run, later) = rest.split_at(same);
@@ -419,6 +426,19 @@ impl ShardThread {
             };
             note_sent(&mut self.counts, &mut self.shard, socket.send(slab.bytes(), run));
         }
+    }
+
+    /// Hands datagrams for clients of TURN to the relay thread.
+    fn relay(&mut self, bytes: &[u8], run: &[Entry]) {
+        let Some(ends) = self.channels.outgoing.last() else { return };
+        for Entry { path, start, len, .. } in run {
+            let datagram = bytes.get(*start..start.saturating_add(*len)).unwrap_or_default();
+            let kind = ShardMessageKind::Datagram { from: *path };
+            let sent = ShardMessage::new(kind, datagram)
+                .is_some_and(|message| ends.media.try_send((self.config.id, message)).is_ok());
+            self.counts.add(if sent { Metric::DatagramsSent } else { Metric::DropTurnLane }, 1);
+        }
+        ends.waker.wake();
     }
 
     /// Sends shard messages to other shards, and events to their rooms.

@@ -21,6 +21,7 @@ use crate::counters::GaugeGuard;
 use crate::directory::{Directory, DirectoryRequest};
 use crate::ice_tcp::IceTcp;
 use crate::media_ports::{MediaPorts, PORT_ATTEMPTS};
+use crate::relay::{Ends, Media, RelayLink};
 use crate::room_task::NodeHandles;
 use crate::shard_link::ShardLink;
 use crate::shard_thread::{self, LaneEnds, MAX_CHECKS, MAX_MESSAGES, Parts, ShardChannels};
@@ -35,6 +36,7 @@ pub(crate) struct Started {
     /// Each once.
     pub(crate) udp_ports: Vec<u16>,
     pub(crate) tcp: Tcp,
+    pub(crate) relay: Option<RelayLink>,
 }
 
 /// ICE-TCP of a running node.
@@ -59,19 +61,37 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
     }
     let certificate = Arc::new(Certificate::generate().map_err(StartError::Certificate)?);
     let (listeners, tcp_port) = match config.tcp_port {
+        Some(port) if config.tcp_shared => (Vec::new(), Some(port)),
         Some(port) => bind_tcp(&config.udp_bind, port)?,
         None => (Vec::new(), None),
     };
-    config.room.local_candidates = of_each_shard(&advertised, &bound.ports)
-        .into_iter()
-        .map(|advertised| candidates(&advertised, tcp_port, config.force_tcp))
+    let advertised_by_shard = of_each_shard(&advertised, &bound.ports);
+    config.room.local_candidates = advertised_by_shard
+        .iter()
+        .map(|advertised| candidates(advertised, tcp_port, config.force_tcp))
         .collect();
+    if let Some(turn) = &mut config.room.ice_servers.turn {
+        turn.ips = advertised.iter().map(SocketAddr::ip).collect();
+        turn.ips.dedup();
+    }
     config.room.fingerprint = certificate.fingerprint();
     let counts = Arc::new(SharedCounts::default());
+    let relay = config.turn.take().map(|turn| Ok((turn, Ends::new()?))).transpose()?;
     let seed = config.seed.clone();
-    let shards = Shards { certificate, seed };
     let udp_ports = bound.distinct();
-    let shards: Arc<[ShardLink]> = shards.start(bound.sockets, &counts)?.into();
+    let local: Vec<_> = bound.sockets.iter().flatten().map(UdpSocket::local_addr).collect();
+    let shards = Shards { certificate, seed, relay: relay.as_ref().map(|(_, ends)| ends.lane()) };
+    let (shards, lanes) = shards.start(bound.sockets, &counts)?;
+    let shards: Arc<[ShardLink]> = shards.into();
+    let relay = relay.map(|(turn, ends)| {
+        let mut advertised: Vec<_> = advertised_by_shard.into_iter().flatten().collect();
+        advertised.sort_unstable();
+        advertised.dedup();
+        let (advertised, counts) = (advertised.as_slice(), &counts);
+        let media = Media { advertised, bound: &local, ours: &ours, counts };
+        ends.spawn(turn, &media, lanes, &config.seed)
+    });
+    let relay = relay.transpose().inspect_err(|_| shards.iter().for_each(ShardLink::stop))?;
 
     let ice_tcp = IceTcp::start(Arc::clone(&shards), Arc::clone(&counts));
     let mut accepting = JoinSet::new();
@@ -94,6 +114,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         counts,
         udp_ports,
         tcp: Tcp { port: tcp_port, ice_tcp, _accepting: accepting },
+        relay,
     })
 }
 
@@ -178,15 +199,17 @@ fn is_local(ip: IpAddr, ours: &[IpAddr]) -> bool {
 pub(crate) struct Shards {
     pub(crate) certificate: Arc<Certificate>,
     pub(crate) seed: Seed,
+    /// How they reach the relay thread.
+    pub(crate) relay: Option<LaneEnds>,
 }
 
 impl Shards {
-    /// Starts a thread for each set of sockets.
+    /// Starts a thread for each set of sockets. Also returns how to reach them past their queues of commands.
     pub(crate) fn start(
         self,
         sockets: Vec<Vec<UdpSocket>>,
         counts: &Arc<SharedCounts>,
-    ) -> Result<Vec<ShardLink>, StartError> {
+    ) -> Result<(Vec<ShardLink>, Vec<LaneEnds>), StartError> {
         let count = u16::try_from(sockets.len()).map_err(|_| StartError::Nothing)?;
         let mut pollers = Vec::new();
         let mut outgoing = Vec::new();
@@ -197,13 +220,16 @@ impl Shards {
                 poller.add(socket, 0).map_err(StartError::Poller)?;
             }
             // All memory of a lane is written to when it is made, and a single shard has no other to send to.
-            let [messages, checks] = if count > 1 { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
+            let shared = count > 1 || self.relay.is_some();
+            let [messages, checks] = if shared { [MAX_MESSAGES, MAX_CHECKS] } else { [1, 1] };
             let (media, from_media) = sync_channel(messages);
             let (checks, from_checks) = sync_channel(checks);
             outgoing.push(LaneEnds { media, checks, waker: poller.waker() });
             incoming.push((from_media, from_checks));
             pollers.push(poller);
         }
+        let lanes = outgoing.clone();
+        outgoing.extend(self.relay);
         let mut links = Links::default();
         let each = sockets.into_iter().zip(pollers).zip(incoming).zip(0..count);
         for (((sockets, poller), (incoming, checks)), n) in each {
@@ -224,7 +250,7 @@ impl Shards {
             };
             links.0.push(shard_thread::spawn(parts)?);
         }
-        Ok(links.finish())
+        Ok((links.finish(), lanes))
     }
 }
 

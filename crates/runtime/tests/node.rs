@@ -203,9 +203,11 @@ fn config() -> NodeConfig {
         udp_bind: vec!["127.0.0.1:0".parse().unwrap()],
         udp_ports: 1,
         tcp_port: Some(0),
+        tcp_shared: false,
         force_tcp: false,
         advertised: Vec::new(),
         advertise_loopback: true,
+        turn: None,
         auto_create: true,
         room: RoomConfig {
             empty_timeout: Duration::from_millis(100),

@@ -8,10 +8,12 @@ mod lan;
 mod load_test;
 mod logging;
 mod media_addresses;
+mod ports;
 mod serve;
 mod stop;
 mod tls;
 mod token;
+mod turn;
 
 use std::io::Write as _;
 use std::process::ExitCode;

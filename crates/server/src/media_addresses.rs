@@ -142,7 +142,7 @@ fn udp_bind(config: &Config) -> Vec<IpAddr> {
     both.into_iter().filter(|any| wanted(any) && (any.is_ipv4() || has_ipv6())).collect()
 }
 
-fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
 }
 

@@ -7,7 +7,7 @@
 //!   the same ports stops at once. Clients get a leave before connections are closed.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use std::time::Duration;
 use hearth_access::Keys;
 use hearth_addresses::AddressPlan;
 use hearth_http::{AppState, LanGuide};
-use hearth_listener::{Handlers, Port, Services};
+use hearth_listener::{Handlers, IceTcp, Port, Turn};
 use hearth_room::{RoomConfig, ServerIdentity};
 use hearth_runtime::{Node, NodeConfig, Seed, StartError, WallClock};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError, Document, Overrides};
 use crate::media_addresses::AddressError;
+use crate::ports::Opened;
 use crate::stop::Stop;
 use crate::tls::{self, CertificateError};
-use crate::{dev, doctor, logging, media_addresses, token};
+use crate::{dev, doctor, logging, media_addresses, ports, token, turn};
 
 /// How long rooms may take to send leaves and end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -69,6 +69,11 @@ pub(crate) enum ServeError {
          with `rtc.tcp_port:`, or do without it with `rtc.tcp_port: 0`", addr.port(), addr.ip()
     )]
     TcpPortTaken { addr: SocketAddr },
+    /// An address for TURN cannot be bound.
+    #[error(
+        "cannot listen on {addr} for TURN: {source}; choose with `turn.udp_port`, `turn.tcp_port`, `turn.tls_port` and `turn.bind_addresses`"
+    )]
+    Turn { addr: SocketAddr, source: io::Error },
     /// The node did not start for another reason.
     #[error("cannot start: {0}")]
     Node(#[source] StartError),
@@ -143,8 +148,9 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     let config = Arc::new(config);
     let stop = Stop::new().map_err(ServeError::System)?;
     let addresses = hearth_runtime::host_addresses(false);
-    let secured = tls::secure(config.tls(), addresses)?;
-    let listeners = listen(&config).await?;
+    let turn_files = config.turn().own.as_ref().and_then(|turn| turn.files.as_ref());
+    let secured = tls::secure(config.tls(), turn_files, addresses)?;
+    let opened = ports::open(&config).await?;
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
     let seed = hearth_runtime::seed_from_system()?;
     let mut plan = media_addresses::plan(&config, &seed).await?;
@@ -156,6 +162,7 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
         StartError::BindTcp { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::TcpPortTaken { addr }
         }
+        StartError::BindTurn { addr, source } => ServeError::Turn { addr, source },
         StartError::Nothing
         | StartError::NoAddress
         | StartError::Bind { .. }
@@ -164,7 +171,7 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
         | StartError::Thread(_)
         | StartError::Certificate(_) => ServeError::Node(error),
     })?;
-    let port = listeners.first().and_then(|listener| listener.local_addr().ok());
+    let port = opened.first().and_then(|opened| opened.listener.local_addr().ok());
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     plan.ports = node.udp_ports().to_vec();
     media_addresses::announce(&plan);
@@ -187,76 +194,27 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     };
     let mut again = stop;
     secured.start_acme();
-    let services = Services {
-        http: config.tls().plain_http,
-        https: secured.tls.is_some(),
-        ..Services::default()
-    };
-    let tls = secured.tls;
-    let ports = listeners.into_iter().map(|listener| Port { listener, services, tls: tls.clone() });
+    let (tls, of_turn) = (secured.tls, secured.turn);
+    let opened = opened.into_iter().map(|Opened { listener, services, prefers_turn }| Port {
+        listener,
+        services,
+        tls: if prefers_turn { of_turn.clone() } else { tls.clone() },
+    });
     let counts = node.control_counts();
     let lan = secured.authority.map(|authority| {
         let key = config.keys().first().cloned().unwrap_or_default();
         Arc::new(LanGuide::new(authority, key, dev::ROOM))
     });
+    let ice_tcp: Arc<dyn IceTcp> = Arc::new(node.ice_tcp());
+    let turn = node.turn().map(|turn| Arc::new(turn) as Arc<dyn Turn>);
     let http = hearth_http::Server::new(AppState { node, keys, lan });
-    let handlers = Handlers { http, ice_tcp: None, turn: None, counts };
+    let handlers = Handlers { http, ice_tcp: Some(ice_tcp), turn, counts };
     tokio::select! {
-        () = hearth_listener::serve(ports.collect(), handlers, goodbye) => {}
+        () = hearth_listener::serve(opened.collect(), handlers, goodbye) => {}
         () = again.second() => {}
     }
     info!("Stopped");
     Ok(())
-}
-
-/// Binds every HTTP address. Without configured addresses: all of both families.
-async fn listen(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
-    let port = config.http_port();
-    if config.bind().is_empty() {
-        // On most systems this one socket takes IPv4 too.
-        return match bind((Ipv6Addr::UNSPECIFIED, port).into()).await {
-            Ok(both) => Ok(vec![both]),
-            Err(taken @ (ServeError::PortTaken { .. } | ServeError::PortDenied { .. })) => {
-                Err(taken)
-            }
-            Err(_) => Ok(vec![bind((Ipv4Addr::UNSPECIFIED, port).into()).await?]),
-        };
-    }
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut skipped = None;
-    for ip in config.bind() {
-        // A port that the system chose for the first address serves for all.
-        let chosen = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let port = chosen.map_or(port, |addr| addr.port());
-        match bind(SocketAddr::new(*ip, port)).await {
-            Ok(listener) => listeners.push(listener),
-            // Machines without IPv6 are common, and `--dev` names its loopback address.
-            Err(error @ ServeError::Listen { .. }) if config.dev() && ip.is_ipv6() => {
-                skipped = Some(error);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    match skipped {
-        Some(error) if listeners.is_empty() => Err(error),
-        Some(error) => {
-            info!("{error}");
-            Ok(listeners)
-        }
-        None => Ok(listeners),
-    }
-}
-
-async fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(addr).await.map_err(|source| {
-        if source.kind() == io::ErrorKind::AddrInUse {
-            ServeError::PortTaken { addr }
-        } else if source.kind() == io::ErrorKind::PermissionDenied {
-            ServeError::PortDenied { addr }
-        } else {
-            ServeError::Listen { addr, source }
-        }
-    })
 }
 
 fn node_config(
@@ -287,12 +245,15 @@ fn node_config(
     };
     enable_codecs(&mut room, &limits.enabled_codecs);
     let addresses = config.addresses();
+    room.ice_servers = turn::ice_servers(config);
     Ok(NodeConfig {
+        turn: turn::node_config(config, media_addresses::has_ipv6()),
         shards: config.threads().shards.unwrap_or_else(default_shards),
         room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
         udp_bind: plan.bind.iter().map(|ip| SocketAddr::new(*ip, addresses.udp_port)).collect(),
         udp_ports: addresses.udp_ports,
         tcp_port: config.tcp().port,
+        tcp_shared: ports::shares_ice_tcp(config),
         force_tcp: config.tcp().force,
         advertised: plan.candidates(),
         advertise_loopback: config.dev(),

@@ -25,7 +25,10 @@ use crate::lan::Lan;
 pub(crate) enum CertificateError {
     /// See [`PairError`].
     #[error("tls.cert_file, tls.key_file: {0}")]
-    Files(#[from] PairError),
+    Files(#[source] PairError),
+    /// See [`PairError`].
+    #[error("turn.cert_file, turn.key_file: {0}")]
+    TurnFiles(#[source] PairError),
     /// See [`LocalError`].
     #[error("--lan: {0}")]
     Local(#[from] LocalError),
@@ -45,6 +48,8 @@ pub(crate) enum CertificateError {
 pub(crate) struct Secured {
     /// `None`: plain HTTP only.
     pub(crate) tls: Option<Tls>,
+    /// On ports of TURN alone; the same certificates, but its own is the first.
+    pub(crate) turn: Option<Tls>,
     /// The certificate of the local authority, in PEM.
     pub(crate) authority: Option<String>,
     /// What is printed about it.
@@ -64,17 +69,28 @@ impl Secured {
 /// Reads or makes certificates and starts to watch their files; must run inside the runtime. `addresses` are this machine's.
 pub(crate) fn secure(
     config: &TlsConfig,
+    of_turn: Option<&PairFiles>,
     addresses: Vec<IpAddr>,
 ) -> Result<Secured, CertificateError> {
-    if !config.enabled() {
+    if !config.enabled() && of_turn.is_none() {
         return Ok(Secured::default());
     }
     let tls = Tls::new();
+    let mut watched = Vec::new();
     if let Some(files) = &config.files {
         let slot = tls.add_slot();
-        from_files(&tls, slot, files)?;
-        let reload = on_hangup()?;
-        tokio::spawn(watch_files(tls.clone(), vec![(slot, files.clone())], reload));
+        from_files(&tls, slot, files).map_err(CertificateError::Files)?;
+        watched.push((slot, files.clone()));
+    }
+    let mut turn = tls.clone();
+    if let Some(files) = of_turn {
+        let slot = tls.add_slot();
+        from_files(&tls, slot, files).map_err(CertificateError::TurnFiles)?;
+        watched.push((slot, files.clone()));
+        turn = tls.preferring(slot);
+    }
+    if !watched.is_empty() {
+        tokio::spawn(watch_files(tls.clone(), watched, on_hangup()?));
     }
     let acme = config.acme.clone().map(|acme| (acme, tls.add_slot()));
     let (mut authority, mut lan) = (None, None);
@@ -97,7 +113,7 @@ pub(crate) fn secure(
         tls.set(tls.add_slot(), pair);
         authority = Some(pem);
     }
-    Ok(Secured { tls: Some(tls), authority, lan, acme })
+    Ok(Secured { tls: Some(tls), turn: Some(turn), authority, lan, acme })
 }
 
 fn now() -> i64 {

@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "epoll and eventfd")]
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +97,17 @@ impl Poller {
     ) -> io::Result<()> {
         let events = if wait { libc::EPOLLIN | libc::EPOLLOUT } else { libc::EPOLLIN };
         self.control(libc::EPOLL_CTL_MOD, stream.raw_fd(), key as u64, events)
+    }
+
+    /// Also reports, until it is closed, when bytes have come to `stream` or it has room again: once each, so that its
+    /// owner has to read and write until the kernel says no.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn add_tcp(&mut self, stream: &TcpStream, key: usize) -> io::Result<()> {
+        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.control(libc::EPOLL_CTL_ADD, stream.as_raw_fd(), key as u64, events)
     }
 
     /// The keys of sockets and streams that the last wait found ready, at most 256.

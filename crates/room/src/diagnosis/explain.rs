@@ -242,6 +242,7 @@ const fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Udp => "UDP",
         Protocol::Tcp => "TCP",
+        Protocol::Relay => "TURN",
     }
 }
 

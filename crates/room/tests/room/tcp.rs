@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hearth_datagram::Protocol;
 use hearth_plane::{Command, Event, LocalCandidate};
-use hearth_room::{IceServer, RoomConfig};
+use hearth_room::{ExternalTurn, RoomConfig, TurnCredentials, TurnTransport};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     self, ClientConfigSetting, leave_request::Action, signal_request, signal_response::Message,
@@ -18,10 +18,14 @@ fn world(change: impl FnOnce(&mut RoomConfig)) -> World {
     World::with(|config| {
         let addr = SocketAddr::from(([192, 0, 2, 1], 7_881));
         config.local_candidates.iter_mut().for_each(|of| of.push(LocalCandidate::tcp(addr)));
-        config.ice_servers = vec![IceServer {
-            urls: vec!["turn:192.0.2.1:3478".into(), "turns:turn.example.org:443".into()],
-            ..IceServer::default()
-        }];
+        let external = |port, transport| ExternalTurn {
+            host: "turn.example.org".into(),
+            port,
+            transport,
+            credentials: TurnCredentials::Fixed { username: "u".into(), credential: "c".into() },
+        };
+        let transports = [(3_478, TurnTransport::Udp), (443, TurnTransport::Tls)];
+        config.ice_servers.external = transports.map(|(port, via)| external(port, via)).into();
         change(config);
     })
 }

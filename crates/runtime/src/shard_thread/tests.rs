@@ -98,7 +98,7 @@ fn a_client_is_served_over_tcp_until_it_is_removed_and_then_its_connection_is_cl
     let shards = Shards::start(addr("127.0.0.1:0"), 1);
     let server = addr("127.0.0.1:7881");
     let client = Client::new(WallClock::now(), addr("127.0.0.1:9"), server);
-    let mut caller = Caller::new(shards.add_publisher(1, client, server));
+    let mut caller = Caller::new(shards.add_publisher(0, 1, client, server));
     let end = WallClock::now() + PATIENCE;
     while caller.kinds.len() < 3 {
         assert!(WallClock::now() < end, "{:?}", caller.kinds);
@@ -120,7 +120,7 @@ fn a_connection_whose_first_check_is_not_authentic_is_closed_at_once() {
     let shards = Shards::start(addr("127.0.0.1:0"), 1);
     let server = addr("127.0.0.1:7881");
     let client = Client::new(WallClock::now(), addr("127.0.0.1:9"), server);
-    let publisher = shards.add_publisher(1, client, server);
+    let publisher = shards.add_publisher(0, 1, client, server);
     for username in ["00nobody:x", "00publisher1:x"] {
         let mut stranger = connect(&shards, forged_check(username, [7; 20]));
         stranger.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -275,8 +275,8 @@ impl Shards {
     fn with_ports(bind: SocketAddr, count: usize, ports: u16) -> Self {
         let MediaPorts { sockets, ports } = MediaPorts::bind(&[bind], ports, count).unwrap();
         let certificate = Arc::new(Certificate::generate().unwrap());
-        let shards = start::Shards { certificate, seed: Seed::fixed(1) };
-        let links = shards.start(sockets, &Arc::new(SharedCounts::default())).unwrap();
+        let shards = start::Shards { certificate, seed: Seed::fixed(1), relay: None };
+        let (links, _) = shards.start(sockets, &Arc::new(SharedCounts::default())).unwrap();
         Self { links, port: ports[0], ports }
     }
 

@@ -35,6 +35,22 @@ const SUPPORTED: &[&str] = &[
     "rtc.enable_loopback_candidate",
     "rtc.use_mdns",
     "rtc.stun_servers",
+    "rtc.turn_servers",
+    "turn.enabled",
+    "turn.domain",
+    "turn.cert_file",
+    "turn.key_file",
+    "turn.tls_port",
+    "turn.udp_port",
+    "turn.relay_range_start",
+    "turn.relay_range_end",
+    "turn.external_tls",
+    "turn.bind_addresses",
+    "turn.per_user_relay_allocation_limit",
+    "turn.ttl_seconds",
+    "turn.allow_restricted_peer_cidrs",
+    "turn.deny_peer_cidrs",
+    "turn.tcp_port",
     "logging.level",
     "logging.json",
     "room.auto_create",
@@ -85,7 +101,6 @@ const NOT_YET: &[&str] = &[
     "rtc.sctp_min_cwnd",
     "rtc.sctp_fast_rtx_wnd",
     "rtc.sctp_cwnd_ca_step",
-    "rtc.turn_servers",
     "rtc.enable_warp",
     "rtc.packet_buffer_size",
     "rtc.packet_buffer_size_video",
@@ -141,20 +156,6 @@ const NOT_YET: &[&str] = &[
     "room.enable_full_room_in_webhooks",
     "room.update_batch_target_size",
     "room.room_configurations.*",
-    "turn.enabled",
-    "turn.domain",
-    "turn.cert_file",
-    "turn.key_file",
-    "turn.tls_port",
-    "turn.udp_port",
-    "turn.relay_range_start",
-    "turn.relay_range_end",
-    "turn.external_tls",
-    "turn.bind_addresses",
-    "turn.per_user_relay_allocation_limit",
-    "turn.ttl_seconds",
-    "turn.allow_restricted_peer_cidrs",
-    "turn.deny_peer_cidrs",
     "ingress.rtmp_base_url",
     "ingress.whip_base_url",
     "sip.*",
@@ -345,9 +346,8 @@ mod tests {
 
     #[test]
     fn a_key_of_the_reference_without_effect_is_reported_by_its_path() {
-        let text =
-            "port: 1\nredis: {address: 'x:1', tls: {enabled: true}}\nturn:\n  enabled: true\n";
-        assert_eq!(check_text(text).unwrap(), ["redis.address", "redis.tls", "turn.enabled"]);
+        let text = "port: 1\nredis: {address: 'x:1', tls: {enabled: true}}\nwebhook:\n  urls: []\n";
+        assert_eq!(check_text(text).unwrap(), ["redis.address", "redis.tls", "webhook.urls"]);
     }
 
     #[test]

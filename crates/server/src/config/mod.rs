@@ -15,6 +15,7 @@ mod raw;
 mod tcp;
 mod tls;
 mod tree;
+mod turn;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub(crate) use document::Document;
 use raw::Raw;
 pub(crate) use tcp::TcpConfig;
 pub(crate) use tls::TlsConfig;
+pub(crate) use turn::TurnConfig;
 
 use crate::cli::ThreadArgs;
 
@@ -60,6 +62,9 @@ pub(crate) enum ConfigError {
     /// A value out of its range.
     #[error("`{key}` is {got}; allowed: {allowed}")]
     Value { key: &'static str, got: String, allowed: &'static str },
+    /// Values that contradict each other.
+    #[error("{text}")]
+    Conflict { text: String },
     /// Without keys no token is valid, and no participant can join.
     #[error(
         "no API keys: run `hearth generate-keys` and put the line it prints under `keys:` in the \
@@ -102,6 +107,7 @@ pub(crate) struct Config {
     log: LogConfig,
     room: RoomLimits,
     tls: TlsConfig,
+    turn: TurnConfig,
     warnings: Vec<String>,
 }
 
@@ -207,6 +213,11 @@ impl Config {
         &self.tls
     }
 
+    /// Our own TURN server, and those of others.
+    pub(crate) fn turn(&self) -> &TurnConfig {
+        &self.turn
+    }
+
     /// Warnings, each one sentence.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
@@ -243,6 +254,9 @@ impl TryFrom<(Raw, Overrides)> for Config {
                 warnings.push(format!("the secret of API key {key} has fewer than {SECRET_LEN} characters; `hearth generate-keys` makes a safe one"));
             }
         }
+        let tls = tls::tls(raw.tls, dev, &over)?;
+        let shared =
+            turn::Shared { media_port: addresses.udp_port, has_certificates: tls.enabled() };
         Ok(Self {
             dev,
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,
@@ -255,7 +269,8 @@ impl TryFrom<(Raw, Overrides)> for Config {
             keys,
             log: log(dev, raw.logging.level.as_deref(), raw.logging.json)?,
             room: room(raw.room, &raw.video, &raw.limit)?,
-            tls: tls::tls(raw.tls, dev, &over)?,
+            tls,
+            turn: turn::turn((&raw.turn, raw.ice_servers), shared, &mut warnings)?,
             warnings,
         })
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::ApiKeys;
 use super::tree::{Place, Placed, Tree};
+use super::turn::{RawIceServers, RawTurn};
 
 /// A value of the wrong type for its key.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub(crate) struct WrongType {
     place: Place,
     key: &'static str,
     expected: &'static str,
+}
+
+impl WrongType {
+    pub(super) fn new(place: Place, key: &'static str, expected: &'static str) -> Self {
+        Self { place, key, expected }
+    }
 }
 
 /// The keys that have an effect.
@@ -34,6 +41,8 @@ pub(crate) struct Raw {
     pub(crate) video: RawVideo,
     pub(crate) limit: RawLimit,
     pub(crate) tls: RawTls,
+    pub(crate) turn: RawTurn,
+    pub(crate) ice_servers: RawIceServers,
 }
 
 /// `tls`.
@@ -160,6 +169,8 @@ impl Raw {
             video: RawVideo { dynacast_pause_delay: duration(root, "video.dynacast_pause_delay")? },
             limit: limit(root)?,
             tls: tls(root)?,
+            turn: RawTurn::from_document(root)?,
+            ice_servers: RawIceServers::from_document(root)?,
         })
     }
 }
@@ -282,7 +293,7 @@ pub(super) fn text(root: &Placed, key: &'static str) -> Result<Option<String>, W
     read(root, key, "text", as_text)
 }
 
-fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
+pub(super) fn texts(root: &Placed, key: &'static str) -> Result<Option<Vec<String>>, WrongType> {
     read(root, key, "a list of texts, such as [\"127.0.0.1\"]", |tree| match tree {
         Tree::List(list) => list.iter().map(|item| as_text(&item.tree)).collect(),
         Tree::Null | Tree::Bool(_) | Tree::Whole(_) | Tree::Real | Tree::Text(_) | Tree::Map(_) => {

@@ -37,13 +37,13 @@ impl TlsConfig {
 
 /// `--domain` means one port for everything, 443, where nothing else is written.
 pub(super) fn imply(raw: &mut Raw, over: &Overrides) {
-    if over.domains.is_empty() {
-        return;
-    }
+    // One that cannot be is refused later.
+    let Some(Ok(domain)) = over.domains.first().map(|name| domain(name)) else { return };
     let port = HTTPS_PORT.into();
     raw.port.get_or_insert(port);
     raw.rtc.tcp.tcp_port.get_or_insert(port);
     raw.rtc.udp_port.get_or_insert_with(|| HTTPS_PORT.to_string());
+    raw.turn.imply(&domain, HTTPS_PORT);
 }
 
 /// Checks `tls` and what of the command line belongs to it.

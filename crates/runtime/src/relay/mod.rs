@@ -1,0 +1,229 @@
+//! TURN: the relay thread, between clients that only get through this way and the media threads.
+//!
+//! * **Owns:** the thread's start, and how others reach it ([`TurnHandle`]).
+//! * **In:** connections that listeners accepted. **Out:** –
+//! * **Invariant:** the thread is one of its own, so that a flood at TURN's ports costs no media thread its time. What is
+//!   relayed to our own media passes no socket: it goes by lanes, as between shards. To the shards the relay thread looks like
+//!   one more shard, behind the last.
+
+mod lanes;
+mod outside;
+mod stream_queue;
+mod streams;
+mod thread;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use hearth_metrics::{Metric, SharedCounts};
+use hearth_net::{Poller, UdpSocket, Waker};
+use hearth_random::Seed;
+use hearth_turn::{Cidr, PeerPolicy, PortRange, Server};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::WallClock;
+use crate::config::StartError;
+use crate::counters::GaugeGuard;
+use crate::relay::streams::NewStream;
+use crate::relay::thread::{Parts, RelayThread};
+use crate::shard_thread::{LaneEnds, MAX_CHECKS, MAX_MESSAGES, Shipment};
+
+/// Connections that wait for the thread; more are closed.
+const MAX_INPUTS: usize = 256;
+/// Allocations of all clients, each some hundred bytes: more than one machine has the bandwidth for.
+const MAX_ALLOCATIONS: usize = 10_000;
+
+/// The configuration of TURN.
+#[derive(Clone, Debug)]
+pub struct TurnConfig {
+    /// Addresses for TURN over UDP; may be empty where TCP or TLS is served.
+    pub udp_bind: Vec<SocketAddr>,
+    /// API keys and secrets; any of them makes valid credentials.
+    pub keys: Vec<(String, String)>,
+    /// Ports that clients are relayed from.
+    pub relay_ports: PortRange,
+    /// Networks that may be relayed to, beside our own media.
+    pub allowed_peers: Vec<Cidr>,
+    /// Networks that are never relayed to.
+    pub denied_peers: Vec<Cidr>,
+    /// Allocations of one participant.
+    pub max_per_participant: usize,
+}
+
+/// How listeners reach the relay thread.
+#[derive(Clone, Debug)]
+pub struct TurnHandle {
+    inputs: SyncSender<RelayInput>,
+    waker: Waker,
+}
+
+/// What the relay thread is told.
+#[derive(Debug)]
+pub(crate) enum RelayInput {
+    Stream(Box<NewStream>),
+    /// A participant was removed.
+    Revoke(Box<str>),
+}
+
+impl TurnHandle {
+    /// A connection that speaks TURN. Nothing of it has been read.
+    pub fn take_tcp(&self, stream: TcpStream) {
+        self.take(stream, None);
+    }
+
+    /// A connection whose handshake is done. Plaintext may already be inside `tls`.
+    pub fn take_tls(&self, stream: TcpStream, tls: rustls::ServerConnection) {
+        self.take(stream, Some(tls));
+    }
+
+    /// Ends what a participant has allocated.
+    pub fn revoke(&self, participant: &str) {
+        self.send(RelayInput::Revoke(participant.into()));
+    }
+
+    fn take(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>) {
+        // A stream that is broken already is no loss.
+        let made = stream.into_std().and_then(|stream| NewStream::new(stream, tls));
+        match made {
+            Ok(stream) => self.send(RelayInput::Stream(Box::new(stream))),
+            Err(error) => debug!(%error, "A TURN connection was lost at its beginning"),
+        }
+    }
+
+    fn send(&self, input: RelayInput) {
+        if self.inputs.try_send(input).is_err() {
+            debug!("The relay thread is busy; a TURN connection is closed");
+        }
+        self.waker.wake();
+    }
+}
+
+/// The running thread, as the node holds it.
+#[derive(Debug)]
+pub(crate) struct RelayLink {
+    pub(crate) handle: TurnHandle,
+    pub(crate) counts: Arc<SharedCounts>,
+    stop: Arc<AtomicBool>,
+}
+
+impl RelayLink {
+    /// Ends the thread soon.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.handle.waker.wake();
+    }
+}
+
+/// The thread's ends, made before the shards, which are given [`Ends::lane`].
+pub(crate) struct Ends {
+    poller: Poller,
+    media: Receiver<Shipment>,
+    lane: LaneEnds,
+    inputs: (SyncSender<RelayInput>, Receiver<RelayInput>),
+}
+
+impl Ends {
+    pub(crate) fn new() -> Result<Self, StartError> {
+        let poller = Poller::new().map_err(StartError::Poller)?;
+        let (media_in, media) = sync_channel(MAX_MESSAGES);
+        // No shard takes the relay thread for one that knows a peer.
+        let (checks, _) = sync_channel(MAX_CHECKS.min(1));
+        let lane = LaneEnds { media: media_in, checks, waker: poller.waker() };
+        Ok(Self { poller, media, lane, inputs: sync_channel(MAX_INPUTS) })
+    }
+
+    /// How shards reach the thread.
+    pub(crate) fn lane(&self) -> LaneEnds {
+        self.lane.clone()
+    }
+
+    /// Starts the thread. `media`: every address that media is received at.
+    pub(crate) fn spawn(
+        self,
+        config: TurnConfig,
+        media: &Media<'_>,
+        shards: Vec<LaneEnds>,
+        seed: &Seed,
+    ) -> Result<RelayLink, StartError> {
+        let mut poller = self.poller;
+        let mut sockets = Vec::new();
+        for (key, addr) in config.udp_bind.iter().enumerate() {
+            let bound = UdpSocket::bind_group(*addr, 1).and_then(|mut group| {
+                group.pop().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+            });
+            let socket = bound.map_err(|source| StartError::BindTurn { addr: *addr, source })?;
+            poller.add(&socket, key).map_err(StartError::Poller)?;
+            sockets.push(socket);
+        }
+        let mut relay_ips: Vec<IpAddr> = media.advertised.iter().map(SocketAddr::ip).collect();
+        relay_ips.dedup();
+        let server = Server::new(
+            WallClock::now(),
+            hearth_turn::Config {
+                keys: config.keys,
+                relay_ips,
+                relay_ports: config.relay_ports,
+                peers: PeerPolicy {
+                    media: media.all(),
+                    allowed: config.allowed_peers,
+                    denied: config.denied_peers,
+                },
+                max_per_participant: config.max_per_participant,
+                max_allocations: MAX_ALLOCATIONS,
+            },
+            seed,
+        );
+        let (stop, counts): (Arc<AtomicBool>, Arc<SharedCounts>) = Default::default();
+        let (sender, inputs) = self.inputs;
+        let handle = TurnHandle { inputs: sender, waker: poller.waker() };
+        let parts = Parts {
+            server,
+            sockets,
+            poller,
+            inputs,
+            from_shards: self.media,
+            shards,
+            counts: Arc::clone(&counts),
+            stop: Arc::clone(&stop),
+            held: GaugeGuard::new(media.counts, Metric::Relays),
+        };
+        std::thread::Builder::new()
+            .name("relay".to_owned())
+            .spawn(move || RelayThread::new(parts).supervise())
+            .map_err(StartError::Thread)?;
+        Ok(RelayLink { handle, counts, stop })
+    }
+}
+
+/// Where media is received.
+pub(crate) struct Media<'a> {
+    /// As clients know it.
+    pub(crate) advertised: &'a [SocketAddr],
+    /// As the sockets are bound; an unspecified address stands for all of this machine.
+    pub(crate) bound: &'a [SocketAddr],
+    /// This machine's addresses.
+    pub(crate) ours: &'a [IpAddr],
+    /// The node's numbers.
+    pub(crate) counts: &'a Arc<SharedCounts>,
+}
+
+impl Media<'_> {
+    fn all(&self) -> Vec<SocketAddr> {
+        let mut all = self.advertised.to_vec();
+        for bound in self.bound {
+            let same = |ip: &&IpAddr| ip.is_ipv4() == bound.is_ipv4();
+            if bound.ip().is_unspecified() {
+                let ours = self.ours.iter().filter(same);
+                all.extend(ours.map(|ip| SocketAddr::new(*ip, bound.port())));
+            } else {
+                all.push(*bound);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
