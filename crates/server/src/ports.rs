@@ -85,10 +85,12 @@ fn join(all: &mut Vec<Wanted>, port: u16, bind: &[IpAddr], serve: impl Fn(&mut S
 }
 
 fn http_error(addr: SocketAddr, source: io::Error) -> ServeError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortTaken { addr },
-        io::ErrorKind::PermissionDenied => ServeError::PortDenied { addr },
-        _ => ServeError::Listen { addr, source },
+    if source.kind() == io::ErrorKind::AddrInUse {
+        ServeError::PortTaken { addr }
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        ServeError::PortDenied { addr }
+    } else {
+        ServeError::Listen { addr, source }
     }
 }
 

@@ -94,6 +94,7 @@ fn with_a_port_for_each_thread_no_datagram_passes_between_threads() {
     }
 }
 
+#[test]
 fn a_client_is_served_over_tcp_until_it_is_removed_and_then_its_connection_is_closed() {
     let shards = Shards::start(addr("127.0.0.1:0"), 1);
     let server = addr("127.0.0.1:7881");

@@ -96,7 +96,7 @@ pub(crate) struct TurnConfig {
 impl RawTurn {
     /// TURN over TLS at this name and port, where nothing else is written.
     pub(super) fn imply(&mut self, domain: &str, port: u16) {
-        let RawTurn { enabled, domain: name, tls_port, .. } = self;
+        let Self { enabled, domain: name, tls_port, .. } = self;
         if *enabled.get_or_insert(true) {
             name.get_or_insert_with(|| domain.to_owned());
             tls_port.get_or_insert(port.into());
