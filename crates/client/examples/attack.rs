@@ -75,6 +75,8 @@ fn main() -> Result<(), String> {
         "sealed" => participant(&args, AttackKind::Garbage)?,
         "data" => flood_data(&args)?,
         "stun" => flood(&args, stun)?,
+        "turn" => flood(&args, turn)?,
+        "turn-tcp" => hold(&args)?,
         "udp" => flood(&args, garbage)?,
         "tcp" => connections(&args)?,
         "signal" => wait_for(signal(&args))??,
@@ -251,6 +253,50 @@ fn stun(rng: &mut Rng) -> Vec<u8> {
     let fingerprint = crc32(&message) ^ 0x5354_554e;
     message.extend(attribute(0x8028, &fingerprint.to_be_bytes()));
     message
+}
+
+/// A request for an allocation: as a client begins, with a password that is wrong, or broken.
+fn turn(rng: &mut Rng) -> Vec<u8> {
+    let mut attributes = attribute(0x0019, &[17, 0, 0, 0]);
+    if rng.next_u64().is_multiple_of(2) {
+        attributes.extend(attribute(0x0006, rng.ice_chars(40).as_bytes()));
+        attributes.extend(attribute(0x0014, b"livekit\0"));
+        attributes.extend(attribute(0x0015, rng.ice_chars(20).as_bytes()));
+        attributes.extend(attribute(0x0008, &[7; 20]));
+    }
+    let mut message = vec![0, 3];
+    message.extend((attributes.len() as u16).to_be_bytes());
+    message.extend([0x21, 0x12, 0xa4, 0x42]);
+    message.extend((0..12).map(|_| rng.next_u64() as u8));
+    message.extend(attributes);
+    if rng.next_u64().is_multiple_of(4) { damaged(&message, rng) } else { message }
+}
+
+/// Connections that say nothing, and some that send one frame after the other, as many a second as is allowed.
+fn hold(args: &Args) -> Result<String, String> {
+    let mut rng = rng()?;
+    let mut held = std::collections::VecDeque::new();
+    let (mut opened, mut beat) = (0_u64, WallClock::now());
+    let end = beat + args.time;
+    let frames = [[0x40, 0, 0x05, 0xac].as_slice(), &[7; 1_452]].concat().repeat(16);
+    while WallClock::now() < end {
+        for _ in 0..args.rate.div_ceil(1_000) {
+            if let Ok(stream) = TcpStream::connect(args.media) {
+                stream.set_nonblocking(true).map_err(text)?;
+                held.push_back(stream);
+                opened += 1;
+            }
+            if held.len() > 500 {
+                held.pop_front();
+            }
+        }
+        let busy = held.get(rng.next_u64() as usize % held.len().max(1));
+        // A full buffer, or a connection that the server has ended, is no error here.
+        let _ = busy.map(|mut stream| stream.write(&frames));
+        beat += BEAT;
+        pause_until(&mut beat);
+    }
+    Ok(sent_text(opened, "connections"))
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {

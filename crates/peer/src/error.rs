@@ -48,3 +48,18 @@ pub enum SendDataError {
     #[error("data channel message is too long")]
     TooLong,
 }
+
+impl From<SrtpError> for DropReason {
+    fn from(error: SrtpError) -> Self {
+        match error {
+            SrtpError::Replayed => Self::Replayed,
+            SrtpError::Forged => Self::Forged,
+            SrtpError::TooShort => Self::Malformed,
+            SrtpError::Keys
+            | SrtpError::NoRoom
+            | SrtpError::Index
+            | SrtpError::UsedUp
+            | SrtpError::Failed => Self::NoKeys,
+        }
+    }
+}

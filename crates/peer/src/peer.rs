@@ -417,7 +417,7 @@ impl Peer {
                 let packet = buf.get_mut(..opened.len).unwrap_or_default();
                 Incoming::Rtp { packet, index: opened.index }
             }
-            Err(error) => Incoming::Dropped(drop_reason(error)),
+            Err(error) => Incoming::Dropped(error.into()),
         }
     }
 
@@ -431,7 +431,7 @@ impl Peer {
                 self.ice.handle_media(from);
                 Incoming::Rtcp(buf.get(..opened.len).unwrap_or_default())
             }
-            Err(error) => Incoming::Dropped(drop_reason(error)),
+            Err(error) => Incoming::Dropped(error.into()),
         }
     }
 
@@ -586,18 +586,5 @@ impl fmt::Debug for Peer {
             .field("stage", &self.stage)
             .field("handshake", &self.handshake)
             .finish_non_exhaustive()
-    }
-}
-
-const fn drop_reason(error: SrtpError) -> DropReason {
-    match error {
-        SrtpError::Replayed => DropReason::Replayed,
-        SrtpError::Forged => DropReason::Forged,
-        SrtpError::TooShort => DropReason::Malformed,
-        SrtpError::Keys
-        | SrtpError::NoRoom
-        | SrtpError::Index
-        | SrtpError::UsedUp
-        | SrtpError::Failed => DropReason::NoKeys,
     }
 }

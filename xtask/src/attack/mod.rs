@@ -38,7 +38,7 @@ struct Attack {
     parts: &'static [(&'static str, &'static str, u32)],
 }
 
-const ALL: [Attack; 7] = [
+const ALL: [Attack; 9] = [
     Attack {
         name: "nack",
         title: "a subscriber of the call asks for everything again and again",
@@ -73,6 +73,16 @@ const ALL: [Attack; 7] = [
         name: "garbage",
         title: "garbage for every parser that UDP, HTTP and WebSockets reach",
         parts: &[("udp", "-", 20_000), ("signal", "garbage", 0), ("signal", "garbage", 0)],
+    },
+    Attack {
+        name: "turn",
+        title: "strangers ask for TURN allocations, with wrong passwords and without",
+        parts: &[("turn", "-", 10_000)],
+    },
+    Attack {
+        name: "turn-tcp",
+        title: "TURN over TCP: connections that say nothing, and frames without end",
+        parts: &[("turn-tcp", "-", 1_000)],
     },
 ];
 
@@ -161,7 +171,8 @@ fn build(profile: &str) -> Result<PathBuf, String> {
 fn measure(attack: &Attack, hearth: &Path, tester: &Path) -> Result<Outcome, String> {
     let server = Server::start(hearth)?;
     let start = |kind: &str, room: &str, seconds: u32, rate: u32| {
-        let mut words = vec![kind.to_owned(), server.http(), server.media()];
+        let target = if kind.starts_with("turn") { server.turn() } else { server.media() };
+        let mut words = vec![kind.to_owned(), server.http(), target];
         words.extend([KEY, SECRET, room].map(str::to_owned));
         words.extend([seconds, rate].map(|number| number.to_string()));
         // What attacks must not take the call's time on this machine: the server is what is tested.

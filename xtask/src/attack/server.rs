@@ -22,6 +22,7 @@ pub(super) struct Server {
     child: Child,
     http: SocketAddr,
     media: SocketAddr,
+    turn: SocketAddr,
     log: PathBuf,
 }
 
@@ -29,16 +30,19 @@ impl Server {
     /// Starts `program` with two shards and waits until it answers.
     pub(super) fn start(program: &Path) -> Result<Self, String> {
         let text = |error: std::io::Error| error.to_string();
-        let (http, media) = free_ports().map_err(text)?;
+        let [http, media, turn] = free_ports().map_err(text)?;
         let folder = tree::root().join("target/attack");
         std::fs::create_dir_all(&folder).map_err(text)?;
         let (config, log) = (folder.join("hearth.yaml"), folder.join("hearth.log"));
         let body = format!(
             "port: {}\nbind_addresses: [127.0.0.1]\nrtc:\n  udp_port: {}\n  tcp_port: {}\n  node_ip: 127.0.0.1\n  \
-             use_external_ip: false\nkeys:\n  {KEY}: {SECRET}\nlogging:\n  level: error\n",
+             use_external_ip: false\nkeys:\n  {KEY}: {SECRET}\nlogging:\n  level: error\n\
+             turn:\n  enabled: true\n  udp_port: {}\n  tcp_port: {}\n  bind_addresses: [127.0.0.1]\n",
             http.port(),
             media.port(),
-            media.port()
+            media.port(),
+            turn.port(),
+            turn.port()
         );
         std::fs::write(&config, body).map_err(text)?;
         let out = std::fs::File::create(&log).map_err(text)?;
@@ -48,7 +52,7 @@ impl Server {
         let child = command.spawn();
         let child =
             child.map_err(|error| format!("{} did not start: {error}", program.display()))?;
-        let mut server = Self { child, http, media, log };
+        let mut server = Self { child, http, media, turn, log };
         let until = clock() + PATIENCE;
         while TcpStream::connect_timeout(&http, STEP).is_err() {
             if server.child.try_wait().is_ok_and(|ended| ended.is_some()) || clock() > until {
@@ -67,6 +71,11 @@ impl Server {
     /// Where media is.
     pub(super) fn media(&self) -> String {
         self.media.to_string()
+    }
+
+    /// Where TURN is, over UDP and TCP.
+    pub(super) fn turn(&self) -> String {
+        self.turn.to_string()
     }
 
     /// Errors and panics in its log, the first few.
@@ -91,10 +100,12 @@ impl Drop for Server {
 }
 
 /// A TCP and a UDP port of loopback that nobody has now.
-fn free_ports() -> std::io::Result<(SocketAddr, SocketAddr)> {
+/// Of HTTP, media and TURN; the last for TCP as well.
+fn free_ports() -> std::io::Result<[SocketAddr; 3]> {
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok((tcp.local_addr()?, udp.local_addr()?))
+    let both = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok([tcp.local_addr()?, udp.local_addr()?, both.local_addr()?])
 }
 
 #[expect(clippy::disallowed_methods, reason = "a real server takes real time")]
