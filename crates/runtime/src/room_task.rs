@@ -24,6 +24,7 @@ use crate::WallClock;
 use crate::counters::GaugeGuard;
 use crate::directory::DirectoryRequest;
 use crate::placement::Placement;
+use crate::relay::TurnHandle;
 use crate::room_events::{self, EventReceiver};
 use crate::session::{RequestPermit, SessionOutput};
 use crate::shard_link::{RoomShards, ShardLink};
@@ -66,6 +67,8 @@ pub(crate) struct NodeHandles {
     /// [`NodeConfig::room_share`](crate::NodeConfig::room_share).
     pub(crate) room_share: u32,
     pub(crate) counts: Arc<SharedCounts>,
+    /// The relay thread, if TURN is offered.
+    pub(crate) turn: Option<TurnHandle>,
 }
 
 /// See the module documentation.
@@ -242,24 +245,12 @@ impl RoomTask {
             }
             Output::Command { shard, command } => self.command(shard, command).await,
             Output::DataDropped => self.around.counts.add(Metric::DropDataNotOpen, 1),
-            Output::Event(event) => {
-                log_event(self.id, &event);
-                self.pass_on(event);
-            }
+            Output::Event(event) => self.handle_event(event),
             Output::Closed => self.state = State::Over,
         }
     }
 
     /// What is kept beyond the life of a room.
-    fn pass_on(&self, event: RoomEvent) {
-        if let RoomEvent::ConnectionExplained { identity, explanation, .. } = event {
-            let explanation = explanation.map(|explanation| *explanation);
-            let request = DirectoryRequest::Explained { room: self.id, identity, explanation };
-            // A directory that is busy loses a word; the log has it.
-            let _ = self.directory.try_send(request);
-        }
-    }
-
     fn signal(&mut self, session: SessionId, response: Box<SignalResponse>) {
         let Some(responses) = self.sessions.get(&session) else { return };
         match responses.try_send(SessionOutput::Signal(response)) {
@@ -310,9 +301,33 @@ impl RoomTask {
         // The directory may be gone before its last rooms.
         let _ = self.directory.send(DirectoryRequest::Closed { id: self.id }).await;
     }
+
+    /// Until webhooks, agents and dashboards take them, what happens in rooms is logged, and ends what those who have left
+    /// had allocated.
+    fn handle_event(&self, event: RoomEvent) {
+        log_event(self.id, &event);
+        match event {
+            RoomEvent::ConnectionExplained { identity, explanation, .. } => {
+                let explanation = explanation.map(|explanation| *explanation);
+                let request = DirectoryRequest::Explained { room: self.id, identity, explanation };
+                // A directory that is busy loses a word; the log has it.
+                let _ = self.directory.try_send(request);
+            }
+            RoomEvent::ParticipantLeft { participant, .. }
+            | RoomEvent::ConnectionAborted { participant, .. } => {
+                if let Some(turn) = &self.around.turn {
+                    turn.revoke(&participant.sid);
+                }
+            }
+            RoomEvent::RoomStarted { .. }
+            | RoomEvent::RoomFinished { .. }
+            | RoomEvent::ParticipantJoined { .. }
+            | RoomEvent::TrackPublished { .. }
+            | RoomEvent::TrackUnpublished { .. } => {}
+        }
+    }
 }
 
-/// Until webhooks, agents and dashboards take them, what happens in rooms is only logged.
 fn log_event(room: RoomId, event: &RoomEvent) {
     let room = room.0;
     match event {
@@ -378,8 +393,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
         let counts = Arc::new(SharedCounts::default());
-        let around =
-            NodeHandles { shards: Arc::new([]), room_share: 1, counts: Arc::clone(&counts) };
+        let around = NodeHandles {
+            shards: Arc::new([]),
+            room_share: 1,
+            counts: Arc::clone(&counts),
+            turn: None,
+        };
         let (directory, mut requests) = mpsc::channel(8);
         let (_mailbox, inbox) = mpsc::channel(8);
         let config = Arc::new(hearth_room::RoomConfig::default());

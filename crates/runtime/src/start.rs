@@ -103,6 +103,7 @@ pub(crate) fn start(mut config: NodeConfig) -> Result<Started, StartError> {
         shards: Arc::clone(&shards),
         room_share: config.room_share,
         counts: Arc::clone(&counts),
+        turn: relay.as_ref().map(|relay| relay.handle.clone()),
     };
     let (directory, requests) = Directory::new(config.seed, around);
     tokio::spawn(directory.run());
