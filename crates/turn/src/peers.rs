@@ -139,6 +139,12 @@ impl PeerPolicy {
         !self.is_denied(ip) && (own || self.is_allowed(ip))
     }
 
+    /// Whether a packet to `ip` may need a socket.
+    pub(crate) fn is_outside(&self, ip: IpAddr) -> bool {
+        let ip = normal(ip);
+        !self.is_denied(ip) && self.is_allowed(ip)
+    }
+
     fn is_denied(&self, ip: IpAddr) -> bool {
         let denied = |ip| self.denied.iter().any(|net| net.contains(ip));
         nowhere(ip) || denied(ip) || translated(ip).is_some_and(|v4| nowhere(v4) || denied(v4))

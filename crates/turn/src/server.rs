@@ -3,7 +3,8 @@
 //! * **Owns:** the allocations, by client and by relayed address; how many each participant has.
 //! * **In:** [`Server::handle_client`] (a message of a client), [`Server::handle_peer`] (a packet to a relayed address),
 //!   [`Server::handle_client_gone`], [`Server::handle_timeout`], [`Server::revoke`].
-//! * **Out:** an [`Outcome`]; [`Server::poll_freed`] (relayed addresses that are no more); [`Server::poll_timeout`].
+//! * **Out:** an [`Outcome`]; [`Server::poll_wanted`], [`Server::poll_freed`] (relayed addresses that need a socket, and that
+//!   are no more); [`Server::poll_timeout`].
 //! * **Invariant:** an allocation is of one client, has one relayed address, and ends by its lifetime. A packet costs two
 //!   look-ups at most, and no memory.
 //! * **Spec:** RFC 8656 §7 to §12. **livekit-server:** a user name's time is judged only when it allocates.
@@ -91,6 +92,7 @@ pub struct Server {
     ends: BTreeSet<(Instant, Client)>,
     by_participant: BTreeMap<Box<str>, usize>,
     freed: VecDeque<SocketAddr>,
+    wanted: VecDeque<SocketAddr>,
     /// What happened, to be added to the thread's numbers.
     pub counts: Counts,
 }
@@ -108,6 +110,7 @@ impl Server {
             ends: BTreeSet::new(),
             by_participant: BTreeMap::new(),
             freed: VecDeque::new(),
+            wanted: VecDeque::new(),
             counts: Counts::default(),
         }
     }
@@ -207,6 +210,11 @@ impl Server {
     /// A relayed address whose allocation has ended.
     pub fn poll_freed(&mut self) -> Option<SocketAddr> {
         self.freed.pop_front()
+    }
+
+    /// A relayed address that a peer who is not us may send to from now on.
+    pub fn poll_wanted(&mut self) -> Option<SocketAddr> {
+        self.wanted.pop_front()
     }
 
     /// Ends all allocations of a participant.

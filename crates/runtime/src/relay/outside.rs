@@ -1,8 +1,8 @@
 //! Sockets at relayed addresses, for peers that are not us and that the operator allows.
 //!
-//! * **Owns:** a socket for each relayed address that has sent to such a peer.
-//! * **In:** packets for them. **Out:** packets of theirs, by the keys that the poller reports.
-//! * **Invariant:** no socket is bound before something goes out by it, and none outlives its allocation.
+//! * **Owns:** a socket for each relayed address that such a peer may send to.
+//! * **In:** [`Outside::open`]; packets for them. **Out:** packets of theirs, by the keys that the poller reports.
+//! * **Invariant:** no socket is bound before its client has a permission for such a peer, and none outlives its allocation.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -31,6 +31,11 @@ impl Outside {
     pub(super) fn new() -> Self {
         let (keys, sockets) = (HashMap::new(), BTreeMap::new());
         Self { keys, sockets, slab: SendSlab::new(1), next_key: FIRST_KEY }
+    }
+
+    /// Binds a socket, if there is none.
+    pub(super) fn open(&mut self, relayed: SocketAddr, poller: &mut Poller) {
+        self.socket(relayed, poller);
     }
 
     /// Sends a packet, by a new socket if there is none.

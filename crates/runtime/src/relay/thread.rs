@@ -134,7 +134,7 @@ impl RelayThread {
             more |= self.receive(at, &mut batch);
             self.read_streams(at);
             more |= self.relay.streams.has_more();
-            self.relay.handle_timeout(at.now);
+            self.relay.handle_timeout(at.now, &mut self.poller);
             self.send();
             self.relay.streams.flush(at.now);
             self.relay.lanes.wake();
@@ -323,7 +323,7 @@ impl Relay {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant, poller: &mut Poller) {
         let Self { server, streams, outside, lanes, counts, .. } = self;
         let closed = streams.handle_timeout(now, |client| server.has_allocation(client));
         counts.add(Metric::TurnStreamsClosed, closed);
@@ -331,6 +331,11 @@ impl Relay {
             server.handle_client_gone(client);
         }
         server.handle_timeout(now);
+        while let Some(relayed) = server.poll_wanted() {
+            if server.is_relayed(relayed) {
+                outside.open(relayed, poller);
+            }
+        }
         while let Some(relayed) = server.poll_freed() {
             outside.remove(relayed);
             lanes.forget(relayed, server.media());

@@ -15,6 +15,7 @@ use crate::allocation::{Allocation, Unbound};
 use crate::credentials::Identity;
 use crate::integrity::Key;
 use crate::message::{Class, Message, Writer, attribute, method};
+use crate::peers::Peer;
 
 /// RFC 8656 §3.2: what a client gets that does not ask, and the least that it gets.
 const LIFETIME: u32 = 600;
@@ -290,6 +291,11 @@ impl Server {
                 return Err(Refusal::Signed(code::NO_CAPACITY));
             }
         }
+        let relayed = allocation.relayed;
+        let mut peers = message.addresses(attribute::XOR_PEER_ADDRESS).flatten();
+        if peers.any(|peer| self.config.peers.is_outside(peer.ip())) {
+            self.wanted.push_back(relayed);
+        }
         Ok(None)
     }
 
@@ -309,8 +315,15 @@ impl Server {
         self.judge(peer, is_v4, |policy| policy.judge(peer).is_some())?;
         let peer = self.config.peers.judge(peer).ok_or(Refusal::Signed(code::FORBIDDEN))?;
         let number = u16::from_be_bytes([n0, n1]);
-        match self.own(client, user)?.bind(at.now, number, peer) {
-            Ok(()) => Ok(None),
+        let allocation = self.own(client, user)?;
+        let relayed = allocation.relayed;
+        match allocation.bind(at.now, number, peer) {
+            Ok(()) => {
+                if matches!(peer, Peer::Outside(_)) {
+                    self.wanted.push_back(relayed);
+                }
+                Ok(None)
+            }
             Err(Unbound::Conflict) => Err(bad),
             Err(Unbound::Full) => Err(Refusal::Signed(code::NO_CAPACITY)),
         }

@@ -437,3 +437,19 @@ fn what_is_not_offered_is_said_so() {
     assert_eq!(ask(&mut pair, attribute::EVEN_PORT, &[0]), 0);
     assert_eq!(pair.relayed().port() % 2, 0);
 }
+
+#[test]
+fn a_relayed_address_needs_a_socket_only_for_peers_that_are_not_us() {
+    let mut config = config();
+    config.peers.allowed = vec!["203.0.113.0/24".parse().unwrap()];
+    let mut pair = Pair::new(config);
+    assert_eq!(pair.allocate(), 0);
+    assert_eq!(pair.ask(method::CREATE_PERMISSION, to(MEDIA)), 0);
+    assert_eq!(pair.server.poll_wanted(), None);
+    assert_eq!(pair.ask(method::CREATE_PERMISSION, to("203.0.113.9:5000")), 0);
+    assert_eq!(pair.server.poll_wanted(), Some(pair.relayed()));
+    let bound = pair.ask(method::CHANNEL_BIND, |writer| {
+        to("203.0.113.9:5000")(writer.word(attribute::CHANNEL_NUMBER, 0x4000_0000))
+    });
+    assert_eq!((bound, pair.server.poll_wanted()), (0, Some(pair.relayed())));
+}
