@@ -275,7 +275,7 @@ fn turn(rng: &mut Rng) -> Vec<u8> {
 /// Connections that say nothing, and some that send one frame after the other, as many a second as is allowed.
 fn hold(args: &Args) -> Result<String, String> {
     let mut rng = rng()?;
-    let mut held = std::collections::VecDeque::new();
+    let mut held = VecDeque::new();
     let (mut opened, mut beat) = (0_u64, WallClock::now());
     let end = beat + args.time;
     let frames = [[0x40, 0, 0x05, 0xac].as_slice(), &[7; 1_452]].concat().repeat(16);

@@ -1,5 +1,7 @@
 //! Why a transport cannot be made, a datagram was not used, or a message was not sent.
 
+use hearth_srtp::SrtpError;
+
 /// A transport cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
