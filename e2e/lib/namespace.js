@@ -21,10 +21,11 @@ export const WITHOUT_NAMESPACES = obstacle();
 export class HostWithTwoAddresses {
   static #made = 0;
 
-  static open() {
+  /** `network` is the first half of its addresses of IPv4. Those are of a private network unless it says otherwise. */
+  static open(network = '10.83') {
     removeLeftovers();
     HostWithTwoAddresses.#made += 1;
-    const host = new HostWithTwoAddresses(`${PREFIX}${process.pid}-${HostWithTwoAddresses.#made}`);
+    const host = new HostWithTwoAddresses(`${PREFIX}${process.pid}-${HostWithTwoAddresses.#made}`, network);
     try {
       host.#connect();
     } catch (error) {
@@ -34,10 +35,10 @@ export class HostWithTwoAddresses {
     return host;
   }
 
-  constructor(name) {
+  constructor(name, network) {
     this.name = name;
     const number = process.pid % 250;
-    const [v4, v6] = [`10.83.${number}`, `fd83:${number}:`];
+    const [v4, v6] = [`${network}.${number}`, `fd83:${number}:`];
     Object.assign(this, { client: `${v4}.1`, address: `${v4}.2`, other: `${v4}.3` });
     Object.assign(this, { client6: `${v6}:1`, address6: `${v6}:2`, other6: `${v6}:3` });
     this.nodeIp = `${this.other},${this.other6}`;

@@ -15,6 +15,7 @@ import { start, stop } from '../lib/children.js';
 import { exchanges, presents } from '../lib/scenarios.js';
 import { SignalClient } from '../lib/signal-client.js';
 import { token } from '../lib/tokens.js';
+import { waysOf } from '../lib/ways.js';
 
 /** Clients that connect by a relay or not at all. */
 const connect = { rtcConfig: { iceTransportPolicy: 'relay' } };
@@ -38,18 +39,8 @@ const WAYS = {
   },
 };
 
-/** How the browser's selected pairs get to the server: `relay udp`, `host`, … */
-async function ways(person) {
-  const reports = await person.call('statistics');
-  return reports.flatMap((report) => {
-    const byId = new Map(report.map((entry) => [entry.id, entry]));
-    const pairs = report.filter((entry) => entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded');
-    return pairs.map((pair) => byId.get(pair.localCandidateId)).map((local) => `${local?.candidateType} ${local?.relayProtocol ?? ''}`);
-  });
-}
-
 async function isRelayed(person, protocol) {
-  await eventually(async () => (await ways(person)).includes(`relay ${protocol}`), { what: `${person.identity} relayed over ${protocol}` });
+  await eventually(async () => (await waysOf(person)).includes(`relay ${protocol}`), { what: `${person.identity} relayed over ${protocol}` });
 }
 
 for (const [protocol, config] of Object.entries(WAYS)) {
