@@ -98,7 +98,7 @@ describe('A flood of connections', () => {
       const carol = await room.chromium('carol', { engine });
       await isWith(carol, ['alice', 'bob']);
       await seesPicture(bob, alice);
-      const { opening, refused_of_a_busy_address: refused } = await connections(room.server);
+      const { opening, closed_of_a_busy_address: refused } = await connections(room.server);
       assert.ok(opening <= 2_048, `${opening} at once`);
       assert.ok(refused > 0, 'an address has its share only');
     } finally {

@@ -93,7 +93,7 @@ fn page(host: &str) -> String {
 <h2>Without trusting anything</h2>
 <p>In Chrome, Edge and Firefox choose <em>Advanced</em> and continue: the call works. On iPhones and iPads it does not; there, trust the certificate as below.</p>
 <h2>Trusting this server</h2>
-<p>Download <a href="/ca.crt">the certificate of its authority</a>. It is good for private addresses and .local names only: with it nobody can pretend to be a site on the internet. Its fingerprint (SHA-256) must be the one that the server printed when it started.</p>
+<p>Download <a href="/ca.crt">the certificate of its authority</a>. It is good for private addresses, .local names and the addresses that the server's machine had when it was made: with it nobody can pretend to be a site on the internet. Its fingerprint (SHA-256) must be the one that the server printed when it started.</p>
 <ul>
 <li><b>iPhone, iPad:</b> download it with Safari; Settings, <em>Profile Downloaded</em>, install; then Settings, General, About, Certificate Trust Settings, switch it on.</li>
 <li><b>Android:</b> Settings, search for <em>CA certificate</em>, install the file. (Firefox: Settings, About, tap the logo five times; Secret Settings, use third party CA certificates.)</li>

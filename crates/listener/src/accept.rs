@@ -179,14 +179,10 @@ impl Accepting {
         }
         match self.half_open.admit(from.ip()) {
             Admission::Open => {}
-            Admission::Instead(oldest) => {
-                self.count(Metric::DropConnectionOldest);
-                if let Some(abort) = self.aborts.get(&oldest) {
-                    abort.abort();
-                }
-                self.forget(oldest);
+            Admission::Instead(oldest) => self.abort(oldest, Metric::DropConnectionOldest),
+            Admission::InsteadOfItsOwn(oldest) => {
+                self.abort(oldest, Metric::DropConnectionAddress);
             }
-            Admission::Refused => return self.count(Metric::DropConnectionAddress),
         }
         let (services, tls, pace) = (port.services, port.tls.clone(), self.pace.clone());
         let opening = async move { (opening::open(stream, services, tls, pace).await, from) };
@@ -194,6 +190,14 @@ impl Accepting {
         self.half_open.add(abort.id(), from.ip());
         self.aborts.insert(abort.id(), abort);
         self.count_opening();
+    }
+
+    fn abort(&mut self, oldest: Id, reason: Metric) {
+        self.count(reason);
+        if let Some(abort) = self.aborts.get(&oldest) {
+            abort.abort();
+        }
+        self.forget(oldest);
     }
 
     fn forget(&mut self, id: Id) {

@@ -6,9 +6,10 @@
 //! * **Out:** whether a new one is admitted, and which one is closed for it.
 //! * **Invariant:** at most [`MOST`] in all and [`OF_ONE`] of an address (of IPv6, of a network of 64 bits), so that
 //!   nobody without many addresses can keep others out, and a flood from many costs bounded memory. Where there
-//!   are too many in all, the oldest goes: a client that means it opens within a second.
+//!   are too many in all or of an address, the oldest of them goes: a client that means it opens within a second, also
+//!   behind a load balancer whose address all have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -25,8 +26,8 @@ pub(crate) enum Admission<K> {
     Open,
     /// Open, when this one, the oldest, has been closed.
     Instead(K),
-    /// Go: its address has too many.
-    Refused,
+    /// Open, when this one, the oldest of its address, has been closed.
+    InsteadOfItsOwn(K),
 }
 
 /// See the module documentation. `K` names a connection.
@@ -34,7 +35,7 @@ pub(crate) enum Admission<K> {
 pub(crate) struct HalfOpen<K> {
     by_age: BTreeMap<u64, (K, IpAddr)>,
     ages: HashMap<K, u64>,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, BTreeSet<u64>>,
     next: u64,
 }
 
@@ -50,8 +51,11 @@ impl<K: Clone + Eq + Hash> HalfOpen<K> {
 
     /// Whether one from this address may open.
     pub(crate) fn admit(&self, from: IpAddr) -> Admission<K> {
-        if self.by_address.get(&network(from)).is_some_and(|&count| count >= OF_ONE) {
-            return Admission::Refused;
+        let own = self.by_address.get(&network(from)).filter(|ages| ages.len() >= OF_ONE);
+        if let Some((oldest, _)) =
+            own.and_then(BTreeSet::first).and_then(|age| self.by_age.get(age))
+        {
+            return Admission::InsteadOfItsOwn(oldest.clone());
         }
         match self.by_age.first_key_value() {
             Some((_, (oldest, _))) if self.by_age.len() >= MOST => {
@@ -64,7 +68,7 @@ impl<K: Clone + Eq + Hash> HalfOpen<K> {
     /// One is opening.
     pub(crate) fn add(&mut self, key: K, from: IpAddr) {
         let from = network(from);
-        *self.by_address.entry(from).or_default() += 1;
+        self.by_address.entry(from).or_default().insert(self.next);
         self.by_age.insert(self.next, (key.clone(), from));
         self.ages.insert(key, self.next);
         self.next += 1;
@@ -72,12 +76,11 @@ impl<K: Clone + Eq + Hash> HalfOpen<K> {
 
     /// It has opened or ended. Once more is harmless.
     pub(crate) fn remove(&mut self, key: &K) {
-        let Some((_, from)) = self.ages.remove(key).and_then(|age| self.by_age.remove(&age)) else {
-            return;
-        };
-        if let Some(count) = self.by_address.get_mut(&from) {
-            *count -= 1;
-            if *count == 0 {
+        let Some(age) = self.ages.remove(key) else { return };
+        let Some((_, from)) = self.by_age.remove(&age) else { return };
+        if let Some(ages) = self.by_address.get_mut(&from) {
+            ages.remove(&age);
+            if ages.is_empty() {
                 self.by_address.remove(&from);
             }
         }
@@ -114,7 +117,7 @@ mod tests {
                 assert_eq!(open.admit(address), Admission::Open);
                 open.add(*key, address);
             }
-            assert_eq!(open.admit(neighbour), Admission::Refused);
+            assert_eq!(open.admit(neighbour), Admission::InsteadOfItsOwn(keys[0]));
             assert_eq!(open.admit(other), Admission::Open);
             open.remove(&keys[0]);
             open.remove(&keys[0]);

@@ -92,6 +92,12 @@ async fn shake(stream: Bounded, tls: &Tls, pace: &Pace) -> Result<Shaken> {
 }
 
 async fn inside_of(mut stream: Box<Tlsed>, inside: Option<Protocol>, services: Services) -> Opened {
+    // Clients name what they could speak: coturn's names HTTP beside TURN. What the port does not serve, it is not.
+    let inside = inside.filter(|inside| match inside {
+        Protocol::Http => services.https,
+        Protocol::Turn => services.turn_tls,
+        Protocol::Tls | Protocol::IceTcp => false,
+    });
     let inside = match inside {
         Some(inside) => inside,
         // Where there is no choice, the first byte may take as long as whoever serves it allows.

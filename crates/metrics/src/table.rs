@@ -207,7 +207,7 @@ metrics! {
     /// TCP connections of which it is not known yet what they are for, or whose TLS handshake is not done.
     ConnectionsOpening = Gauge, "connections", "opening";
     /// TCP connections closed at once: their address has too many that are opening.
-    DropConnectionAddress = Counter, "connections", "refused_of_a_busy_address";
+    DropConnectionAddress = Counter, "connections", "closed_of_a_busy_address";
     /// TCP connections closed while they were opening, the oldest first, as there were too many.
     DropConnectionOldest = Counter, "connections", "closed_for_newer_ones";
     /// TCP connections closed because their first bytes did not come in time, or never.

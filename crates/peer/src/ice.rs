@@ -314,8 +314,9 @@ impl Ice {
     /// Nothing can be sent by `endpoint` any more, nor will anything come: its TCP connection is closed.
     pub(crate) fn forget(&mut self, endpoint: Endpoint) {
         self.proven.retain(|proven| proven.endpoint != endpoint);
-        if self.path() == Some(&endpoint) {
-            self.path = None;
+        self.path.take_if(|path| *path.last() == endpoint);
+        if let Some(path) = &mut self.path {
+            path.forget(endpoint);
         }
     }
 

@@ -92,6 +92,11 @@ impl Path {
         }
     }
 
+    /// Nothing can be sent by `endpoint` any more.
+    pub(crate) fn forget(&mut self, endpoint: Endpoint) {
+        self.challenger.take_if(|challenger| challenger.endpoint == endpoint);
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(challenger) = &self.challenger
             && now >= challenger.due
@@ -138,6 +143,19 @@ mod tests {
         path.handle_timeout(at(80));
         path.nominate(at(81), by(2));
         assert_eq!(path.endpoint(), Some(&by(2)));
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_takes_over_nothing() {
+        let t0 = epoch();
+        let at = |seconds| t0 + Duration::from_secs(seconds);
+        let mut path = Path::new(t0, by(1));
+        path.nominate(at(1), by(2));
+        path.forget(by(3));
+        assert_eq!(path.poll_timeout(), Some(at(2)), "another one is closed");
+        path.forget(by(2));
+        path.handle_timeout(at(2));
+        assert_eq!(path.endpoint(), Some(&by(1)));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) fn report(peer: PeerId, seen: &Connectivity, roster: &mut Roster, out
     }
 }
 
-/// The participant's primary transport is connected.
+/// A transport of the participant is connected, or its client has come back: what was said is no longer so.
 pub(crate) fn take_back(key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
     let Some(participant) = roster.get_mut(key) else { return };
     if participant.local.diagnosis.said.take().is_some() {

@@ -86,10 +86,13 @@ pub(crate) struct Possible {
 impl Possible {
     pub(crate) fn of(participant: &Participant, config: &RoomConfig) -> Self {
         let is_tcp = |candidate: &LocalCandidate| candidate.protocol == Protocol::Tcp;
+        let is_udp = |candidate: &LocalCandidate| candidate.protocol == Protocol::Udp;
         Self {
             tcp: Compatibility(&participant.local.client).takes_tcp()
                 && config.local_candidates.iter().flatten().any(is_tcp),
-            tls: config.ice_servers.has_tls(),
+            // What a relay sends us comes over UDP.
+            tls: config.ice_servers.has_tls()
+                && config.local_candidates.iter().flatten().any(is_udp),
         }
     }
 }

@@ -138,13 +138,12 @@ impl IceServers {
 }
 
 impl EmbeddedTurn {
-    fn entry(&self, unix: u64, participant: &str, only_tls: bool) -> proto::IceServer {
-        let (key, secret) = &self.key;
-        let identity = Identity {
-            api_key: key.clone(),
-            participant: participant.to_owned(),
-            expiry: unix.saturating_add(self.ttl.as_secs()),
-        };
+    /// Where clients find it.
+    pub fn urls(&self) -> Vec<String> {
+        self.urls_for(false)
+    }
+
+    fn urls_for(&self, only_tls: bool) -> Vec<String> {
         let mut urls = Vec::new();
         for (transport, port) in [("udp", self.udp_port), ("tcp", self.tcp_port)] {
             let Some(port) = port.filter(|_| !only_tls) else { continue };
@@ -152,6 +151,17 @@ impl EmbeddedTurn {
             urls.extend(addrs.map(|addr| format!("turn:{addr}?transport={transport}")));
         }
         urls.extend(self.tls.iter().flat_map(TurnTls::urls));
+        urls
+    }
+
+    fn entry(&self, unix: u64, participant: &str, only_tls: bool) -> proto::IceServer {
+        let (key, secret) = &self.key;
+        let identity = Identity {
+            api_key: key.clone(),
+            participant: participant.to_owned(),
+            expiry: unix.saturating_add(self.ttl.as_secs()),
+        };
+        let urls = self.urls_for(only_tls);
         let credential = identity.password(secret);
         proto::IceServer { urls, username: identity.username(), credential }
     }

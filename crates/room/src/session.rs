@@ -69,6 +69,7 @@ impl Room {
     fn resume(&mut self, now: Instant, join: &Join) {
         let Self { roster, tracks, ice, out, record, .. } = self;
         let Some(Resumed { key, is_dropped }) = roster.resume(now, join, ice, out) else { return };
+        diagnosis::take_back(key, roster, out);
         let publications = &tracks.publications;
         Announcer { roster, publications, out }.send_everything(key);
         record.send(key, roster, out);
@@ -84,9 +85,9 @@ impl Room {
         let Self { roster, tracks, ice, out, .. } = self;
         if let Some(key) = roster.by_peer(peer) {
             ice.handle_connected(now, key);
+            diagnosis::take_back(key, roster, out);
         }
         let Some(key) = roster.peer_connected(peer) else { return };
-        diagnosis::take_back(key, roster, out);
         Announcer { roster, publications: &tracks.publications, out }.active(key);
         tracks.subscribe_to_all(key, roster, out);
         data::flush(key, roster, out);

@@ -14,7 +14,9 @@ use std::time::Instant;
 use hearth_access::AdmittedJoin;
 use hearth_metrics::{Metric, SharedCounts};
 use hearth_plane::{Command, Event, RoomId, ShardId};
-use hearth_room::{Call, CallError, Join, JoinError, Output, Reply, Room, RoomEvent, SessionId};
+use hearth_room::{
+    Call, CallError, Explanation, Join, JoinError, Output, Reply, Room, RoomEvent, SessionId,
+};
 use hearth_signal::JoinParams;
 use hearth_signal::proto::{SignalRequest, SignalResponse};
 use tokio::sync::{mpsc, oneshot};
@@ -250,7 +252,6 @@ impl RoomTask {
         }
     }
 
-    /// What is kept beyond the life of a room.
     fn signal(&mut self, session: SessionId, response: Box<SignalResponse>) {
         let Some(responses) = self.sessions.get(&session) else { return };
         match responses.try_send(SessionOutput::Signal(response)) {
@@ -304,14 +305,21 @@ impl RoomTask {
 
     /// Until webhooks, agents and dashboards take them, what happens in rooms is logged, and ends what those who have left
     /// had allocated.
+    fn explained(&self, identity: String, explanation: Option<Explanation>) {
+        let request = DirectoryRequest::Explained { room: self.id, identity, explanation };
+        // A directory that is busy loses a word; the log has it.
+        let _ = self.directory.try_send(request);
+    }
+
     fn handle_event(&self, event: RoomEvent) {
         log_event(self.id, &event);
         match event {
             RoomEvent::ConnectionExplained { identity, explanation, .. } => {
-                let explanation = explanation.map(|explanation| *explanation);
-                let request = DirectoryRequest::Explained { room: self.id, identity, explanation };
-                // A directory that is busy loses a word; the log has it.
-                let _ = self.directory.try_send(request);
+                self.explained(identity, explanation.map(|explanation| *explanation));
+            }
+            // What was said of an earlier attempt under this identity is no longer so.
+            RoomEvent::ParticipantJoined { participant } => {
+                self.explained(participant.identity, None);
             }
             RoomEvent::ParticipantLeft { participant, .. }
             | RoomEvent::ConnectionAborted { participant, .. } => {
@@ -321,7 +329,6 @@ impl RoomTask {
             }
             RoomEvent::RoomStarted { .. }
             | RoomEvent::RoomFinished { .. }
-            | RoomEvent::ParticipantJoined { .. }
             | RoomEvent::TrackPublished { .. }
             | RoomEvent::TrackUnpublished { .. } => {}
         }

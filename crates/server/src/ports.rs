@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::config::Config;
-use crate::serve::ServeError;
+use crate::serve::{ServeError, is_denied};
 
 /// A port that was bound.
 pub(crate) struct Opened {
@@ -37,6 +37,27 @@ pub(crate) fn shares_ice_tcp(config: &Config) -> bool {
     wanted(config).iter().any(|wanted| wanted.services.ice_tcp)
 }
 
+/// Whether clients reach the addresses they are told: what shares the port of HTTP listens at `bind_addresses` only, and media
+/// is received at `media`.
+///
+/// # Errors
+///
+/// The number that is shared.
+pub(crate) fn check_bind(config: &Config, media: &[IpAddr]) -> Result<(), ServeError> {
+    let (bind, Some(first)) = (config.bind(), wanted(config).into_iter().next()) else {
+        return Ok(());
+    };
+    let Services { ice_tcp, turn_tcp, turn_tls, .. } = first.services;
+    let covers = |ip: &IpAddr| {
+        bind.iter().any(|b| b == ip || (b.is_unspecified() && b.is_ipv4() == ip.is_ipv4()))
+    };
+    let is_shared = ice_tcp || turn_tcp || turn_tls;
+    if is_shared && !bind.is_empty() && !media.iter().all(covers) {
+        return Err(ServeError::SharedPort { port: first.port });
+    }
+    Ok(())
+}
+
 /// Binds all of them.
 pub(crate) async fn open(config: &Config) -> Result<Vec<Opened>, ServeError> {
     let mut opened = Vec::new();
@@ -44,7 +65,13 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Opened>, ServeError> {
         let is_http = n == 0;
         let lenient = is_http && config.dev();
         let bound = listen(port, &bind, lenient).await.map_err(|(addr, source)| {
-            if is_http { http_error(addr, source) } else { ServeError::Turn { addr, source } }
+            let denied = |key| ServeError::PortDenied { protocol: "TCP", addr, key };
+            match (is_http, is_denied(&source)) {
+                (true, true) => denied("--port"),
+                (false, true) => denied("`turn.tcp_port:` and `turn.tls_port:`"),
+                (true, false) => http_error(addr, source),
+                (false, false) => ServeError::Turn { addr, source },
+            }
         })?;
         let each = |listener| Opened { listener, services, prefers_turn: !is_http };
         opened.extend(bound.into_iter().map(each));
@@ -87,8 +114,6 @@ fn join(all: &mut Vec<Wanted>, port: u16, bind: &[IpAddr], serve: impl Fn(&mut S
 fn http_error(addr: SocketAddr, source: io::Error) -> ServeError {
     if source.kind() == io::ErrorKind::AddrInUse {
         ServeError::PortTaken { addr }
-    } else if source.kind() == io::ErrorKind::PermissionDenied {
-        ServeError::PortDenied { addr }
     } else {
         ServeError::Listen { addr, source }
     }
@@ -166,6 +191,30 @@ mod tests {
         let all = wanted(&config).into_iter();
         let each = all.map(|wanted| format!("{}:{}", wanted.port, words(wanted.services)));
         each.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_shared_port_that_listens_elsewhere_than_media_is_an_error() {
+        let check = |yaml: &str, media: &str| {
+            let yaml = "keys: {k: 0123456789abcdef0123456789abcdef}\n".to_owned() + yaml;
+            let config = Config::load(Some(("c", &yaml)), Overrides::default()).unwrap();
+            let media: Vec<IpAddr> = media.split(' ').map(|ip| ip.parse().unwrap()).collect();
+            check_bind(&config, &media).is_ok()
+        };
+        for (yaml, media, fits) in [
+            ("bind_addresses: ['127.0.0.1']", "0.0.0.0", true),
+            ("rtc: {tcp_port: 7880}", "0.0.0.0 ::", true),
+            ("rtc: {tcp_port: 7880}\nbind_addresses: ['127.0.0.1']", "0.0.0.0", false),
+            ("rtc: {tcp_port: 7880}\nbind_addresses: ['0.0.0.0']", "192.0.2.1", true),
+            ("rtc: {tcp_port: 7880}\nbind_addresses: ['0.0.0.0']", "192.0.2.1 ::", false),
+            (
+                "turn: {enabled: true, tcp_port: 7880}\nbind_addresses: ['127.0.0.1']",
+                "0.0.0.0",
+                false,
+            ),
+        ] {
+            assert_eq!(check(yaml, media), fits, "{yaml} {media}");
+        }
     }
 
     #[test]

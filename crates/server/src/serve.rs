@@ -16,7 +16,7 @@ use hearth_access::Keys;
 use hearth_addresses::AddressPlan;
 use hearth_http::{AppState, LanGuide};
 use hearth_listener::{Handlers, IceTcp, Port, Turn};
-use hearth_room::{RoomConfig, ServerIdentity};
+use hearth_room::{EmbeddedTurn, RoomConfig, ServerIdentity};
 use hearth_runtime::{Node, NodeConfig, Seed, StartError, WallClock};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -69,6 +69,12 @@ pub(crate) enum ServeError {
          with `rtc.tcp_port:`, or do without it with `rtc.tcp_port: 0`", addr.port(), addr.ip()
     )]
     TcpPortTaken { addr: SocketAddr },
+    /// Clients would be told addresses at which nobody listens.
+    #[error(
+        "TCP port {port} is that of HTTP and of media or TURN, and `bind_addresses` does not have all addresses of media; \
+         leave `bind_addresses` out, or give `rtc.tcp_port` and TURN other ports than `port`"
+    )]
+    SharedPort { port: u16 },
     /// An address for TURN cannot be bound.
     #[error(
         "cannot listen on {addr} for TURN: {source}; choose with `turn.udp_port`, `turn.tcp_port`, `turn.tls_port` and `turn.bind_addresses`"
@@ -82,10 +88,10 @@ pub(crate) enum ServeError {
     Certificate(#[from] CertificateError),
     /// Ports below 1,024 are for the administrator.
     #[error(
-        "this user may not listen on TCP port {}; allow it with: sudo setcap cap_net_bind_service=+ep PATH-TO-HEARTH, or in a systemd \
-         unit AmbientCapabilities=CAP_NET_BIND_SERVICE; or choose another port with --port", addr.port()
+        "this user may not listen on {protocol} port {}; allow it with: sudo setcap cap_net_bind_service=+ep PATH-TO-HEARTH, or in \
+         a systemd unit AmbientCapabilities=CAP_NET_BIND_SERVICE; or choose another port with {key}", addr.port()
     )]
-    PortDenied { addr: SocketAddr },
+    PortDenied { protocol: &'static str, addr: SocketAddr, key: &'static str },
     /// No threads, or no signal handlers.
     #[error("cannot start: {0}")]
     System(#[source] io::Error),
@@ -154,6 +160,7 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     let keys = Arc::new(Keys::new(config.keys().iter().cloned()));
     let seed = hearth_runtime::seed_from_system()?;
     let mut plan = media_addresses::plan(&config, &seed).await?;
+    ports::check_bind(&config, &plan.bind)?;
     let node_config = node_config(&config, &keys, &plan, seed)?;
     let node = Node::start(node_config).await.map_err(|error| match error {
         StartError::Bind { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
@@ -161,6 +168,15 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
         }
         StartError::BindTcp { addr, source } if source.kind() == io::ErrorKind::AddrInUse => {
             ServeError::TcpPortTaken { addr }
+        }
+        StartError::Bind { addr, source } if is_denied(&source) => {
+            ServeError::PortDenied { protocol: "UDP", addr, key: "--udp-port or `rtc.udp_port:`" }
+        }
+        StartError::BindTcp { addr, source } if is_denied(&source) => {
+            ServeError::PortDenied { protocol: "TCP", addr, key: "`rtc.tcp_port:`" }
+        }
+        StartError::BindTurn { addr, source } if is_denied(&source) => {
+            ServeError::PortDenied { protocol: "UDP", addr, key: "`turn.udp_port:`" }
         }
         StartError::BindTurn { addr, source } => ServeError::Turn { addr, source },
         StartError::Nothing
@@ -175,6 +191,9 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     let port = port.map_or_else(|| config.http_port(), |addr| addr.port());
     plan.ports = node.udp_ports().to_vec();
     media_addresses::announce(&plan);
+    for url in node.room_config().ice_servers.turn.iter().flat_map(EmbeddedTurn::urls) {
+        info!("Clients are told {url}");
+    }
     let (udp_ports, tcp_port) = (node.udp_ports(), node.tcp_port());
     info!(port, ?udp_ports, ?tcp_port, "Hearth {} is ready", env!("CARGO_PKG_VERSION"));
     let checked = Arc::clone(&config);
@@ -215,6 +234,10 @@ async fn serve(config: Config, document: Document) -> Result<(), ServeError> {
     }
     info!("Stopped");
     Ok(())
+}
+
+pub(crate) fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn node_config(

@@ -15,7 +15,7 @@ use hearth_tls::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::TlsConfig;
 use crate::lan::Lan;
@@ -72,7 +72,10 @@ pub(crate) fn secure(
     of_turn: Option<&PairFiles>,
     addresses: Vec<IpAddr>,
 ) -> Result<Secured, CertificateError> {
+    // Without a handler it would end the process.
+    let reload = on_hangup()?;
     if !config.enabled() && of_turn.is_none() {
+        tokio::spawn(nothing_to_reload(reload));
         return Ok(Secured::default());
     }
     let tls = Tls::new();
@@ -89,8 +92,10 @@ pub(crate) fn secure(
         watched.push((slot, files.clone()));
         turn = tls.preferring(slot);
     }
-    if !watched.is_empty() {
-        tokio::spawn(watch_files(tls.clone(), watched, on_hangup()?));
+    if watched.is_empty() {
+        tokio::spawn(nothing_to_reload(reload));
+    } else {
+        tokio::spawn(watch_files(tls.clone(), watched, reload));
     }
     let acme = config.acme.clone().map(|acme| (acme, tls.add_slot()));
     let (mut authority, mut lan) = (None, None);
@@ -143,6 +148,12 @@ pub(crate) fn machine_name() -> Option<String> {
         .or_else(|| std::env::var("COMPUTERNAME").ok())?;
     let name = named.trim().split('.').next().unwrap_or_default().to_owned();
     (!name.is_empty()).then_some(name)
+}
+
+async fn nothing_to_reload(mut reload: Reload) {
+    while reload.recv().await.is_some() {
+        info!("SIGHUP: there are no certificate files to read again");
+    }
 }
 
 /// A wish to read files again for each SIGHUP.

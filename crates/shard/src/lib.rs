@@ -44,7 +44,7 @@ mod uplink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_datagram::Endpoint;
+use hearth_datagram::{Endpoint, Protocol};
 use hearth_metrics::{Counts, Metric, bug};
 use hearth_peer::{Context, PeerError, PeerEvent};
 use hearth_plane::{Event, ShardId, TrackId, Unsent};
@@ -351,7 +351,11 @@ impl Shard {
             hearth_peer::Incoming::Consumed => {
                 let nominated = entry.peer.nominated_path() == Some(from);
                 if kind == PacketKind::Stun {
-                    self.steering.learn(from, key, &mut entry.paths, nominated);
+                    let forgotten = self.steering.learn(from, key, &mut entry.paths, nominated);
+                    // Its connection is closed, as nobody is there any more.
+                    if let Some(path) = forgotten.filter(|path| path.protocol == Protocol::Tcp) {
+                        entry.peer.handle_path_closed(now, path);
+                    }
                 }
                 self.drain_peer(key);
                 return kind == PacketKind::Stun;

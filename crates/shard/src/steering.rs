@@ -78,28 +78,32 @@ impl Steering {
         self.ufrags.remove(ufrag);
     }
 
-    /// `peer` has authenticated a check that came by `from`. `nominated`: ICE has chosen it.
+    /// `peer` has authenticated a check that came by `from`. `nominated`: ICE has chosen it. Returns the endpoint that
+    /// was forgotten for it.
     pub(crate) fn learn(
         &mut self,
         from: Endpoint,
         peer: PeerKey,
         known: &mut Vec<Endpoint>,
         nominated: bool,
-    ) {
+    ) -> Option<Endpoint> {
         if self.paths.get(&from) == Some(&peer) {
-            return;
+            return None;
         }
         if !nominated && (known.len() >= MAX_PATHS || self.paths.contains_key(&from)) {
-            return;
+            return None;
         }
+        let mut forgotten = None;
         if known.len() >= MAX_PATHS {
             let oldest = known.remove(0);
             if self.paths.get(&oldest) == Some(&peer) {
                 self.paths.remove(&oldest);
+                forgotten = Some(oldest);
             }
         }
         self.paths.insert(from, peer);
         known.push(from);
+        forgotten
     }
 
     /// `peer` sends by `path`. A check that goes where nothing has come from is answered to whichever

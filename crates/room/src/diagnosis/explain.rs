@@ -107,6 +107,10 @@ fn nothing_came(offered: &Offered<'_>, client: ClientCandidates) -> String {
                 blocks WebRTC."
             .to_owned();
     }
+    if client.relayed && !client.direct && !client.hidden && offered.udp.is_empty() {
+        return "The client uses relays (TURN) only, which need UDP to the server, and that offers none (rtc.force_tcp)."
+            .to_owned();
+    }
     if client.relayed && !client.direct && !client.hidden {
         return format!(
             "The client uses relays (TURN) only, and nothing of its relay reached {}: the relay may not send there.",
@@ -159,10 +163,15 @@ fn unanswered(seen: &Connectivity, offered: &Offered<'_>) -> String {
              of ICE through and nothing else, or our answers are lost."
         );
     }
+    let ours: Vec<_> = [(offered.udp, "UDP"), (offered.tcp, "TCP")]
+        .into_iter()
+        .filter(|(addrs, _)| !addrs.is_empty())
+        .map(|(addrs, protocol)| list(addrs, protocol))
+        .collect();
     format!(
         "Packets of the client came to {came} and were answered, but it did not go on: our answers do not reach it. A \
          firewall drops what leaves the server, or a NAT on the way has another address than {}.",
-        list(offered.udp, "UDP")
+        ours.join(" and ")
     )
 }
 
@@ -320,6 +329,20 @@ mod tests {
         let said = explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, client);
         assert!(said.text.contains("or 203.0.113.7:7881 (TCP)"), "{}", said.text);
         assert!(!said.text.contains("not tried"), "{}", said.text);
+
+        // Without UDP nothing is said of it.
+        let offered = Offered { udp: &[], tcp: &tcp };
+        for seen in [
+            seen(&[], false, HandshakeProgress::NotBegun),
+            seen(&[(5, 0)], false, HandshakeProgress::NotBegun),
+        ] {
+            let said = explain(&seen, &offered, client).text;
+            assert!(said.contains("203.0.113.7:7881 (TCP)") && !said.contains(" (UDP)."), "{said}");
+        }
+        let mut relayed = ClientCandidates::default();
+        relayed.add("candidate:1 1 udp 1 198.51.100.4 5 typ relay");
+        let said = explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, relayed).text;
+        assert!(said.contains("rtc.force_tcp"), "{said}");
     }
 
     fn said(seen: &Connectivity, addrs: &str, candidate: &str) -> Explanation {

@@ -102,6 +102,25 @@ fn a_client_whose_udp_failed_early_is_told_of_tcp_only_then_of_a_relay_only() {
 }
 
 #[test]
+fn where_nothing_is_received_over_udp_nobody_is_sent_to_a_relay() {
+    let mut world = world(|config| {
+        let is_tcp = |candidate: &LocalCandidate| candidate.protocol == Protocol::Tcp;
+        config.local_candidates.iter_mut().for_each(|of| of.retain(is_tcp));
+    });
+    world.join_dual("bob").connect(&mut world);
+    for _ in 0..3 {
+        let alice = world.join_dual("alice");
+        let told = world.take(&alice);
+        let Some(Message::Join(join)) = told.first() else { panic!("{told:?}") };
+        assert_eq!(join.client_configuration, None);
+        world.event(Event::PeerConnected { peer: alice.primary });
+        world.pass(Duration::from_secs(10));
+        world.event(Event::IceFailed { peer: alice.primary });
+        world.pass(Duration::from_secs(6));
+    }
+}
+
+#[test]
 fn a_test_hook_has_a_client_use_tcp() {
     let mut world = world(|_| {});
     let alice = world.join_dual("alice");

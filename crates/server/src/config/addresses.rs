@@ -135,7 +135,17 @@ fn node_ips(text: Option<&str>) -> Result<Vec<IpAddr>, ConfigError> {
     text.unwrap_or_default()
         .split(',')
         .filter(|part| !part.trim().is_empty())
-        .map(|part| address("rtc.node_ip", part))
+        .map(|part| {
+            let ip = address("rtc.node_ip", part)?;
+            if ip.is_unspecified() || ip.is_multicast() {
+                return Err(ConfigError::Value {
+                    key: "rtc.node_ip",
+                    got: part.trim().to_owned(),
+                    allowed: "an address that clients can send to, such as the public one of this machine",
+                });
+            }
+            Ok(ip)
+        })
         .collect()
 }
 

@@ -36,6 +36,14 @@ const SUPPORTED: &[&str] = &[
     "rtc.use_mdns",
     "rtc.stun_servers",
     "rtc.turn_servers",
+    "rtc.turn_servers.host",
+    "rtc.turn_servers.port",
+    "rtc.turn_servers.protocol",
+    "rtc.turn_servers.username",
+    "rtc.turn_servers.credential",
+    "rtc.turn_servers.secret",
+    "rtc.turn_servers.secret_file",
+    "rtc.turn_servers.ttl",
     "turn.enabled",
     "turn.domain",
     "turn.cert_file",
@@ -228,13 +236,24 @@ fn walk(prefix: &str, at: &Placed, not_yet: &mut Vec<String>) -> Result<(), Unkn
     for entry in entries {
         let path = join(prefix, &entry.key);
         match lookup(&path) {
-            Known::Supported => {}
+            Known::Supported => walk_items(&path, &entry.value, not_yet)?,
             Known::NotYet => not_yet.push(path),
             Known::Section => walk(&path, &entry.value, not_yet)?,
             Known::No => return Err(unknown(entry, path)),
         }
     }
     Ok(())
+}
+
+/// The sections of a list, where they are known.
+fn walk_items(path: &str, at: &Placed, not_yet: &mut Vec<String>) -> Result<(), UnknownKey> {
+    let Tree::List(items) = &at.tree else { return Ok(()) };
+    let is_known = all().any(|key| is_below(key, path));
+    items.iter().filter(|_| is_known).try_for_each(|item| walk(path, item, not_yet))
+}
+
+fn is_below(key: &str, path: &str) -> bool {
+    key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn join(prefix: &str, key: &str) -> String {
@@ -253,12 +272,11 @@ fn lookup(path: &str) -> Known {
     let is = |table: &[&str]| {
         table.iter().any(|key| *key == path || key.strip_suffix(".*") == Some(path))
     };
-    let section = |key: &&str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
     if is(SUPPORTED) {
         Known::Supported
     } else if is(NOT_YET) {
         Known::NotYet
-    } else if all().any(|key| section(&key)) {
+    } else if all().any(|key| is_below(key, path)) {
         Known::Section
     } else {
         Known::No
@@ -336,6 +354,10 @@ mod tests {
             (
                 "redis: {adress: x}\n",
                 "line 1, column 9: unknown key `redis.adress`; did you mean `redis.address`?",
+            ),
+            (
+                "rtc: {turn_servers: [{host: x, protocl: tls}]}\n",
+                "line 1, column 32: unknown key `rtc.turn_servers.protocl`; did you mean `rtc.turn_servers.protocol`?",
             ),
             ("frobnicate: 1\n", "line 1, column 1: unknown key `frobnicate`"),
             ("foo: 1\n", "line 1, column 1: unknown key `foo`"),

@@ -255,8 +255,10 @@ impl TryFrom<(Raw, Overrides)> for Config {
             }
         }
         let tls = tls::tls(raw.tls, dev, &over)?;
-        let shared =
-            turn::Shared { media_port: addresses.udp_port, has_certificates: tls.enabled() };
+        let shared = turn::Shared {
+            media_ports: (addresses.udp_port, addresses.udp_ports),
+            has_certificates: tls.enabled(),
+        };
         Ok(Self {
             dev,
             http_port: ranged("port", port, 0..=65_535, HTTP_PORT.into(), "0..=65535")?,

@@ -42,7 +42,9 @@ pub(super) fn imply(raw: &mut Raw, over: &Overrides) {
     let port = HTTPS_PORT.into();
     raw.port.get_or_insert(port);
     raw.rtc.tcp.tcp_port.get_or_insert(port);
-    raw.rtc.udp_port.get_or_insert_with(|| HTTPS_PORT.to_string());
+    if raw.rtc.port_range_start.is_none() && raw.rtc.port_range_end.is_none() {
+        raw.rtc.udp_port.get_or_insert_with(|| HTTPS_PORT.to_string());
+    }
     raw.turn.imply(&domain, HTTPS_PORT);
 }
 
@@ -231,6 +233,10 @@ mod tests {
         // What is written stays.
         let config = load("port: 8443\nrtc: {udp_port: 7882}", over(&["example.org"])).unwrap();
         assert_eq!((config.http_port(), config.addresses().udp_port), (8443, 7882));
+        let range = "rtc: {port_range_start: 50000, port_range_end: 50007}";
+        let config = load(range, over(&["example.org"])).unwrap();
+        assert_eq!((config.addresses().udp_port, config.addresses().udp_ports), (50_000, 8));
+        assert_eq!(config.warnings(), [""; 0]);
         let yaml = "tls: {domains: [a.example], acme: {email: a@b.example, directory: 'https://ca.example/dir', cache_dir: c}}";
         let config = load(yaml, over(&[])).unwrap();
         let acme = config.tls().acme.clone().unwrap();

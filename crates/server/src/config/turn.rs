@@ -167,8 +167,8 @@ fn child<'t>(at: &'t Placed, key: &str) -> Option<&'t Placed> {
 /// What TURN shares with the rest of the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared {
-    /// The port of media, which TURN cannot have.
-    pub(super) media_port: u16,
+    /// The first port of media and how many there are; TURN cannot have one of them.
+    pub(super) media_ports: (u16, u16),
     /// The server has certificates, which do for TURN.
     pub(super) has_certificates: bool,
 }
@@ -184,12 +184,21 @@ pub(super) fn turn(
     for server in &stun {
         check_host_port("rtc.stun_servers", server)?;
     }
+    for (key, port) in [
+        ("turn.udp_port", raw.udp_port),
+        ("turn.tcp_port", raw.tcp_port),
+        ("turn.tls_port", raw.tls_port),
+    ] {
+        if raw.enabled.is_none() && port.is_some_and(|port| port != 0) {
+            warnings.push(format!("`{key}` has no effect without `turn.enabled: true`"));
+        }
+    }
     let own = if raw.enabled == Some(true) { Some(own(raw, shared, warnings)?) } else { None };
     Ok(TurnConfig { own, external, stun })
 }
 
 fn own(raw: &RawTurn, shared: Shared, warnings: &mut Vec<String>) -> Result<Turn, ConfigError> {
-    let Shared { media_port, has_certificates } = shared;
+    let Shared { media_ports: (first, count), has_certificates } = shared;
     let port = |key, value| {
         let port = ranged::<u16>(key, value, 0..=65_535, 0, "0..=65535")?;
         Ok::<_, ConfigError>((port != 0).then_some(port))
@@ -203,9 +212,10 @@ fn own(raw: &RawTurn, shared: Shared, warnings: &mut Vec<String>) -> Result<Turn
              `udp_port: 3478`, and `tls_port: 443` with `domain`, `cert_file` and `key_file`, below `turn:`",
         ));
     }
-    if udp_port == Some(media_port) {
+    if let Some(port) = udp_port.filter(|port| (first..first.saturating_add(count)).contains(port))
+    {
         return Err(conflict(&format!(
-            "`turn.udp_port` and `rtc.udp_port` are both {media_port}; media and TURN need a port each, \
+            "`turn.udp_port` and `rtc.udp_port` are both {port}; media and TURN need a port each, \
              such as 3478 for TURN"
         )));
     }
@@ -401,6 +411,7 @@ mod tests {
         for (yaml, said) in [
             ("turn: {enabled: true}", "invalid TURN ports"),
             ("turn: {enabled: true, udp_port: 7882}", "both 7882"),
+            ("rtc: {udp_port: 7882-7885}\nturn: {enabled: true, udp_port: 7885}", "both 7885"),
             ("turn: {enabled: true, udp_port: 70000}", "`turn.udp_port` is 70000"),
             ("turn: {enabled: true, tls_port: 5349}", "`turn.domain` is empty"),
             (
