@@ -10,7 +10,7 @@ mod cli {
     pub(crate) struct ThreadArgs;
 }
 
-#[expect(dead_code, reason = "the server's module; it needs more of it than this")]
+#[expect(dead_code, unused_imports, reason = "the server's module; it needs more of it than this")]
 #[path = "../../crates/server/src/config/mod.rs"]
 mod config;
 
@@ -23,11 +23,12 @@ fuzz_target!(|text: &str| {
         let over = config::Overrides { keys, ..config::Overrides::default() };
         config::Config::load(Some(("c.yaml", text)), over)
     };
-    if let Ok(config) = load(text) {
-        assert!(config.udp_port() != 0);
-    }
-    if text.contains(SECRET) {
+    // The secret of another TURN server may be in a file, which is read at once.
+    if text.contains(SECRET) || text.contains("secret_file") {
         return;
+    }
+    if let Ok(config) = load(text) {
+        assert!(!config.keys().is_empty());
     }
     match load(&format!("keys: {{k: {SECRET}}}\n{text}")) {
         Ok(config) => assert!(config.warnings().iter().all(|warning| !warning.contains(SECRET))),

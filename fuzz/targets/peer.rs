@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hearth_datagram::Endpoint;
 use hearth_peer::{Certificate, Context, Incoming, Peer, stun_local_ufrag};
-use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, PeerSpec, RemoteParams};
+use hearth_plane::{DtlsRole, Fingerprint, IceCredentials, LocalCandidate, PeerSpec, RemoteParams};
 use hearth_random::Seed;
 use is::{Candidate, IceAgent, IceCreds};
 use libfuzzer_sys::fuzz_target;
@@ -108,7 +108,7 @@ fn spec(role: DtlsRole) -> PeerSpec {
         local: ice("server"),
         ice_lite: false,
         ice_controlling: false,
-        local_addrs: vec![SERVER],
+        local_candidates: vec![LocalCandidate::udp(SERVER)],
         remote: Some(RemoteParams { ice: ice("client"), fingerprints: fingerprint.into(), role }),
         open_channels: true,
     }
