@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use hearth_random::Seed;
-use hearth_turn::{Client, Config, Frame, Message, Moment, Outcome, PeerPolicy, Server, next_frame};
+use hearth_turn::{
+    Client, Config, Frame, Message, Moment, Outcome, PeerPolicy, Server, next_frame,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
