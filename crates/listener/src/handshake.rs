@@ -92,18 +92,14 @@ async fn shake(stream: Bounded, tls: &Tls, pace: &Pace) -> Result<Shaken> {
 }
 
 async fn inside_of(mut stream: Box<Tlsed>, inside: Option<Protocol>, services: Services) -> Opened {
-    // Clients name what they could speak: coturn's names HTTP beside TURN. What the port does not serve, it is not.
-    let inside = inside.filter(|inside| match inside {
-        Protocol::Http => services.https,
-        Protocol::Turn => services.turn_tls,
-        Protocol::Tls | Protocol::IceTcp => false,
-    });
     let inside = match inside {
-        Some(inside) => inside,
+        // Clients name all that they could speak, and HTTP is our first choice: coturn's names it beside TURN. Where HTTP
+        // is not served the first byte says which it is.
+        Some(inside) if inside != Protocol::Http || services.https => inside,
         // Where there is no choice, the first byte may take as long as whoever serves it allows.
         None if !services.turn_tls => Protocol::Http,
         None if !services.https => Protocol::Turn,
-        None => match stream.fill_buf().await.map(|bytes| bytes.first().copied()) {
+        Some(_) | None => match stream.fill_buf().await.map(|bytes| bytes.first().copied()) {
             Ok(Some(first)) => match tell_plaintext(first) {
                 Verdict::Is(protocol) => protocol,
                 Verdict::More | Verdict::Unknown => {

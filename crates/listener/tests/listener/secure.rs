@@ -176,6 +176,15 @@ async fn half_a_handshake_is_ended_by_a_deadline() {
 }
 
 #[tokio::test]
+async fn a_client_of_turn_that_names_http_too_is_served_where_http_is_not() {
+    let (tls, roots) = certificates();
+    let mut ports = Ports::with_tls(Services { https: false, ..ALL }, Some(tls)).await;
+    let mut stream = connect(&ports, client(&roots, &["stun.turn", "http/1.1"])).await;
+    stream.write_all(b"\x00\x03\x00\x00").await.unwrap();
+    assert!(matches!(ports.next().await, Taken::TurnTls(..)));
+}
+
+#[tokio::test]
 async fn what_is_inside_and_not_served_is_closed_and_counted() {
     let (tls, roots) = certificates();
     let https = Services { https: true, ..Services::default() };
