@@ -2,8 +2,8 @@
 //!
 //! * **Owns:** the lists. **In:** a peer's address, parsed. **Out:** [`Peer`], or `None` for "never".
 //! * **Invariant:** an address is judged by what it reaches, however it is written: IPv4 in IPv6 (mapped) is IPv4; an
-//!   address that a gateway translates to IPv4 (NAT64, 6to4, Teredo, IPv4-compatible) needs both of its
-//!   ends allowed, and one denied is enough.
+//!   address that a gateway translates to IPv4 (NAT64, SIIT, 6to4, Teredo, IPv4-compatible) needs both of its
+//!   ends allowed, and one denied is enough. An address of this machine is allowed by its own name only.
 //! * **Why:** a relay that reaches anything reaches what only this machine should: its metadata service,
 //!   its loopback, its neighbours.
 
@@ -24,7 +24,7 @@ pub struct Cidr {
 pub struct CidrError;
 
 /// Networks that are not the public internet. One of them is allowed only by a network within it:
-/// `0.0.0.0/0` does not open this machine's loopback.
+/// `0.0.0.0/0` does not open this machine's loopback. Of two around an address the later one counts.
 const RESTRICTED: &[(IpAddr, u8)] = &[
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
@@ -36,7 +36,7 @@ const RESTRICTED: &[(IpAddr, u8)] = &[
     v4(192, 168, 0, 0, 16),
     v4(198, 18, 0, 0, 15),
     v4(240, 0, 0, 0, 4),
-    v6(0, 0, 96),
+    v6(0, 0, 8),
     v6(0x64, 0xff9b, 32),
     v6(0xfc00, 0, 7),
     v6(0xfe80, 0, 10),
@@ -66,6 +66,11 @@ impl Cidr {
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
+    }
+
+    /// It is `ip` and nothing else.
+    fn is_host(&self, ip: IpAddr) -> bool {
+        self.ip == ip && self.bits == if ip.is_ipv4() { 32 } else { 128 }
     }
 
     /// It is `other`, or a part of it.
@@ -113,6 +118,9 @@ pub enum Peer {
 pub struct PeerPolicy {
     /// Where our media is received, by every name clients have for it.
     pub media: Vec<SocketAddr>,
+    /// This machine, by every address that leads to it. What listens there beside media is reached only if `allowed` has
+    /// the very address (`/32`, `/128`). Loopback need not be listed.
+    pub own: Vec<IpAddr>,
     /// Networks relayed to beside.
     pub allowed: Vec<Cidr>,
     /// Networks never relayed to, whatever else is said.
@@ -135,8 +143,8 @@ impl PeerPolicy {
     /// Whether a packet to some port of `ip` may be relayed.
     pub fn permits(&self, ip: IpAddr) -> bool {
         let ip = normal(ip);
-        let own = self.media.iter().any(|media| media.ip() == ip);
-        !self.is_denied(ip) && (own || self.is_allowed(ip))
+        let is_media = self.media.iter().any(|media| media.ip() == ip);
+        !self.is_denied(ip) && (is_media || self.is_allowed(ip))
     }
 
     /// Whether a packet to `ip` may need a socket.
@@ -150,8 +158,15 @@ impl PeerPolicy {
         nowhere(ip) || denied(ip) || translated(ip).is_some_and(|v4| nowhere(v4) || denied(v4))
     }
 
+    fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.own.iter().any(|own| normal(*own) == ip)
+    }
+
     fn is_allowed(&self, ip: IpAddr) -> bool {
         let allowed = |ip: IpAddr| {
+            if self.is_own(ip) {
+                return self.allowed.iter().any(|net| net.is_host(ip));
+            }
             let mut around = RESTRICTED.iter().map(|(ip, bits)| Cidr { ip: *ip, bits: *bits });
             let around = around.rfind(|net| net.contains(ip));
             let fits = |net: &&Cidr| {
@@ -186,6 +201,8 @@ fn translated(ip: IpAddr) -> Option<IpAddr> {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => {
             v4(high, low)
         }
+        // IPv4-translated (SIIT, RFC 2765).
+        [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
         // 6to4 (RFC 3056) and Teredo (RFC 4380).
         [0x2002, high, low, ..] => v4(high, low),
         [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
@@ -202,7 +219,9 @@ mod tests {
     fn policy(allowed: &str, denied: &str) -> PeerPolicy {
         let list = |text: &str| text.split_whitespace().map(|net| net.parse().unwrap()).collect();
         let media = ["198.51.100.7:7882", "10.0.0.5:7882", "[2001:db8::7]:7882"];
+        let own = ["198.51.100.7", "203.0.113.7", "10.0.0.5", "2001:db8::7", "::ffff:192.0.2.7"];
         PeerPolicy {
+            own: own.map(|ip| ip.parse().unwrap()).to_vec(),
             media: media.map(|addr| addr.parse().unwrap()).to_vec(),
             allowed: list(allowed),
             denied: list(denied),
@@ -230,6 +249,18 @@ mod tests {
         "[::ffff:127.0.0.1]:80",
         "[::ffff:0.0.0.0]:80",
         "[::127.0.0.1]:80",
+        "[::ffff:0:127.0.0.1]:80",
+        "[::ffff:0:169.254.169.254]:80",
+        "[::ffff:0:198.51.100.7]:22",
+        "[::ffff:0:8.8.8.8]:53",
+        "[::1:0:0:1]:80",
+        "[64:ff9b::c633:6407]:22",
+        "198.51.100.7:22",
+        "198.51.100.7:7881",
+        "[::ffff:198.51.100.7]:161",
+        "203.0.113.7:53",
+        "192.0.2.7:3478",
+        "[2001:db8::7]:22",
         "[::ffff:7f00:1]:80",
         "169.254.169.254:80",
         "[::ffff:169.254.169.254]:80",
@@ -288,6 +319,51 @@ mod tests {
         let policy = policy("0.0.0.0/0 ::/0", "");
         check(&policy, &[("8.8.8.8:53", 'o'), ("[2600::1]:53", 'o'), ("[2002:808:808::]:53", '-')]);
         check(&policy, &FORBIDDEN.iter().map(|peer| (*peer, '-')).collect::<Vec<_>>());
+        check(&policy, &[("198.51.100.7:7882", 'm'), ("[2001:db8::7]:7882", 'm')]);
+    }
+
+    #[test]
+    fn this_machine_is_opened_by_its_very_address() {
+        let own = |ip: &str| ip.parse::<IpAddr>().unwrap();
+        let nets = "0.0.0.0/0 ::/0 198.51.100.0/24 198.51.100.6/31 127.0.0.0/8 2001:db8::/64 10.0.0.0/8 \
+                    2002::/16 64:ff9b::/96 ::/8";
+        let closed = policy(nets, "");
+        check(
+            &closed,
+            &[
+                ("198.51.100.7:22", '-'),
+                ("198.51.100.7:7882", 'm'),
+                ("198.51.100.6:22", 'o'),
+                ("127.0.0.1:80", '-'),
+                ("127.1.2.3:80", '-'),
+                ("[::1]:80", '-'),
+                ("10.0.0.5:22", '-'),
+                ("10.0.0.6:22", 'o'),
+                ("[2001:db8::7]:22", '-'),
+                ("[2001:db8::8]:22", 'o'),
+                ("[2002:c633:6407::]:22", '-'),
+                ("[64:ff9b::c633:6407]:22", '-'),
+                ("[::ffff:0:198.51.100.7]:22", '-'),
+                ("[::ffff:0:198.51.100.6]:22", 'o'),
+            ],
+        );
+        // Its media needs no socket, and none is made that would reach the rest of it.
+        assert!(closed.permits(own("198.51.100.7")) && !closed.is_outside(own("198.51.100.7")));
+        assert!(!closed.permits(own("203.0.113.7")));
+        let open = policy("198.51.100.7/32 ::ffff:127.0.0.1/128 2001:db8::7/128", "");
+        check(
+            &open,
+            &[
+                ("198.51.100.7:22", 'o'),
+                ("198.51.100.7:7882", 'm'),
+                ("127.0.0.1:80", 'o'),
+                ("127.0.0.2:80", '-'),
+                ("[2001:db8::7]:22", 'o'),
+                ("203.0.113.7:22", '-'),
+            ],
+        );
+        assert!(open.is_outside(own("198.51.100.7")));
+        check(&policy("198.51.100.7/32", "198.51.100.0/24"), &[("198.51.100.7:22", '-')]);
     }
 
     #[test]

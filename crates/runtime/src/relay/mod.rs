@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hearth_metrics::{Metric, SharedCounts};
-use hearth_net::{Poller, UdpSocket, Waker};
+use hearth_net::{Poller, UdpSocket, Waker, interfaces};
 use hearth_random::Seed;
 use hearth_turn::{Cidr, PeerPolicy, PortRange, Server};
 use tokio::net::TcpStream;
@@ -166,11 +166,7 @@ impl Ends {
                 keys: config.keys,
                 relay_ips,
                 relay_ports: config.relay_ports,
-                peers: PeerPolicy {
-                    media: media.all(),
-                    allowed: config.allowed_peers,
-                    denied: config.denied_peers,
-                },
+                peers: media.policy(config.allowed_peers, config.denied_peers),
                 max_per_participant: config.max_per_participant,
                 max_allocations: MAX_ALLOCATIONS,
             },
@@ -211,6 +207,21 @@ pub(crate) struct Media<'a> {
 }
 
 impl Media<'_> {
+    /// Who may be relayed to.
+    fn policy(&self, allowed: Vec<Cidr>, denied: Vec<Cidr>) -> PeerPolicy {
+        PeerPolicy { media: self.all(), own: self.own(), allowed, denied }
+    }
+
+    /// This machine by all of its addresses, link-local ones too, and by those of a NAT before it.
+    fn own(&self) -> Vec<IpAddr> {
+        let told = self.advertised.iter().chain(self.bound).map(SocketAddr::ip);
+        let has = interfaces().into_iter().flat_map(|interface| interface.addresses);
+        let mut own: Vec<_> = told.chain(self.ours.iter().copied()).chain(has).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
     fn all(&self) -> Vec<SocketAddr> {
         let mut all = self.advertised.to_vec();
         for bound in self.bound {
@@ -225,5 +236,34 @@ impl Media<'_> {
         all.sort_unstable();
         all.dedup();
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_turn::Peer;
+
+    use super::*;
+
+    #[test]
+    fn a_public_network_that_is_open_does_not_open_this_machine() {
+        let advertised = ["203.0.113.7:7882".parse().unwrap()];
+        let bound = ["0.0.0.0:7882", "[2001:db8::8]:7882"].map(|addr| addr.parse().unwrap());
+        let ours = ["198.51.100.7".parse().unwrap()];
+        let counts = Arc::default();
+        let media = Media { advertised: &advertised, bound: &bound, ours: &ours, counts: &counts };
+        let open = ["0.0.0.0/0", "::/0", "127.0.0.0/8", "169.254.0.0/16", "fe80::/10"];
+        let policy = media.policy(open.map(|net| net.parse().unwrap()).to_vec(), Vec::new());
+        for ip in ["203.0.113.7", "198.51.100.7", "2001:db8::8"] {
+            let ip = ip.parse().unwrap();
+            assert_eq!(policy.judge(SocketAddr::new(ip, 22)), None, "{ip}");
+            let at_media = SocketAddr::new(ip, 7_882);
+            assert_eq!(policy.judge(at_media), Some(Peer::Media(at_media)), "{ip}");
+        }
+        for ip in interfaces().into_iter().flat_map(|interface| interface.addresses) {
+            assert_eq!(policy.judge(SocketAddr::new(ip, 22)), None, "{ip}");
+        }
+        let other = "198.51.100.8:22".parse().unwrap();
+        assert_eq!(policy.judge(other), Some(Peer::Outside(other)));
     }
 }
