@@ -3,7 +3,7 @@
 #![no_main]
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_random::Seed;
 use hearth_turn::{
@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let now = Instant::now();
     let config = Config {
         keys: vec![("k".to_owned(), "s".to_owned())],
+        ttl: Duration::from_secs(300),
         relay_ips: vec![media.ip()],
         relay_ports: 30_000..=30_009,
         peers: PeerPolicy { media: vec![media], ..PeerPolicy::default() },

@@ -16,6 +16,7 @@
 //! | connections → their reception (ICE-TCP) | 256 connections | the listener waits; others are closed |
 //! | shard ↔ relay thread (TURN) | as between shards | dropped, counted |
 //! | TURN's listeners → relay thread | 256 connections | the connection is closed |
+//! | rooms → relay thread, who has left | 4,096 participants | its credentials end by their time |
 //! | sessions, API → room | 4,096 inputs | the session is closed, the caller waits |
 //! | one session → room | 64 requests | the session is closed |
 //! | room → one session | 256 messages | the session is closed |

@@ -394,24 +394,66 @@ async fn sleep_until(due: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use hearth_random::Seed;
+    use hearth_signal::proto::{DisconnectReason, ParticipantInfo, TrackInfo};
 
     use super::*;
+
+    /// Nobody sends to it.
+    fn task(
+        counts: &Arc<SharedCounts>,
+        turn: Option<TurnHandle>,
+        directory: mpsc::Sender<DirectoryRequest>,
+    ) -> RoomTask {
+        let counts = Arc::clone(counts);
+        let around = NodeHandles { shards: Arc::new([]), room_share: 1, counts, turn };
+        let (_, inbox) = mpsc::channel(8);
+        let config = Arc::new(hearth_room::RoomConfig::default());
+        let room =
+            Room::new(WallClock::now(), 0, RoomId(7), "den".to_owned(), config, &Seed::fixed(1));
+        RoomTask::new(RoomId(7), room, inbox, around, directory)
+    }
+
+    #[test]
+    fn only_who_leaves_loses_turn() {
+        let poller = hearth_net::Poller::new().unwrap();
+        let (turn, inputs) = TurnHandle::new(poller.waker());
+        let (directory, _requests) = mpsc::channel(8);
+        let task = task(&Arc::default(), Some(turn), directory);
+        let of = |sid: &str| {
+            Box::new(ParticipantInfo { sid: sid.to_owned(), ..ParticipantInfo::default() })
+        };
+        let (participant_sid, identity) = ("PA_3".to_owned(), "carol".to_owned());
+        let track = Box::new(TrackInfo::default());
+        for event in [
+            RoomEvent::RoomStarted { room: Box::default() },
+            RoomEvent::ParticipantJoined { participant: of("PA_3") },
+            RoomEvent::ConnectionExplained {
+                participant_sid: participant_sid.clone(),
+                identity: identity.clone(),
+                explanation: None,
+            },
+            RoomEvent::TrackUnpublished { participant_sid, identity, track },
+            RoomEvent::ParticipantLeft {
+                participant: of("PA_1"),
+                reason: DisconnectReason::ParticipantRemoved,
+            },
+            RoomEvent::ConnectionAborted {
+                participant: of("PA_2"),
+                reason: DisconnectReason::JoinFailure,
+            },
+            RoomEvent::RoomFinished { room: Box::default() },
+        ] {
+            task.handle_event(event);
+        }
+        let revoked: Vec<_> = inputs.leaving.try_iter().collect();
+        assert_eq!(revoked, ["PA_1".into(), "PA_2".into()]);
+    }
 
     #[tokio::test]
     async fn a_panic_ends_the_room_tells_its_sessions_and_is_counted() {
         let counts = Arc::new(SharedCounts::default());
-        let around = NodeHandles {
-            shards: Arc::new([]),
-            room_share: 1,
-            counts: Arc::clone(&counts),
-            turn: None,
-        };
         let (directory, mut requests) = mpsc::channel(8);
-        let (_mailbox, inbox) = mpsc::channel(8);
-        let config = Arc::new(hearth_room::RoomConfig::default());
-        let room =
-            Room::new(WallClock::now(), 0, RoomId(7), "den".to_owned(), config, &Seed::fixed(1));
-        let mut task = RoomTask::new(RoomId(7), room, inbox, around, directory);
+        let mut task = task(&counts, None, directory);
         let (responses, mut session) = mpsc::channel(8);
         task.sessions.insert(SessionId(1), responses);
 

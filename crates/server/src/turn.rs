@@ -34,6 +34,7 @@ pub(crate) fn node_config(config: &Config, has_ipv6: bool) -> Option<TurnConfig>
     Some(TurnConfig {
         udp_bind: udp_bind.filter(|addr| addr.is_ipv4() || has_ipv6).collect(),
         keys: config.keys().to_vec(),
+        ttl: own.ttl,
         relay_ports: own.relay_ports.clone(),
         allowed_peers: own.allowed_peers.clone(),
         denied_peers: own.denied_peers.clone(),

@@ -1,7 +1,7 @@
 //! Cost of a relayed packet, each way, among n clients.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use divan::{AllocProfiler, Bencher, black_box};
 use hearth_random::Seed;
@@ -27,6 +27,7 @@ fn server(clients: u16) -> (Server, Moment, Vec<(Client, SocketAddr)>) {
     let at = Moment { now: Instant::now(), unix: 1_700_000_000 };
     let config = Config {
         keys: vec![("k".to_owned(), "s".to_owned())],
+        ttl: Duration::from_secs(300),
         relay_ips: vec![media().ip()],
         relay_ports: 30_000..=40_000,
         peers: PeerPolicy { media: vec![media()], ..PeerPolicy::default() },

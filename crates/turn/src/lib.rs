@@ -19,6 +19,7 @@ mod message;
 mod nonce;
 mod peers;
 mod ports;
+mod revoked;
 mod server;
 
 pub use credentials::{Identity, shared_secret_credentials};

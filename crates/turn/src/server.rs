@@ -1,17 +1,17 @@
 //! The server: which client has which allocation, and what becomes of a message.
 //!
-//! * **Owns:** the allocations, by client and by relayed address; how many each participant has.
+//! * **Owns:** the allocations, by client, by relayed address and by participant; who has lost the right to make one.
 //! * **In:** [`Server::handle_client`] (a message of a client), [`Server::handle_peer`] (a packet to a relayed address),
 //!   [`Server::handle_client_gone`], [`Server::handle_timeout`], [`Server::revoke`].
 //! * **Out:** an [`Outcome`]; [`Server::poll_wanted`], [`Server::poll_freed`] (relayed addresses that need a socket, and that
 //!   are no more); [`Server::poll_timeout`].
-//! * **Invariant:** an allocation is of one client, has one relayed address, and ends by its lifetime. A packet costs two
-//!   look-ups at most, and no memory.
+//! * **Invariant:** an allocation is of one client, has one relayed address, and ends by its lifetime, or when its participant
+//!   leaves, who then gets no other. A packet costs two look-ups at most, and no memory.
 //! * **Spec:** RFC 8656 §7 to §12. **livekit-server:** a user name's time is judged only when it allocates.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hearth_metrics::{Counts, Metric};
 use hearth_random::Seed;
@@ -22,6 +22,7 @@ use crate::message::{Class, Message, Writer, attribute, method};
 use crate::nonce::Nonces;
 use crate::peers::{Peer, PeerPolicy, normal};
 use crate::ports::{PortRange, Ports};
+use crate::revoked::Revoked;
 
 mod requests;
 
@@ -41,6 +42,8 @@ pub struct Client {
 pub struct Config {
     /// API keys and secrets, any of which makes valid credentials.
     pub keys: Vec<(String, String)>,
+    /// The longest that credentials are made for.
+    pub ttl: Duration,
     /// The addresses to relay from: the first of a family is taken.
     pub relay_ips: Vec<IpAddr>,
     /// The ports to relay from.
@@ -90,7 +93,8 @@ pub struct Server {
     allocations: HashMap<Client, Allocation>,
     relayed: HashMap<SocketAddr, Client>,
     ends: BTreeSet<(Instant, Client)>,
-    by_participant: BTreeMap<Box<str>, usize>,
+    by_participant: BTreeMap<Box<str>, BTreeSet<Client>>,
+    revoked: Revoked,
     freed: VecDeque<SocketAddr>,
     wanted: VecDeque<SocketAddr>,
     /// What happened, to be added to the thread's numbers.
@@ -104,6 +108,7 @@ impl Server {
             nonces: Nonces::new(seed),
             answers: Answers::new(now),
             ports: Ports::new(config.relay_ports.clone(), seed),
+            revoked: Revoked::new(config.ttl),
             config,
             allocations: HashMap::new(),
             relayed: HashMap::new(),
@@ -194,6 +199,7 @@ impl Server {
 
     /// Ends what has not been refreshed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.revoked.handle_timeout(now);
         while let Some((end, client)) = self.ends.first().copied() {
             if end > now {
                 return;
@@ -204,7 +210,8 @@ impl Server {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ends.first().map(|(end, _)| *end)
+        let end = self.ends.first().map(|(end, _)| *end);
+        end.into_iter().chain(self.revoked.poll_timeout()).min()
     }
 
     /// A relayed address whose allocation has ended.
@@ -217,16 +224,12 @@ impl Server {
         self.wanted.pop_front()
     }
 
-    /// Ends all allocations of a participant.
-    pub fn revoke(&mut self, participant: &str) {
-        if !self.by_participant.contains_key(participant) {
-            return;
-        }
-        let of = |client: &Client| {
-            self.allocations.get(client).is_some_and(|a| *a.participant == *participant)
-        };
-        let clients: Vec<_> = self.ends.iter().map(|(_, client)| *client).filter(of).collect();
-        for client in clients {
+    /// A participant has left: ends all of its allocations, and its credentials make no other.
+    ///
+    /// Cost: its own allocations.
+    pub fn revoke(&mut self, now: Instant, participant: &str) {
+        self.revoked.insert(now, participant);
+        for client in self.by_participant.get(participant).cloned().unwrap_or_default() {
             self.remove(client);
         }
     }
@@ -296,8 +299,7 @@ impl Server {
     }
 
     fn insert(&mut self, client: Client, allocation: Allocation) {
-        let many = self.by_participant.entry(allocation.participant.clone()).or_default();
-        *many = many.saturating_add(1);
+        self.by_participant.entry(allocation.participant.clone()).or_default().insert(client);
         self.relayed.insert(allocation.relayed, client);
         self.ends.insert((allocation.expires, client));
         self.allocations.insert(client, allocation);
@@ -308,9 +310,9 @@ impl Server {
         self.ends.remove(&(allocation.expires, client));
         self.relayed.remove(&allocation.relayed);
         self.freed.push_back(allocation.relayed);
-        if let Some(many) = self.by_participant.get_mut(&allocation.participant) {
-            *many = many.saturating_sub(1);
-            if *many == 0 {
+        if let Some(clients) = self.by_participant.get_mut(&allocation.participant) {
+            clients.remove(&client);
+            if clients.is_empty() {
                 self.by_participant.remove(&allocation.participant);
             }
         }

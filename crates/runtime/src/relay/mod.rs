@@ -1,7 +1,7 @@
 //! TURN: the relay thread, between clients that only get through this way and the media threads.
 //!
 //! * **Owns:** the thread's start, and how others reach it ([`TurnHandle`]).
-//! * **In:** connections that listeners accepted. **Out:** –
+//! * **In:** connections that listeners accepted, who has left a room. **Out:** –
 //! * **Invariant:** the thread is one of its own, so that a flood at TURN's ports costs no media thread its time. What is
 //!   relayed to our own media passes no socket: it goes by lanes, as between shards. To the shards the relay thread looks like
 //!   one more shard, behind the last.
@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use hearth_metrics::{Metric, SharedCounts};
 use hearth_net::{Poller, UdpSocket, Waker, interfaces};
@@ -32,7 +33,9 @@ use crate::relay::thread::{Parts, RelayThread};
 use crate::shard_thread::{LaneEnds, MAX_CHECKS, MAX_MESSAGES, Shipment};
 
 /// Connections that wait for the thread; more are closed.
-const MAX_INPUTS: usize = 256;
+const MAX_ACCEPTED: usize = 256;
+/// Participants who have left that wait for the thread, 16 bytes and a name each: all of a large room.
+const MAX_LEAVING: usize = 4_096;
 /// Allocations of all clients, each some hundred bytes: more than one machine has the bandwidth for.
 const MAX_ALLOCATIONS: usize = 10_000;
 
@@ -43,6 +46,8 @@ pub struct TurnConfig {
     pub udp_bind: Vec<SocketAddr>,
     /// API keys and secrets; any of them makes valid credentials.
     pub keys: Vec<(String, String)>,
+    /// The longest that credentials are made for.
+    pub ttl: Duration,
     /// Ports that clients are relayed from.
     pub relay_ports: PortRange,
     /// Networks that may be relayed to, beside our own media.
@@ -53,22 +58,30 @@ pub struct TurnConfig {
     pub max_per_participant: usize,
 }
 
-/// How listeners reach the relay thread.
+/// How listeners and rooms reach the relay thread.
 #[derive(Clone, Debug)]
 pub struct TurnHandle {
-    inputs: SyncSender<RelayInput>,
+    accepted: SyncSender<Box<NewStream>>,
+    /// Apart, so that no flood of connections is in their way.
+    leaving: SyncSender<Box<str>>,
     waker: Waker,
 }
 
-/// What the relay thread is told.
-#[derive(Debug)]
-pub(crate) enum RelayInput {
-    Stream(Box<NewStream>),
-    /// A participant was removed.
-    Revoke(Box<str>),
+/// What [`TurnHandle`]s have for the thread.
+pub(crate) struct Inputs {
+    accepted: Receiver<Box<NewStream>>,
+    /// Participants, by sid.
+    pub(crate) leaving: Receiver<Box<str>>,
 }
 
 impl TurnHandle {
+    pub(crate) fn new(waker: Waker) -> (Self, Inputs) {
+        let (to_accepted, accepted) = sync_channel(MAX_ACCEPTED);
+        let (to_leaving, leaving) = sync_channel(MAX_LEAVING);
+        let handle = Self { accepted: to_accepted, leaving: to_leaving, waker };
+        (handle, Inputs { accepted, leaving })
+    }
+
     /// A connection that speaks TURN. Nothing of it has been read.
     pub fn take_tcp(&self, stream: TcpStream) {
         self.take(stream, None);
@@ -79,22 +92,28 @@ impl TurnHandle {
         self.take(stream, Some(tls));
     }
 
-    /// Ends what a participant has allocated.
+    /// A participant has left: ends what it has allocated, and lets it allocate nothing more.
     pub fn revoke(&self, participant: &str) {
-        self.send(RelayInput::Revoke(participant.into()));
+        if self.leaving.try_send(participant.into()).is_err() {
+            debug!(
+                participant,
+                "The relay thread is busy; who has left keeps its TURN allocations and credentials until they end"
+            );
+        }
+        self.waker.wake();
     }
 
     fn take(&self, stream: TcpStream, tls: Option<rustls::ServerConnection>) {
         // A stream that is broken already is no loss.
         let made = stream.into_std().and_then(|stream| NewStream::new(stream, tls));
         match made {
-            Ok(stream) => self.send(RelayInput::Stream(Box::new(stream))),
+            Ok(stream) => self.send(stream),
             Err(error) => debug!(%error, "A TURN connection was lost at its beginning"),
         }
     }
 
-    fn send(&self, input: RelayInput) {
-        if self.inputs.try_send(input).is_err() {
+    fn send(&self, stream: NewStream) {
+        if self.accepted.try_send(Box::new(stream)).is_err() {
             debug!("The relay thread is busy; a TURN connection is closed");
         }
         self.waker.wake();
@@ -122,7 +141,8 @@ pub(crate) struct Ends {
     poller: Poller,
     media: Receiver<Shipment>,
     lane: LaneEnds,
-    inputs: (SyncSender<RelayInput>, Receiver<RelayInput>),
+    handle: TurnHandle,
+    inputs: Inputs,
 }
 
 impl Ends {
@@ -132,7 +152,8 @@ impl Ends {
         // No shard takes the relay thread for one that knows a peer.
         let (checks, _) = sync_channel(MAX_CHECKS.min(1));
         let lane = LaneEnds { media: media_in, checks, waker: poller.waker() };
-        Ok(Self { poller, media, lane, inputs: sync_channel(MAX_INPUTS) })
+        let (handle, inputs) = TurnHandle::new(poller.waker());
+        Ok(Self { poller, media, lane, handle, inputs })
     }
 
     /// How shards reach the thread.
@@ -164,6 +185,7 @@ impl Ends {
             WallClock::now(),
             hearth_turn::Config {
                 keys: config.keys,
+                ttl: config.ttl,
                 relay_ips,
                 relay_ports: config.relay_ports,
                 peers: media.policy(config.allowed_peers, config.denied_peers),
@@ -173,13 +195,11 @@ impl Ends {
             seed,
         );
         let (stop, counts): (Arc<AtomicBool>, Arc<SharedCounts>) = Default::default();
-        let (sender, inputs) = self.inputs;
-        let handle = TurnHandle { inputs: sender, waker: poller.waker() };
         let parts = Parts {
             server,
             sockets,
             poller,
-            inputs,
+            inputs: self.inputs,
             from_shards: self.media,
             shards,
             counts: Arc::clone(&counts),
@@ -190,7 +210,7 @@ impl Ends {
             .name("relay".to_owned())
             .spawn(move || RelayThread::new(parts).supervise())
             .map_err(StartError::Thread)?;
-        Ok(RelayLink { handle, counts, stop })
+        Ok(RelayLink { handle: self.handle, counts, stop })
     }
 }
 
@@ -241,9 +261,28 @@ impl Media<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use hearth_turn::Peer;
 
     use super::*;
+
+    #[test]
+    fn a_flood_of_connections_is_in_nobodys_way_who_leaves() {
+        let poller = Poller::new().unwrap();
+        let (handle, inputs) = TurnHandle::new(poller.waker());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for _ in 0..2 * MAX_ACCEPTED {
+            handle.send(NewStream::new(stream.try_clone().unwrap(), None).unwrap());
+        }
+        for n in 0..2 * MAX_LEAVING {
+            handle.revoke(&format!("PA_{n}"));
+        }
+        assert_eq!(inputs.accepted.try_iter().count(), MAX_ACCEPTED);
+        let leaving: Vec<_> = inputs.leaving.try_iter().collect();
+        assert_eq!((leaving.len(), &*leaving[MAX_LEAVING - 1]), (MAX_LEAVING, "PA_4095"));
+    }
 
     #[test]
     fn a_public_network_that_is_open_does_not_open_this_machine() {

@@ -1,7 +1,7 @@
 //! The relay thread: it waits, reads, asks `turn::Server` what becomes of each message, sends.
 //!
 //! * **Owns:** the server, TURN's sockets and streams, the lanes' ends.
-//! * **In:** datagrams, streams, shard messages, [`RelayInput`]s, time. **Out:** datagrams, streams, shard messages, numbers.
+//! * **In:** datagrams, streams, shard messages, [`Inputs`], time. **Out:** datagrams, streams, shard messages, numbers.
 //! * **Invariant:** it waits nowhere but in the poller, and takes a bounded share from each source in a turn. When it
 //!   fails it goes on with what it has.
 
@@ -22,7 +22,7 @@ use tracing::{debug, error};
 use super::lanes::Lanes;
 use super::outside::{FIRST_KEY as OUTSIDE, Outside};
 use super::streams::{FIRST_KEY as STREAMS, Streams};
-use super::{MAX_INPUTS, RelayInput};
+use super::{Inputs, MAX_ACCEPTED, MAX_LEAVING};
 use crate::WallClock;
 use crate::counters::{GaugeGuard, count_sent};
 use crate::shard_thread::{LaneEnds, MAX_MESSAGES, Shipment};
@@ -46,7 +46,7 @@ pub(super) struct Parts {
     pub(super) server: Server,
     pub(super) sockets: Vec<UdpSocket>,
     pub(super) poller: Poller,
-    pub(super) inputs: Receiver<RelayInput>,
+    pub(super) inputs: Inputs,
     pub(super) from_shards: Receiver<Shipment>,
     pub(super) shards: Vec<LaneEnds>,
     pub(super) counts: Arc<SharedCounts>,
@@ -57,7 +57,7 @@ pub(super) struct Parts {
 /// See the module documentation.
 pub(super) struct RelayThread {
     poller: Poller,
-    inputs: Receiver<RelayInput>,
+    inputs: Inputs,
     from_shards: Receiver<Shipment>,
     sockets: Vec<UdpSocket>,
     routes: SocketRoutes,
@@ -129,7 +129,9 @@ impl RelayThread {
         while !self.stop.load(Ordering::Acquire) {
             self.poller.wait(self.poll_wait(more))?;
             let at = Moment { now: WallClock::now(), unix: WallClock::unix_secs() };
-            more = self.take_inputs(at.now);
+            // Before all that could need who has left.
+            more = self.take_leaving(at.now);
+            more |= self.take_accepted(at.now);
             more |= self.take_messages(at.now);
             more |= self.receive(at, &mut batch);
             self.read_streams(at);
@@ -154,16 +156,20 @@ impl RelayThread {
     }
 
     /// True if there may be more.
-    fn take_inputs(&mut self, now: Instant) -> bool {
-        for _ in 0..MAX_INPUTS {
-            match self.inputs.try_recv() {
-                Ok(RelayInput::Stream(stream)) => {
-                    if !self.relay.streams.add(now, *stream, &mut self.poller) {
-                        self.relay.counts.add(Metric::TurnStreamsClosed, 1);
-                    }
-                }
-                Ok(RelayInput::Revoke(participant)) => self.relay.server.revoke(&participant),
-                Err(_) => return false,
+    fn take_leaving(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_LEAVING {
+            let Ok(participant) = self.inputs.leaving.try_recv() else { return false };
+            self.relay.server.revoke(now, &participant);
+        }
+        true
+    }
+
+    /// True if there may be more.
+    fn take_accepted(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_ACCEPTED {
+            let Ok(stream) = self.inputs.accepted.try_recv() else { return false };
+            if !self.relay.streams.add(now, *stream, &mut self.poller) {
+                self.relay.counts.add(Metric::TurnStreamsClosed, 1);
             }
         }
         true

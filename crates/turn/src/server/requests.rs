@@ -4,6 +4,7 @@
 //!   for one of our methods, and over UDP not more often than [`Answers`](crate::answers::Answers) allows.
 //! * **Spec:** RFC 8489 §9.2.4 (in which order things are checked), RFC 8656 §7.2, §8.2, §10.2, §12.2.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -177,7 +178,8 @@ impl Server {
                 Err(Refusal::Signed(code::ALLOCATION_MISMATCH))
             };
         }
-        if user.identity.expiry <= at.unix {
+        let participant = user.identity.participant.as_str();
+        if user.identity.expiry <= at.unix || self.revoked.contains(at.now, participant) {
             return Err(Refusal::Challenge(code::UNAUTHENTICATED));
         }
         check_known(message, &[attribute::EVEN_PORT, attribute::RESERVATION_TOKEN])?;
@@ -192,8 +194,7 @@ impl Server {
             return Err(Refusal::Signed(code::NO_CAPACITY));
         }
         let ip = self.relay_ip(client, message)?;
-        let participant = user.identity.participant.as_str();
-        let has = self.by_participant.get(participant).copied().unwrap_or_default();
+        let has = self.by_participant.get(participant).map_or(0, BTreeSet::len);
         if has >= self.config.max_per_participant {
             return Err(Refusal::Signed(code::QUOTA));
         }

@@ -38,6 +38,7 @@ fn config() -> Config {
             ("k1".to_owned(), "secret1".to_owned()),
             ("k2".to_owned(), "secret2".to_owned()),
         ],
+        ttl: Duration::from_secs(300),
         relay_ips: vec![addr(MEDIA).ip()],
         relay_ports: 30_000..=30_099,
         peers: PeerPolicy { media: vec![addr(MEDIA)], ..PeerPolicy::default() },
@@ -373,13 +374,45 @@ fn a_participant_has_twelve_allocations_and_others_have_theirs() {
         })
         .collect();
     assert_eq!(codes, [0, 0, 0, 0, 0, 0, 0, 0, 508, 508], "all are given");
-    pair.server.revoke("PA_1");
+    pair.server.revoke(pair.at.now, "PA_1");
     assert_eq!(pair.server.len(), 8, "what one had is free again");
     assert_eq!(std::iter::from_fn(|| pair.server.poll_freed()).count(), 12);
     pair.pass(600);
     assert!(pair.server.is_empty());
     assert!(pair.server.by_participant.is_empty() && pair.server.relayed.is_empty());
     assert_eq!(pair.server.poll_timeout(), None);
+}
+
+#[test]
+fn who_has_left_allocates_no_more_and_others_do() {
+    let mut pair = Pair::new(config());
+    assert_eq!(pair.allocate(), 0);
+    let mine = (pair.username.clone(), pair.key.clone());
+    pair.server.revoke(pair.at.now, "PA_1");
+    assert!(pair.server.is_empty() && pair.server.poll_freed().is_some());
+    assert_eq!(code_of(&pair.repeat(method::ALLOCATE, udp)), 401, "what it asked before");
+    assert_eq!(pair.allocate(), 401, "by the same client");
+    pair.client = client(2);
+    pair.learn_nonce();
+    assert_eq!(pair.allocate(), 401, "by another one");
+    (pair.username, pair.key) = credentials("k2", "secret2", "PA_1", T + 300);
+    assert_eq!(pair.allocate(), 401, "with other credentials of the same participant");
+    assert_eq!(pair.ask(method::REFRESH, |w| w), 437);
+    (pair.username, pair.key) = credentials("k1", "secret1", "PA_2", T + 300);
+    assert_eq!(pair.allocate(), 0);
+
+    // To the last second of its credentials, and no trace of it behind that.
+    pair.client = client(3);
+    (pair.username, pair.key) = mine;
+    pair.pass(299);
+    pair.learn_nonce();
+    assert_eq!(pair.allocate(), 401);
+    let ends = pair.server.poll_timeout().unwrap();
+    assert_eq!(ends, pair.at.now + Duration::from_secs(1));
+    pair.pass(1);
+    assert_eq!(pair.allocate(), 401, "they have ended");
+    (pair.username, pair.key) = credentials("k1", "secret1", "PA_1", pair.at.unix + 300);
+    assert_eq!(pair.allocate(), 0);
 }
 
 #[test]
