@@ -25,6 +25,7 @@ mod config;
 mod counters;
 mod directory;
 mod explanations;
+mod failures;
 mod ice_tcp;
 mod media_ports;
 mod node;

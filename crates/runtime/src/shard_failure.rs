@@ -17,9 +17,10 @@ use hearth_rtp::ExtensionIds;
 use hearth_testkit::{Client, Received, audio_codecs};
 use hearth_units::MediaKind;
 
+use crate::failures::MAX_FAILURES;
 use crate::room_events::{EventReceiver, channel};
 use crate::shard_link::{RoomShards, ShardInput, ShardLink};
-use crate::shard_thread::{Fault, MAX_FAILURES};
+use crate::shard_thread::Fault;
 use crate::{NodeConfig, WallClock, start};
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -26,6 +26,7 @@ use tracing::{debug, error, info};
 use crate::WallClock;
 use crate::config::StartError;
 use crate::counters::{GaugeGuard, ShardGauges, count_sent};
+use crate::failures::Failures;
 use crate::room_events::RoomQueues;
 use crate::shard_link::{ShardInput, ShardInputs, ShardLink, cost};
 use crate::socket_routes::SocketRoutes;
@@ -50,14 +51,6 @@ const MAX_UNSENT: usize = SLAB_DATAGRAMS;
 const RETRY: Duration = Duration::from_millis(1);
 /// The longest wait, so that a lost wake-up is a delay and not the end.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-
-/// Failures, each soon after the one before, after which a thread is given up. More tries longer what
-/// will not work, fewer lets one client's packets end a thread.
-pub(crate) const MAX_FAILURES: u32 = 10;
-/// It works if it did so for as long as this.
-const STABLE: Duration = Duration::from_secs(1);
-/// Between failures that follow each other: once, twice, … as long, to leave the processor to others.
-const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
 /// A fault to inject in a test.
 #[cfg(test)]
@@ -182,7 +175,7 @@ impl ShardThread {
         for socket in &mut self.sockets {
             socket.keep_unsent(MAX_UNSENT);
         }
-        let mut failures = 0;
+        let mut failures = Failures::default();
         loop {
             let began = WallClock::now();
             match catch_unwind(AssertUnwindSafe(|| self.run())) {
@@ -192,16 +185,15 @@ impl ShardThread {
                 }
                 Err(_) => error!(shard = self.config.id.0, "A bug: a media thread panicked"),
             }
-            let soon = WallClock::now().saturating_duration_since(began) < STABLE;
-            failures = if soon { failures + 1 } else { 1 };
-            if failures > MAX_FAILURES || !self.begin_anew() {
+            let pause = failures.handle_failure(WallClock::now(), began);
+            let Some(pause) = pause.filter(|_| self.begin_anew()) else {
                 error!(
                     shard = self.config.id.0,
                     "A media thread fails again and again; it is given up"
                 );
                 return;
-            }
-            std::thread::park_timeout(FAILURE_PAUSE * (failures - 1));
+            };
+            std::thread::park_timeout(pause);
         }
         self.rooms.clear();
         info!(shard = self.config.id.0, "Shard stopped");

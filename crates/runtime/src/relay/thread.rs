@@ -25,6 +25,7 @@ use super::streams::{FIRST_KEY as STREAMS, Streams};
 use super::{Inputs, MAX_ACCEPTED, MAX_LEAVING};
 use crate::WallClock;
 use crate::counters::{GaugeGuard, count_sent};
+use crate::failures::Failures;
 use crate::shard_thread::{LaneEnds, MAX_MESSAGES, Shipment};
 use crate::socket_routes::SocketRoutes;
 
@@ -38,8 +39,6 @@ const MAX_UNSENT: usize = 256;
 const RETRY: Duration = Duration::from_millis(1);
 /// The longest wait: streams are looked after so often.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// Failures after which it is given up.
-const MAX_FAILURES: u32 = 10;
 
 /// What the thread is given.
 pub(super) struct Parts {
@@ -110,7 +109,9 @@ impl RelayThread {
 
     /// Runs until it is stopped, or fails too often.
     pub(super) fn supervise(mut self) {
-        for _ in 0..MAX_FAILURES {
+        let mut failures = Failures::default();
+        loop {
+            let began = WallClock::now();
             match catch_unwind(AssertUnwindSafe(|| self.run())) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error!(%error, "The poller of the relay thread failed"),
@@ -118,7 +119,9 @@ impl RelayThread {
             }
             self.relay.counts.add(Metric::ShardFailures, 1);
             self.relay.slab.clear();
-            std::thread::park_timeout(RETRY);
+            self.report();
+            let Some(pause) = failures.handle_failure(WallClock::now(), began) else { break };
+            std::thread::park_timeout(pause);
         }
         error!("The relay thread fails again and again; TURN is given up");
     }
