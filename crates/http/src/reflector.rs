@@ -322,6 +322,8 @@ fn text(error: impl std::fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
     use super::*;
 
     #[test]
@@ -385,15 +387,12 @@ mod tests {
         assert_eq!(probe.run().await, Ok(Vec::new()));
         answering.await.unwrap();
     }
+
     #[tokio::test]
     async fn a_tls_server_shows_its_certificate_whatever_that_is() {
-        use rustls::pki_types::PrivateKeyDer;
-        use rustls::pki_types::pem::PemObject as _;
-
-        let pem = include_bytes!("../../server/src/doctor/testdata/certificate.pem");
-        let key = include_bytes!("../../server/src/doctor/testdata/key.pem");
-        let certificate = CertificateDer::from_pem_slice(pem).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+        let made = rcgen::generate_simple_self_signed(["somebody.example".to_owned()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
