@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::dispatch::{RequestContext, read_body};
 use crate::response;
@@ -96,9 +97,7 @@ impl Probe {
                 }
                 ProbeKind::Tls => {
                     let stream = TcpStream::connect(self.addr).await.map_err(text)?;
-                    let stream = stream.into_std().map_err(text)?;
-                    let handshake = tokio::task::spawn_blocking(move || tls(stream, self.name));
-                    handshake.await.map_err(text)?
+                    tls(stream, self.name).await
                 }
             }
         };
@@ -250,10 +249,7 @@ async fn udp(addr: SocketAddr) -> Result<(), String> {
 }
 
 /// Finishes a handshake; returns the server's own certificate, whatever it is.
-fn tls(mut stream: std::net::TcpStream, name: String) -> Result<Vec<u8>, String> {
-    stream.set_nonblocking(false).map_err(text)?;
-    stream.set_read_timeout(Some(DEADLINE)).map_err(text)?;
-    stream.set_write_timeout(Some(DEADLINE)).map_err(text)?;
+async fn tls(stream: TcpStream, name: String) -> Result<Vec<u8>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -262,14 +258,8 @@ fn tls(mut stream: std::net::TcpStream, name: String) -> Result<Vec<u8>, String>
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     let name = ServerName::try_from(name).map_err(text)?;
-    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).map_err(text)?;
-    // Bounded by what a handshake takes: each read has a deadline, and a server that sends without end is cut off.
-    for _ in 0..64 {
-        if !connection.is_handshaking() {
-            break;
-        }
-        connection.complete_io(&mut stream).map_err(text)?;
-    }
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(text)?;
+    let (_, connection) = stream.get_ref();
     let certificates = connection.peer_certificates().unwrap_or_default();
     let first = certificates.first().ok_or("it showed no certificate")?;
     Ok(first.as_ref().to_vec())
@@ -410,5 +400,36 @@ mod tests {
         let probe = Probe { kind: ProbeKind::Tls, addr, name: "nobody.example".into() };
         assert_eq!(probe.run().await, Ok(certificate.to_vec()));
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_drips_its_handshake_is_left_at_the_deadline() {
+        use std::io::Read as _;
+
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let probe = Probe { kind: ProbeKind::Tls, addr, name: "nobody.example".into() };
+        let probing = tokio::spawn(probe.run());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        tokio::time::pause();
+        // The first bytes of a record that is long.
+        for byte in [0x16, 3, 3, 0x40] {
+            stream.write_u8(byte).await.unwrap();
+            tokio::time::advance(DEADLINE.mul_f32(0.3)).await;
+        }
+        assert_eq!(probing.await.unwrap(), Err("no answer".to_owned()));
+        let mut stream = stream.into_std().unwrap();
+        let mut rest = [0; 4_096];
+        let closed = loop {
+            match stream.read(&mut rest) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        };
+        assert!(closed, "the connection is held");
     }
 }
