@@ -5,7 +5,7 @@
 //! * **Out:** for each whether it was reached; the time; where the request came from.
 //! * **Invariant:** only a token of our API keys with the grant `roomList` is served, so that a stranger can have nothing
 //!   sent to anybody. A port gets three short datagrams or one connection, nothing that is longer than the request;
-//!   loopback, link-local and multicast addresses get nothing.
+//!   loopback, link-local and multicast addresses get nothing, whoever asks and however they are written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use axum::http::{Method, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hearth_runtime::{WallClock, seed_from_system, stun_probe};
+use hearth_turn::translated;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -135,17 +136,26 @@ pub(crate) async fn answer(request: &RequestContext, body: Body) -> Response<Bod
 
 fn parse(body: &[u8], source: IpAddr) -> Result<Vec<Probe>, &'static str> {
     let request: Value = serde_json::from_slice(body).map_err(|_| "the request is no JSON")?;
-    let ip = match request.get("address").and_then(Value::as_str) {
-        Some(text) => text.parse().map_err(|_| "`address` is no IP address")?,
-        None => source,
+    let named = match request.get("address").and_then(Value::as_str) {
+        Some(text) => {
+            Some(text.parse::<IpAddr>().map_err(|_| "`address` is no IP address")?.to_canonical())
+        }
+        None => None,
     };
     let listed = request.get("probes").and_then(Value::as_array).ok_or("there are no `probes`")?;
     if listed.len() > MAX_PROBES {
         return Err("too many probes");
     }
-    if ip != source && !may_be_named(ip) {
-        return Err("nothing is sent to that address");
-    }
+    let ip = match named {
+        Some(ip) if is_somebodys(ip) => ip,
+        Some(_) => return Err("nothing is sent to that address"),
+        None if is_somebodys(source) => source,
+        None => {
+            return Err(
+                "nothing is sent to where the request came from; behind a proxy: name an `address`",
+            );
+        }
+    };
     let probe = |value: &Value| {
         let kind = value.get("kind").and_then(Value::as_str).and_then(ProbeKind::from_name)?;
         let port = u16::try_from(value.get("port")?.as_u64()?).ok().filter(|port| *port != 0)?;
@@ -155,21 +165,33 @@ fn parse(body: &[u8], source: IpAddr) -> Result<Vec<Probe>, &'static str> {
     listed.iter().map(|value| probe(value).ok_or("a probe is not understood")).collect()
 }
 
+/// Whether it is the address of one host on a network, also where a gateway translates it to IPv4.
+fn is_somebodys(ip: IpAddr) -> bool {
+    // The local prefix of NAT64 (RFC 8215) has IPv4 at places that only its network knows.
+    let is_local_nat64 =
+        matches!(ip, IpAddr::V6(v6) if v6.segments().starts_with(&[0x64, 0xff9b, 1]));
+    !is_local_nat64 && !is_special(ip) && !translated(ip).is_some_and(is_special)
+}
+
 /// Loopback is ourselves, link-local has services of clouds that answer to anybody who is there.
-fn may_be_named(ip: IpAddr) -> bool {
+fn is_special(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
-            !(v4.is_loopback()
+            let [network, ..] = v4.octets();
+            v4.is_loopback()
                 || v4.is_link_local()
                 || v4.is_multicast()
                 || v4.is_broadcast()
-                || v4 == Ipv4Addr::UNSPECIFIED)
+                || network == 0
         }
         IpAddr::V6(v6) => {
-            !(v6.is_loopback()
+            // AWS has these services at a unique local address, too.
+            let is_aws = v6.segments().starts_with(&[0xfd00, 0x0ec2]);
+            v6.is_loopback()
                 || v6.is_unicast_link_local()
                 || v6.is_multicast()
-                || v6 == Ipv6Addr::UNSPECIFIED)
+                || v6.is_unspecified()
+                || is_aws
         }
     }
 }
@@ -339,9 +361,24 @@ mod tests {
             "0.0.0.0",
             "fe80::1",
             "::",
+            "0.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "2002:7f00:1::1",
+            "2002:a9fe:a9fe::",
+            "2001:0:1:2:3:4:80ff:fffe",
+            "fd00:ec2::254",
             "x",
         ] {
             assert!(named(ip).is_err(), "{ip}");
+        }
+        for ip in ["::ffff:203.0.113.7", "64:ff9b::cb00:7107", "2001:db8::7", "10.0.0.5", "fd00::7"]
+        {
+            assert!(named(ip).is_ok(), "{ip}");
         }
         let many = format!(r#"{{"probes":[{}]}}"#, [r#"{"kind":"tcp","port":1}"#; 9].join(","));
         for text in [
@@ -354,6 +391,21 @@ mod tests {
         ] {
             assert!(ask(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_source_of_a_request_is_no_exception() {
+        let ask = |source: &str, text: &str| parse(text.as_bytes(), source.parse().unwrap());
+        let unnamed = r#"{"probes":[{"kind":"tcp","port":1}]}"#;
+        for source in ["127.0.0.1", "::1", "169.254.1.2", "fe80::1", "64:ff9b::7f00:1"] {
+            let why = ask(source, unnamed).unwrap_err();
+            assert!(why.contains("behind a proxy: name an `address`"), "{source}: {why}");
+            let itself =
+                format!(r#"{{"address":"{source}","probes":[{{"kind":"tcp","port":1}}]}}"#);
+            assert!(ask(source, &itself).is_err(), "{source}");
+        }
+        let named = r#"{"address":"203.0.113.7","probes":[{"kind":"tcp","port":1}]}"#;
+        assert_eq!(ask("127.0.0.1", named).unwrap()[0].addr, "203.0.113.7:1".parse().unwrap());
     }
 
     #[test]

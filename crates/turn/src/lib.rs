@@ -26,7 +26,7 @@ pub use credentials::{Identity, shared_secret_credentials};
 pub use frame::{Frame, MAX_FRAME, next_frame};
 pub use integrity::Key;
 pub use message::{Class, Message, TransactionId, Writer, attribute, method};
-pub use peers::{Cidr, CidrError, Peer, PeerPolicy};
+pub use peers::{Cidr, CidrError, Peer, PeerPolicy, translated};
 pub use ports::PortRange;
 pub use server::{Client, Config, Moment, Outcome, Server};
 

@@ -188,8 +188,8 @@ fn nowhere(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// The IPv4 address that a gateway would send to.
-fn translated(ip: IpAddr) -> Option<IpAddr> {
+/// The IPv4 address that a gateway would send to: of NAT64, 6to4, Teredo and IPv4-compatible addresses.
+pub fn translated(ip: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(ip) = ip else { return None };
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
