@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub use lan::LanGuide;
 pub use serve::Server;
 
-pub use reflector::{Probe, ProbeKind};
+pub use reflector::{MAX_PROBES, Probe, ProbeKind};
 
 /// The state shared by all handlers.
 #[derive(Clone)]

@@ -34,8 +34,8 @@ use crate::response;
 /// The path of it.
 pub(crate) const PATH: &str = "/debug/reach";
 
-/// Ports in one request: more than a server has.
-const MAX_PROBES: usize = 8;
+/// Ports in one request; who has more asks more often.
+pub const MAX_PROBES: usize = 8;
 /// Requests in a minute, all callers together: people ask, not programs.
 const MAX_A_MINUTE: u64 = 30;
 /// Bytes of a request.

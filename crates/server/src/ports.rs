@@ -26,9 +26,10 @@ pub(crate) struct Opened {
 
 /// A port that is to be opened.
 #[derive(Debug, Eq, PartialEq)]
-struct Wanted {
-    port: u16,
-    bind: Vec<IpAddr>,
+pub(crate) struct Wanted {
+    pub(crate) port: u16,
+    /// Empty: all addresses.
+    pub(crate) bind: Vec<IpAddr>,
     services: Services,
 }
 
@@ -79,7 +80,8 @@ pub(crate) async fn open(config: &Config) -> Result<Vec<Opened>, ServeError> {
     Ok(opened)
 }
 
-fn wanted(config: &Config) -> Vec<Wanted> {
+/// All of them, that of HTTP first.
+pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
     let (http, https) = (config.tls().plain_http, config.tls().enabled());
     let services = Services { http, https, ..Services::default() };
     let mut all = vec![Wanted { port: config.http_port(), bind: config.bind().to_vec(), services }];

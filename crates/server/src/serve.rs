@@ -271,7 +271,7 @@ fn node_config(
     room.ice_servers = turn::ice_servers(config);
     Ok(NodeConfig {
         turn: turn::node_config(config, media_addresses::has_ipv6()),
-        shards: config.threads().shards.unwrap_or_else(default_shards),
+        shards: shards(config),
         room_share: config.threads().room_share.unwrap_or(ROOM_SHARE),
         udp_bind: plan.bind.iter().map(|ip| SocketAddr::new(*ip, addresses.udp_port)).collect(),
         udp_ports: addresses.udp_ports,
@@ -300,9 +300,10 @@ fn enable_codecs(room: &mut RoomConfig, listed: &[String]) {
     }
 }
 
-/// One for each core.
-fn default_shards() -> u16 {
-    u16::try_from(cores().clamp(1, MAX_SHARDS)).unwrap_or(1)
+/// Media threads: one for each core, unless configured.
+pub(crate) fn shards(config: &Config) -> u16 {
+    let each_core = || u16::try_from(cores().clamp(1, MAX_SHARDS)).unwrap_or(1);
+    config.threads().shards.unwrap_or_else(each_core)
 }
 
 fn cores() -> usize {

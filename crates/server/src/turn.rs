@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hearth_room::{EmbeddedTurn, IceServers};
 use hearth_runtime::TurnConfig;
 
-use crate::config::Config;
+use crate::config::{Config, Turn};
 
 /// What clients are told.
 pub(crate) fn ice_servers(config: &Config) -> IceServers {
@@ -29,10 +29,8 @@ pub(crate) fn ice_servers(config: &Config) -> IceServers {
 /// What the node is told.
 pub(crate) fn node_config(config: &Config, has_ipv6: bool) -> Option<TurnConfig> {
     let own = config.turn().own.as_ref()?;
-    let addrs = |port| addresses(&own.bind, port).into_iter();
-    let udp_bind = own.udp_port.into_iter().flat_map(addrs);
     Some(TurnConfig {
-        udp_bind: udp_bind.filter(|addr| addr.is_ipv4() || has_ipv6).collect(),
+        udp_bind: udp_bind(own, has_ipv6),
         keys: config.keys().to_vec(),
         ttl: own.ttl,
         relay_ports: own.relay_ports.clone(),
@@ -40,6 +38,12 @@ pub(crate) fn node_config(config: &Config, has_ipv6: bool) -> Option<TurnConfig>
         denied_peers: own.denied_peers.clone(),
         max_per_participant: own.max_per_participant,
     })
+}
+
+/// Where TURN over UDP listens.
+pub(crate) fn udp_bind(own: &Turn, has_ipv6: bool) -> Vec<SocketAddr> {
+    let addrs = own.udp_port.into_iter().flat_map(|port| addresses(&own.bind, port));
+    addrs.filter(|addr| addr.is_ipv4() || has_ipv6).collect()
 }
 
 fn addresses(bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {

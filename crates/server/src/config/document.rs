@@ -1,4 +1,4 @@
-//! Single values of the configuration as written, for who reports on it rather than runs by it.
+//! Single values of the configuration as written that have no effect, for who reports on them.
 //!
 //! * **Owns:** a parsed document. Not `Debug`: it may hold secrets.
 //! * **In:** YAML. **Out:** values by their key.
@@ -20,14 +20,6 @@ impl Document {
     pub(crate) fn text(&self, key: &'static str) -> Option<String> {
         raw::text(self.0.as_ref()?, key).ok().flatten()
     }
-
-    pub(crate) fn whole(&self, key: &'static str) -> Option<i128> {
-        raw::whole(self.0.as_ref()?, key).ok().flatten()
-    }
-
-    pub(crate) fn truth(&self, key: &'static str) -> Option<bool> {
-        raw::truth(self.0.as_ref()?, key).ok().flatten()
-    }
 }
 
 #[cfg(test)]
@@ -36,13 +28,9 @@ mod tests {
 
     #[test]
     fn values_are_found_by_their_key() {
-        let document = Document::parse("turn: {enabled: true, udp_port: 3478, domain: a.example}");
-        assert_eq!(document.text("turn.domain").as_deref(), Some("a.example"));
-        assert_eq!(
-            (document.whole("turn.udp_port"), document.truth("turn.enabled")),
-            (Some(3478), Some(true))
-        );
-        assert_eq!((document.whole("turn.domain"), document.text("turn.cert_file")), (None, None));
-        assert_eq!(Document::parse("[").text("turn.domain"), None);
+        let document = Document::parse("redis: {address: 'a.example:6379', tls: {enabled: true}}");
+        assert_eq!(document.text("redis.address").as_deref(), Some("a.example:6379"));
+        assert_eq!((document.text("redis.tls"), document.text("redis.username")), (None, None));
+        assert_eq!(Document::parse("[").text("redis.address"), None);
     }
 }

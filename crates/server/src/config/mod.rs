@@ -26,7 +26,7 @@ pub(crate) use document::Document;
 use raw::Raw;
 pub(crate) use tcp::TcpConfig;
 pub(crate) use tls::TlsConfig;
-pub(crate) use turn::TurnConfig;
+pub(crate) use turn::{Turn, TurnConfig};
 
 use crate::cli::ThreadArgs;
 

@@ -2,7 +2,7 @@
 //!
 //! * **Owns:** nothing; reads the few fields of X.509 that a person has to know.
 //! * **In:** PEM files, DER.
-//! * **Out:** [`Leaf`], [`matches`].
+//! * **Out:** [`Leaf`], [`matches()`].
 //! * **Invariant:** no input panics; a certificate that is not understood is an error, not a sound one.
 //! * **Spec:** RFC 5280 §4.1 (fields), §4.1.2.5 (times), §4.2.1.6 (names); RFC 6125 §6.4.3 (wildcards).
 

@@ -63,7 +63,7 @@ pub(super) mod tests {
         let port = |transport, port, key| Port { transport, port, key, state: PortState::Free };
         Facts {
             settings: Settings {
-                udp_port: 7882,
+                udp_ports: vec![7882],
                 node_ips: advertised.clone(),
                 advertised,
                 ..Settings::default()

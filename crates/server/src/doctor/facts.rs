@@ -37,11 +37,14 @@ pub(crate) struct Settings {
     pub(crate) dev_key: bool,
     /// Where HTTP listens; empty: everywhere.
     pub(crate) bind: Vec<IpAddr>,
-    pub(crate) udp_port: u16,
+    /// UDP ports of media that are in use.
+    pub(crate) udp_ports: Vec<u16>,
     /// `rtc.node_ip`.
     pub(crate) node_ips: Vec<IpAddr>,
     /// Addresses that clients are told.
     pub(crate) advertised: Vec<IpAddr>,
+    /// Names for which the server gets certificates by ACME.
+    pub(crate) https_domains: Vec<String>,
     pub(crate) turn: Turn,
     pub(crate) redis: bool,
     pub(crate) warnings: Vec<String>,
@@ -53,6 +56,7 @@ pub(crate) struct Turn {
     pub(crate) enabled: bool,
     pub(crate) domain: String,
     pub(crate) udp_port: u16,
+    pub(crate) tcp_port: u16,
     pub(crate) tls_port: u16,
     /// Somebody else terminates TLS.
     pub(crate) external_tls: bool,

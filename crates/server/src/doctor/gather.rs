@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hearth_runtime::WallClock;
+use hearth_tls::PairFiles;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -22,7 +23,8 @@ use super::listener::Listener;
 use super::owner;
 use super::reflection;
 use crate::config::{Config, DEV_KEY, Document};
-use crate::media_addresses;
+use crate::turn::udp_bind;
+use crate::{media_addresses, ports, serve};
 
 /// How long the name of a domain may take to be looked up.
 const DNS_DEADLINE: Duration = Duration::from_secs(2);
@@ -48,7 +50,7 @@ pub(crate) fn local(config: &Config, document: &Document) -> Facts {
         interfaces,
         routes: Routes { v4: route_v4(), v6: route_v6() },
         kernel: kernel(),
-        certificates: certificates(document),
+        certificates: certificates(config),
         clock: Clock { ours: WallClock::unix(), others: Vec::new() },
         ..Facts::default()
     }
@@ -57,15 +59,10 @@ pub(crate) fn local(config: &Config, document: &Document) -> Facts {
 /// All facts.
 pub(crate) async fn all(config: &Config, document: &Document, request: &Request) -> Facts {
     let mut facts = local(config, document);
-    let (ports, listeners) = ports(config, document).await;
+    let (ports, listeners) = ports(config).await;
     facts.ports = ports;
-    let names: Vec<String> = ["turn.domain", "tls.domain"]
-        .into_iter()
-        .filter_map(|key| document.text(key))
-        .filter(|name| !name.is_empty())
-        .collect();
     let (domains, time, reflection) = tokio::join!(
-        domains(names),
+        domains(names(config)),
         asked_time(request.time_server.as_deref()),
         reflection::ask(config, &facts, request.from.as_deref()),
     );
@@ -78,8 +75,8 @@ pub(crate) async fn all(config: &Config, document: &Document, request: &Request)
 }
 
 fn settings(config: &Config, document: &Document) -> Settings {
-    let number = |key| document.whole(key).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
-    let text = |key| document.text(key).unwrap_or_default();
+    let redis = ["redis.address", "redis.sentinel_master_name"];
+    let is_written = |key: &&'static str| document.text(key).is_some_and(|text| !text.is_empty());
     Settings {
         dev: config.dev(),
         dev_key: config
@@ -87,23 +84,50 @@ fn settings(config: &Config, document: &Document) -> Settings {
             .iter()
             .any(|(key, secret)| (key.as_str(), secret.as_str()) == DEV_KEY),
         bind: config.bind().to_vec(),
-        udp_port: config.addresses().udp_port,
+        udp_ports: udp_ports(config),
         node_ips: config.addresses().node_ips.clone(),
         advertised: advertised(config),
-        turn: Turn {
-            enabled: document.truth("turn.enabled").unwrap_or(false),
-            domain: text("turn.domain"),
-            udp_port: number("turn.udp_port"),
-            tls_port: number("turn.tls_port"),
-            external_tls: document.truth("turn.external_tls").unwrap_or(false),
-            has_certificate: !text("turn.cert_file").is_empty()
-                && !text("turn.key_file").is_empty(),
-        },
-        redis: ["redis.address", "redis.sentinel_master_name"]
-            .iter()
-            .any(|key| !text(key).is_empty()),
+        https_domains: https_domains(config).to_vec(),
+        turn: turn(config),
+        redis: redis.iter().any(is_written),
         warnings: config.warnings().to_vec(),
     }
+}
+
+fn turn(config: &Config) -> Turn {
+    let Some(own) = &config.turn().own else { return Turn::default() };
+    let tls = own.tls.as_ref();
+    Turn {
+        enabled: true,
+        domain: tls.map(|tls| tls.domain.clone()).unwrap_or_default(),
+        udp_port: own.udp_port.unwrap_or(0),
+        tcp_port: own.tcp_port.unwrap_or(0),
+        tls_port: tls.map_or(0, |tls| tls.port),
+        external_tls: tls.is_some_and(|tls| tls.external),
+        has_certificate: own.files.is_some() || config.tls().enabled(),
+    }
+}
+
+/// Those of the range that media threads use; none if the system chooses.
+fn udp_ports(config: &Config) -> Vec<u16> {
+    let addresses = config.addresses();
+    let count = addresses.udp_ports.min(serve::shards(config));
+    let ports = (0..count).filter_map(|n| addresses.udp_port.checked_add(n));
+    ports.filter(|port| *port != 0).collect()
+}
+
+fn https_domains(config: &Config) -> &[String] {
+    config.tls().acme.as_ref().map_or(&[], |acme| &acme.domains)
+}
+
+/// Names that clients look up.
+fn names(config: &Config) -> Vec<String> {
+    let mut names = https_domains(config).to_vec();
+    let of_turn = turn(config).domain;
+    if !of_turn.is_empty() && !names.contains(&of_turn) {
+        names.push(of_turn);
+    }
+    names
 }
 
 /// None if there are none; then the server does not start, and says why.
@@ -151,41 +175,37 @@ fn kernel() -> Kernel {
     }
 }
 
-fn certificates(document: &Document) -> Vec<CertificateFiles> {
-    let named = [
-        ("turn", "turn.cert_file", "turn.key_file", "turn.domain"),
-        ("tls", "tls.cert_file", "tls.key_file", "tls.domain"),
-    ];
-    let mut all = Vec::new();
-    for (section, cert_key, key_key, domain_key) in named {
-        let text = |key| document.text(key).unwrap_or_default();
-        let (cert_file, key_file) = (text(cert_key), text(key_key));
-        if cert_file.is_empty() {
-            continue;
-        }
-        let read = |path: &str| std::fs::read(path).map_err(|error| error.to_string());
-        let certificates = read(&cert_file).and_then(|pem| chain(&pem));
-        let leaf = certificates.as_ref().map_err(Clone::clone).and_then(|chain| {
-            chain
-                .first()
-                .ok_or_else(|| "it is empty".to_owned())
-                .and_then(|der| Leaf::from_der(der))
-        });
-        let key_matches = match certificates {
-            Ok(chain) => read(&key_file).and_then(|pem| matches(chain, &pem)),
-            Err(why) => Err(why),
-        };
-        let domains = Some(text(domain_key)).filter(|domain| !domain.is_empty());
-        all.push(CertificateFiles {
-            section,
-            cert_file,
-            key_file,
-            domains: domains.into_iter().collect(),
-            certificate: leaf,
-            key_matches,
-        });
+fn certificates(config: &Config) -> Vec<CertificateFiles> {
+    let own = config.turn().own.as_ref();
+    let of_turn = own.and_then(|own| own.tls.as_ref().filter(|tls| !tls.external));
+    let of_turn: Vec<String> = of_turn.map(|tls| tls.domain.clone()).into_iter().collect();
+    let turn_files = own.and_then(|own| own.files.as_ref());
+    // Without files of its own TURN shows those of the server, unless ACME gets it one.
+    let shared = turn_files.is_none();
+    let acme = https_domains(config);
+    let of_server = of_turn.iter().filter(|name| shared && !acme.contains(name)).cloned().collect();
+    let turn = turn_files.map(|files| certificate("turn", files, of_turn));
+    let server = config.tls().files.as_ref().map(|files| certificate("tls", files, of_server));
+    turn.into_iter().chain(server).collect()
+}
+
+fn certificate(section: &'static str, files: &PairFiles, domains: Vec<String>) -> CertificateFiles {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
+    let certificates = read(&files.cert).and_then(|pem| chain(&pem));
+    let leaf = certificates.as_ref().map_err(Clone::clone).and_then(|chain| {
+        let first = chain.first().ok_or_else(|| "it is empty".to_owned());
+        first.and_then(|der| Leaf::from_der(der))
+    });
+    let key_matches =
+        certificates.and_then(|chain| read(&files.key).and_then(|pem| matches(chain, &pem)));
+    CertificateFiles {
+        section,
+        cert_file: files.cert.display().to_string(),
+        key_file: files.key.display().to_string(),
+        domains,
+        certificate: leaf,
+        key_matches,
     }
-    all
 }
 
 async fn domains(names: Vec<String>) -> Vec<(String, Looked<Vec<IpAddr>>)> {
@@ -211,31 +231,52 @@ async fn asked_time(server: Option<&str>) -> Option<(String, Looked<i64>)> {
     Some((server.to_owned(), ntp(server).await))
 }
 
+/// A port that the server binds, where, and the key of the configuration that sets it.
+struct Wanted {
+    transport: Transport,
+    port: u16,
+    key: &'static str,
+    ips: Vec<IpAddr>,
+}
+
+/// Those that the system chooses are not among them.
+fn wanted(config: &Config) -> Vec<Wanted> {
+    let media = media_addresses::own(config).map(|plan| plan.bind).unwrap_or_default();
+    let turn = turn(config);
+    let tcp = |port, key, ips| Wanted { transport: Transport::Tcp, port, key, ips };
+    let udp = |port, key, ips| Wanted { transport: Transport::Udp, port, key, ips };
+    let mut all = Vec::new();
+    for (n, one) in ports::wanted(config).into_iter().enumerate() {
+        let key = match one.port {
+            _ if n == 0 => "port",
+            port if port == turn.tls_port => "turn.tls_port",
+            _ => "turn.tcp_port",
+        };
+        let both = || vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        all.push(tcp(one.port, key, if one.bind.is_empty() { both() } else { one.bind }));
+    }
+    if let Some(port) = config.tcp().port.filter(|_| !ports::shares_ice_tcp(config)) {
+        let mut ips = media.clone();
+        ips.sort_by_key(IpAddr::is_ipv4);
+        all.push(tcp(port, "rtc.tcp_port", ips));
+    }
+    all.extend(udp_ports(config).into_iter().map(|port| udp(port, "rtc.udp_port", media.clone())));
+    if let Some(own) = &config.turn().own {
+        let addrs = udp_bind(own, media_addresses::has_ipv6());
+        let ips = addrs.iter().map(SocketAddr::ip).collect();
+        // A port that is media's too is a contradiction, and said as such.
+        let port = own.udp_port.filter(|port| !udp_ports(config).contains(port));
+        all.extend(port.map(|port| udp(port, "turn.udp_port", ips)));
+    }
+    all.retain(|wanted| wanted.port != 0);
+    all
+}
+
 /// Whether each port can be had. As long as the listeners live, free ones answer a second instance.
-async fn ports(config: &Config, document: &Document) -> (Vec<Port>, Vec<Listener>) {
+async fn ports(config: &Config) -> (Vec<Port>, Vec<Listener>) {
     let mut ports = Vec::new();
     let mut listeners = Vec::new();
-    let ips = if config.bind().is_empty() {
-        vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()]
-    } else {
-        config.bind().to_vec()
-    };
-    let bound = media_addresses::own(config).map(|plan| plan.bind).unwrap_or_default();
-    let mut wanted = vec![(Transport::Tcp, config.http_port(), "port", ips)];
-    wanted.push((Transport::Udp, config.addresses().udp_port, "rtc.udp_port", bound));
-    if document.truth("turn.enabled") == Some(true) {
-        let any = || vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-        for (transport, key) in
-            [(Transport::Udp, "turn.udp_port"), (Transport::Tcp, "turn.tls_port")]
-        {
-            let port = document.whole(key).and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-            let known = wanted.iter().any(|(t, p, ..)| (*t, *p) == (transport, port));
-            if port != 0 && !known {
-                wanted.push((transport, port, key, any()));
-            }
-        }
-    }
-    for (transport, port, key, ips) in wanted.into_iter().filter(|(_, port, ..)| *port != 0) {
+    for Wanted { transport, port, key, ips } in wanted(config) {
         let mut state = PortState::Free;
         for ip in ips {
             match listen(transport, SocketAddr::new(ip, port)).await {
@@ -244,7 +285,7 @@ async fn ports(config: &Config, document: &Document) -> (Vec<Port>, Vec<Listener
                 Err(error)
                     if error.kind() == std::io::ErrorKind::AddrInUse
                         && state == PortState::Free
-                        && ip == IpAddr::from(Ipv4Addr::UNSPECIFIED)
+                        && ip.is_ipv4()
                         && transport == Transport::Tcp
                         && listeners.iter().any(|listener| listener.is_tcp_of(port)) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -283,4 +324,87 @@ async fn taken(transport: Transport, port: u16, local: SocketAddr) -> PortState 
 fn local_http(config: &Config) -> SocketAddr {
     let bound = config.bind().first().copied().filter(|ip| !ip.is_unspecified());
     SocketAddr::new(bound.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()), config.http_port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    fn load(yaml: &str, domains: &[&str]) -> Config {
+        let yaml = "keys: {k: 0123456789abcdef0123456789abcdef}\n".to_owned() + yaml;
+        let domains = domains.iter().map(|&name| name.to_owned()).collect();
+        let over = Overrides { domains, data_dir: Some("d".into()), ..Overrides::default() };
+        let threads = crate::cli::ThreadArgs { shards: Some(2), ..over.threads };
+        Config::load(Some(("c", &yaml)), Overrides { threads, ..over }).unwrap()
+    }
+
+    #[test]
+    fn every_port_that_the_server_binds_is_looked_at() {
+        let turn = "turn: {enabled: true, domain: t.example.org, cert_file: c, key_file: k";
+        for (yaml, domains, expected) in [
+            ("", [].as_slice(), "tcp 7880 port, tcp 7881 rtc.tcp_port, udp 7882 rtc.udp_port"),
+            (
+                "rtc: {udp_port: 9000-9009, tcp_port: 0}",
+                &[],
+                "tcp 7880 port, udp 9000 rtc.udp_port, udp 9001 rtc.udp_port",
+            ),
+            (
+                &format!("{turn}, udp_port: 3478, tcp_port: 3478, tls_port: 5349}}"),
+                &[],
+                "tcp 7880 port, tcp 3478 turn.tcp_port, tcp 5349 turn.tls_port, tcp 7881 rtc.tcp_port, udp 7882 \
+                 rtc.udp_port, udp 3478 turn.udp_port",
+            ),
+            ("", &["a.example"], "tcp 443 port, udp 443 rtc.udp_port"),
+        ] {
+            let all = wanted(&load(yaml, domains)).into_iter().map(|one| {
+                let transport = one.transport.name().to_ascii_lowercase();
+                format!("{transport} {} {}", one.port, one.key)
+            });
+            assert_eq!(all.collect::<Vec<_>>().join(", "), expected, "{yaml}");
+        }
+    }
+
+    #[test]
+    fn turn_is_judged_by_what_the_server_makes_of_the_configuration() {
+        for (yaml, domains, looked_up) in [
+            (
+                "tls: {domains: [x.example]}\nturn: {enabled: true, domain: x.example, tls_port: 5349}",
+                [].as_slice(),
+                ["x.example"].as_slice(),
+            ),
+            ("turn: {enabled: true, tcp_port: 3478}", &[], &[]),
+            ("", &["a.example", "b.example"], &["a.example", "b.example"]),
+            (
+                "turn: {enabled: true, domain: t.example, tls_port: 5349, external_tls: true}",
+                &[],
+                &["t.example"],
+            ),
+        ] {
+            let config = load(yaml, domains);
+            assert_eq!(names(&config), looked_up, "{yaml}");
+            let all = super::super::checks::at_start(&local(&config, &Document::default()));
+            let of_turn = all.iter().find(|finding| finding.check == "turn").unwrap();
+            assert!(of_turn.cause.contains("fit together"), "{yaml}: {of_turn:?}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_judged_by_the_names_they_are_shown_for() {
+        let files = |section: &str| format!("cert_file: {section}.pem, key_file: k.pem");
+        let turn = "enabled: true, domain: t.example, tls_port: 5349";
+        for (yaml, expected) in [
+            (format!("tls: {{{}}}", files("s")), "s.pem:"),
+            (format!("tls: {{{}}}\nturn: {{{turn}}}", files("s")), "s.pem:t.example"),
+            (
+                format!("tls: {{{}}}\nturn: {{{turn}, {}}}", files("s"), files("t")),
+                "t.pem:t.example s.pem:",
+            ),
+            (format!("tls: {{{}, domains: [t.example]}}\nturn: {{{turn}}}", files("s")), "s.pem:"),
+        ] {
+            let all = certificates(&load(&yaml, &[])).into_iter();
+            let all = all.map(|one| format!("{}:{}", one.cert_file, one.domains.join("+")));
+            assert_eq!(all.collect::<Vec<_>>().join(" "), expected, "{yaml}");
+        }
+    }
 }

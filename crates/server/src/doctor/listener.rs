@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 /// See the module documentation.
 pub(super) struct Listener {
     task: JoinHandle<()>,
-    tcp: Option<u16>,
+    tcp: Option<SocketAddr>,
 }
 
 impl Listener {
     /// Accepts connections and closes them.
     pub(super) fn tcp(listener: TcpListener) -> Self {
-        let tcp = listener.local_addr().ok().map(|addr| addr.port());
+        let tcp = listener.local_addr().ok();
         let task = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         Self { task, tcp }
     }
@@ -41,9 +41,9 @@ impl Listener {
         Ok(Self { task, tcp: None })
     }
 
-    /// Whether it has this TCP port.
+    /// Whether it has this TCP port at all addresses: on most systems that of IPv6 takes IPv4 too.
     pub(super) fn is_tcp_of(&self, port: u16) -> bool {
-        self.tcp == Some(port)
+        self.tcp.is_some_and(|addr| addr.port() == port && addr.ip().is_unspecified())
     }
 }
 

@@ -11,12 +11,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hearth_access::{TokenBuilder, VideoGrant};
-use hearth_http::{Probe, ProbeKind};
+use hearth_http::{MAX_PROBES, Probe, ProbeKind};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::certificate::Leaf;
-use super::exchange::{http, resolve, unix_ms};
+use super::exchange::{Answer, http, resolve, unix_ms};
 use super::facts::{CertificateFiles, Facts, Looked, Outside, Reach, Transport};
 use crate::config::Config;
 
@@ -82,15 +83,29 @@ async fn reach(facts: &Facts, host: &str, addr: SocketAddr, token: &str) -> Look
     // One address: that of the family by which the second instance is reached.
     let ours = facts.settings.advertised.iter();
     let named = ours.copied().find(|ip| ip.is_ipv4() == addr.is_ipv4() && !ip.is_loopback());
-    let probes: Vec<Value> = wanted
-        .iter()
-        .map(|w| json!({ "kind": w.kind.name(), "port": w.port, "name": w.name }))
-        .collect();
-    let body = json!({ "address": named.map(|ip| ip.to_string()), "probes": probes }).to_string();
-    let hairpin = hairpin(facts, named);
-    let asked = http(addr, "POST", "/debug/reach", &body, Some(token));
-    let (answer, hairpin) = tokio::join!(asked, hairpin);
-    let answer = answer?;
+    let mut asking = JoinSet::new();
+    for (n, some) in wanted.chunks(MAX_PROBES).enumerate() {
+        let probe = |w: &Wanted| json!({ "kind": w.kind.name(), "port": w.port, "name": w.name });
+        let probes: Vec<Value> = some.iter().map(probe).collect();
+        let body = json!({ "address": named.map(|ip| ip.to_string()), "probes": probes });
+        let (body, token) = (body.to_string(), token.to_owned());
+        asking.spawn(
+            async move { (n, http(addr, "POST", "/debug/reach", &body, Some(&token)).await) },
+        );
+    }
+    let (mut answers, hairpin) = tokio::join!(asking.join_all(), hairpin(facts, named));
+    answers.sort_by_key(|(n, _)| *n);
+    let (mut source, mut results) = (None, Vec::new());
+    for (_, answer) in answers {
+        let answer = understood(answer?)?;
+        source = answer.get("source").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
+        results
+            .extend(answer.get("results").and_then(Value::as_array).cloned().unwrap_or_default());
+    }
+    Ok(read((source, &results), host, named, &wanted, hairpin))
+}
+
+fn understood(answer: Answer) -> Looked<Value> {
     match answer.status {
         200 => {}
         401 => return Err("it does not take our API keys; give it the same `keys:`".to_owned()),
@@ -99,9 +114,8 @@ async fn reach(facts: &Facts, host: &str, addr: SocketAddr, token: &str) -> Look
         }
         status => return Err(format!("it said {status}: {}", answer.body.trim())),
     }
-    let answer: Value =
-        serde_json::from_str(&answer.body).map_err(|_| "it is no Hearth: it answered no JSON")?;
-    Ok(read(&answer, host, named, &wanted, hairpin))
+    let why = "it is no Hearth: it answered no JSON";
+    serde_json::from_str(&answer.body).map_err(|_| why.to_owned())
 }
 
 /// Whether this machine reaches the address that clients are told, if that is not its own but a NAT's.
@@ -110,24 +124,22 @@ async fn hairpin(facts: &Facts, named: Option<IpAddr>) -> Option<Looked<bool>> {
     if facts.interfaces.iter().any(|(_, ours)| *ours == ip) {
         return None;
     }
-    let addr = SocketAddr::new(ip, facts.settings.udp_port);
+    let addr = SocketAddr::new(ip, *facts.settings.udp_ports.first()?);
     let probe = Probe { kind: ProbeKind::Udp, addr, name: String::new() };
     Some(Ok(probe.run().await.is_ok()))
 }
 
 fn read(
-    answer: &Value,
+    (source, results): (Option<IpAddr>, &[Value]),
     host: &str,
     named: Option<IpAddr>,
     wanted: &[Wanted],
     hairpin: Option<Looked<bool>>,
 ) -> Reflection {
-    let source = answer.get("source").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
-    let results = answer.get("results").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut reaches = Vec::new();
     let mut certificates = Vec::new();
     let target = named.or(source);
-    for (wanted, result) in wanted.iter().zip(&results) {
+    for (wanted, result) in wanted.iter().zip(results) {
         let Some(ip) = target else { continue };
         let reached = result.get("reached").and_then(Value::as_bool) == Some(true);
         let why = result.get("why").and_then(Value::as_str).unwrap_or("no answer");
@@ -165,15 +177,20 @@ fn shown_certificate(wanted: &Wanted, host: &str, shown: &str) -> CertificateFil
 
 fn wanted(facts: &Facts) -> Vec<Wanted> {
     let turn = &facts.settings.turn;
+    let of_turn = Some(turn.domain.clone()).filter(|name| !turn.external_tls && !name.is_empty());
     let each = facts.ports.iter().map(|port| {
-        let tls = port.key == "turn.tls_port" && !turn.external_tls && !turn.domain.is_empty();
+        let name = match port.key {
+            "port" => facts.settings.https_domains.first().cloned(),
+            "turn.tls_port" => of_turn.clone(),
+            _ => None,
+        };
         let serves = matches!(port.state, super::facts::PortState::Hearth(_));
         let kind = match port.transport {
             Transport::Udp => ProbeKind::Udp,
-            Transport::Tcp if tls && serves => ProbeKind::Tls,
+            Transport::Tcp if name.is_some() && serves => ProbeKind::Tls,
             Transport::Tcp => ProbeKind::Tcp,
         };
-        Wanted { kind, port: port.port, key: port.key, name: turn.domain.clone() }
+        Wanted { kind, port: port.port, key: port.key, name: name.unwrap_or_default() }
     });
     each.collect()
 }
@@ -185,4 +202,30 @@ fn token(config: &Config, ahead: i64) -> Looked<String> {
     let now = u64::try_from((unix_ms() - ahead) / 1_000).unwrap_or(0);
     let signed = TokenBuilder::new().video(grant).sign(key, secret, now, TOKEN_LIFE);
     signed.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checks::tests::sound;
+    use super::super::facts::{Port, PortState};
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_asked_for_where_a_server_shows_one() {
+        let mut facts = sound();
+        facts.settings.https_domains = vec!["a.example".into(), "b.example".into()];
+        facts.settings.turn.domain = "t.example".into();
+        let (transport, state) = (Transport::Tcp, PortState::Hearth(None));
+        facts.ports = [(443, "port"), (5_349, "turn.tls_port"), (7_881, "rtc.tcp_port")]
+            .map(|(port, key)| Port { transport, port, key, state: state.clone() })
+            .to_vec();
+        let asked = |facts: &Facts| {
+            let all = wanted(facts).into_iter().map(|one| format!("{:?} {}", one.kind, one.name));
+            all.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(asked(&facts), "Tls a.example, Tls t.example, Tcp ");
+        facts.settings.turn.external_tls = true;
+        facts.ports[0].state = PortState::Free;
+        assert_eq!(asked(&facts), "Tcp a.example, Tcp , Tcp ");
+    }
 }

@@ -49,16 +49,17 @@ pub(super) fn unsupported(facts: &Facts) -> Vec<Finding> {
 /// TURN that nobody can use.
 pub(super) fn turn(facts: &Facts) -> Vec<Finding> {
     const NAME: &str = "turn";
-    let Turn { enabled, domain, udp_port, tls_port, external_tls, has_certificate } =
+    let Turn { enabled, domain, udp_port, tcp_port, tls_port, external_tls, has_certificate } =
         &facts.settings.turn;
     if !enabled {
         return Vec::new();
     }
     let mut findings = Vec::new();
     let mut problem = |cause: String, fix: &str| findings.push(Finding::problem(NAME, cause, fix));
-    if *udp_port == 0 && *tls_port == 0 {
+    if [udp_port, tcp_port, tls_port].iter().all(|port| **port == 0) {
         problem(
-            "turn.enabled is set, but neither turn.udp_port nor turn.tls_port".to_owned(),
+            "turn.enabled is set, but neither turn.udp_port, turn.tcp_port nor turn.tls_port"
+                .to_owned(),
             "set turn.udp_port (3478 is usual), turn.tls_port (443 or 5349), or both",
         );
     }
@@ -71,12 +72,12 @@ pub(super) fn turn(facts: &Facts) -> Vec<Finding> {
     if *tls_port != 0 && !external_tls && !has_certificate {
         problem(
             "turn.tls_port is set without a certificate".to_owned(),
-            "set turn.cert_file and turn.key_file, or turn.external_tls if something before this server ends TLS",
+            "set turn.cert_file and turn.key_file, certificates for the whole server (tls.cert_file, --domain), or turn.external_tls if something before this server ends TLS",
         );
     }
-    if *udp_port != 0 && *udp_port == facts.settings.udp_port {
+    if *udp_port != 0 && facts.settings.udp_ports.contains(udp_port) {
         problem(
-            format!("turn.udp_port and rtc.udp_port are both {udp_port}"),
+            format!("turn.udp_port and a port of rtc.udp_port are both {udp_port}"),
             "give one of them another port",
         );
     }
@@ -114,8 +115,11 @@ mod tests {
         finds(&with(tls), Verdict::Problem, "without a certificate", "turn.cert_file");
         let same = Turn { udp_port: 7882, ..Turn::default() };
         finds(&with(same), Verdict::Problem, "both 7882", "another port");
-        let good = Turn { udp_port: 3478, ..Turn::default() };
-        finds(&with(good), Verdict::Sound, "fit together", "");
+        for good in
+            [Turn { udp_port: 3478, ..Turn::default() }, Turn { tcp_port: 3478, ..Turn::default() }]
+        {
+            finds(&with(good), Verdict::Sound, "fit together", "");
+        }
     }
 
     #[test]
