@@ -19,3 +19,4 @@ mod pace;
 
 pub use accept::{Handlers, IceTcp, Port, Services, Turn, serve};
 pub use first_bytes::{DECISIVE, Protocol, Verdict, tell, tell_plaintext};
+pub use opening::USE_HTTPS;

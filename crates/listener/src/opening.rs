@@ -29,7 +29,7 @@ const FIRST_BYTES_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the answer to plain HTTP on a port for HTTPS may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 /// The response to plain HTTP on a port that serves HTTPS only.
-const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 70\r\nconnection: close\r\n\r\nthis port speaks HTTPS and WSS only; use an https:// or wss:// address";
+pub const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 70\r\nconnection: close\r\n\r\nthis port speaks HTTPS and WSS only; use an https:// or wss:// address";
 
 /// A connection of which it is known what it is for.
 #[derive(Debug)]

@@ -59,7 +59,8 @@ pub(crate) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// A Hearth on another machine, with the same API keys, that tries to reach this one
+    /// A Hearth on another machine, with the same API keys, that tries to reach this one; it is asked in plain HTTP, which
+    /// it must serve (`tls.plain_http: true`, or no certificate)
     #[arg(long, value_name = "HOST[:PORT]", value_parser = NonEmpty::new())]
     pub(crate) from: Option<String>,
     /// A time server (NTP) to compare this machine's clock with

@@ -56,7 +56,8 @@ pub(super) async fn http(
     parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| "it does not speak HTTP".to_owned())
 }
 
-fn parse(answer: &str) -> Option<Answer> {
+/// Reads an answer; `None` if it is not one of HTTP.
+pub(super) fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     let dates = head.lines().filter_map(|line| line.split_once(':'));

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::certificate::{Leaf, chain, matches};
-use super::exchange::{http, ntp};
+use super::exchange::{Answer, http, ntp};
 use super::facts::{
     CertificateFiles, Clock, Facts, Kernel, Looked, Port, PortState, Routes, Settings, Transport,
     Turn,
@@ -312,12 +312,16 @@ async fn listen(transport: Transport, addr: SocketAddr) -> std::io::Result<Liste
 async fn taken(transport: Transport, port: u16, local: SocketAddr) -> PortState {
     let process = owner::of(transport, port);
     let answer = timeout(LOCAL_DEADLINE, http(local, "GET", "/rtc/diagnosis", "", None)).await;
-    let is_hearth = answer.is_ok_and(|answer| {
-        answer.is_ok_and(|answer| answer.status == 401 && answer.body.contains("may join a room"))
-    });
+    let is_hearth = answer.is_ok_and(|answer| answer.is_ok_and(|answer| is_hearth(&answer)));
     let server = owner::of(Transport::Tcp, local.port());
     let same = process.as_ref().zip(server.as_ref()).is_none_or(|(one, other)| one.id == other.id);
     if is_hearth && same { PortState::Hearth(process) } else { PortState::Taken(process) }
+}
+
+/// Whether `/rtc/diagnosis` is answered like this, without a token, in plain HTTP.
+fn is_hearth(answer: &Answer) -> bool {
+    let served = answer.status == 401 && answer.body.contains("may join a room");
+    served || reflection::is_https_only(answer)
 }
 
 /// Where a server of this configuration answers on this machine.
@@ -387,6 +391,16 @@ mod tests {
             let of_turn = all.iter().find(|finding| finding.check == "turn").unwrap();
             assert!(of_turn.cause.contains("fit together"), "{yaml}: {of_turn:?}");
         }
+    }
+
+    #[test]
+    fn a_server_is_recognised_also_where_it_speaks_https_only() {
+        let answer = |status, body: &str| Answer { status, date: None, body: body.to_owned() };
+        assert!(is_hearth(&answer(401, "a token that may join a room is needed")));
+        let refusal = "this port speaks HTTPS and WSS only; use an https:// or wss:// address";
+        assert!(is_hearth(&answer(400, refusal)));
+        assert!(!is_hearth(&answer(400, "Client sent an HTTP request to an HTTPS server.")));
+        assert!(!is_hearth(&answer(200, "OK")));
     }
 
     #[test]

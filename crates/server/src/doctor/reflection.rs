@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::certificate::Leaf;
-use super::exchange::{Answer, http, resolve, unix_ms};
+use super::exchange::{Answer, http, parse, resolve, unix_ms};
 use super::facts::{CertificateFiles, Facts, Looked, Outside, Reach, Transport};
 use crate::config::Config;
 
@@ -66,6 +66,11 @@ async fn exchange(config: &Config, facts: &Facts, host: &str) -> Looked<Reflecti
     let addr = resolve(host, PORT).await?;
     let asked = unix_ms();
     let first = http(addr, "GET", "/", "", None).await?;
+    if is_https_only(&first) {
+        return Err(
+            "it speaks HTTPS only, and is asked in plain HTTP; set tls.plain_http there".to_owned()
+        );
+    }
     // Half a second is lost where the time is told in seconds.
     let ahead = first.date.map(|theirs| asked.midpoint(unix_ms()) - (theirs * 1_000 + 500));
     let token = token(config, ahead.unwrap_or(0))?;
@@ -75,6 +80,11 @@ async fn exchange(config: &Config, facts: &Facts, host: &str) -> Looked<Reflecti
     };
     reflection.clock = Some((host.to_owned(), ahead.ok_or_else(|| "it does not say".to_owned())));
     Ok(reflection)
+}
+
+/// It is a Hearth with a certificate, and nothing else.
+pub(super) fn is_https_only(answer: &Answer) -> bool {
+    Some(answer) == parse(&String::from_utf8_lossy(hearth_listener::USE_HTTPS)).as_ref()
 }
 
 /// Has the second instance try the ports.
