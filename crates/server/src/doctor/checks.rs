@@ -6,6 +6,7 @@
 //! * **Invariant:** pure; a broken set-up is a value in a test.
 
 mod addresses;
+mod low_ports;
 mod machine;
 mod names;
 mod outside;
@@ -24,6 +25,7 @@ const LOCAL: &[Check] = &[
     settings::turn,
     addresses::advertised,
     addresses::families,
+    low_ports::media,
     machine::open_files,
     machine::offload,
     names::certificates,

@@ -39,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) bind: Vec<IpAddr>,
     /// UDP ports of media that are in use.
     pub(crate) udp_ports: Vec<u16>,
+    /// The TCP port of media.
+    pub(crate) tcp_port: Option<u16>,
+    /// STUN servers are asked for more addresses than are advertised here.
+    pub(crate) external: bool,
     /// `rtc.node_ip`.
     pub(crate) node_ips: Vec<IpAddr>,
     /// Addresses that clients are told.

@@ -85,6 +85,8 @@ fn settings(config: &Config, document: &Document) -> Settings {
             .any(|(key, secret)| (key.as_str(), secret.as_str()) == DEV_KEY),
         bind: config.bind().to_vec(),
         udp_ports: udp_ports(config),
+        tcp_port: config.tcp().port,
+        external: !config.addresses().ask.is_empty(),
         node_ips: config.addresses().node_ips.clone(),
         advertised: advertised(config),
         https_domains: https_domains(config).to_vec(),
