@@ -33,6 +33,22 @@ describe('The doctor', { skip: WITHOUT_NAMESPACES }, () => {
     });
   });
 
+  test('recognises a running server that speaks HTTPS only', { timeout: 60_000 }, async () => {
+    await onTwoHosts(async (hosts) => {
+      const { cert, key } = certificate(hosts, DOMAIN, VALID);
+      const secured = { ...SOUND, tls: { cert_file: cert, key_file: key } };
+      const turn = { enabled: true, domain: DOMAIN, udp_port: 3478, tls_port: 5349 };
+      const prepare = named(hosts, SERVER_IP);
+      await hosts.hearth(hosts.server, config(hosts, { ...secured, turn }));
+      const beside = await diagnose(hosts, { ...secured, turn }, { args: FROM, prepare });
+      assert.deepEqual(of(beside, 'problem'), []);
+      for (const port of ['TCP port 7880', 'TCP port 7881', 'TCP port 5349', 'UDP port 7882', 'UDP port 3478']) {
+        finds(beside, 'ok', new RegExp(`${port} .*a Hearth server runs there`));
+      }
+      finds(beside, 'ok', /calls\.doctor\.example leads to an address that clients are told/);
+    });
+  });
+
   broken('ports that a firewall closes', async (hosts) => {
     hosts.filter('tcp dport 7880 drop', 'udp dport 7882 drop');
     const said = await diagnose(hosts, SOUND, { args: FROM });
@@ -88,10 +104,10 @@ describe('The doctor', { skip: WITHOUT_NAMESPACES }, () => {
 
   broken('a clock that is five minutes off', async (hosts) => {
     const answer = "res.setHeader('date', new Date(Date.now() - 300000).toUTCString()); res.end('OK')";
-    const listen = `require('node:http').createServer((req, res) => { ${answer} }).listen(7881, () => console.log('up'))`;
+    const listen = `require('node:http').createServer((req, res) => { ${answer} }).listen(7999, () => console.log('up'))`;
     const other = hosts.start(hosts.outside, [process.execPath, '-e', listen]);
     await eventually(() => other.log.includes('up'), { what: 'the other machine answering' });
-    const said = await diagnose(hosts, SOUND, { args: ['--from', `${OUTSIDE_IP}:7881`] });
+    const said = await diagnose(hosts, SOUND, { args: ['--from', `${OUTSIDE_IP}:7999`] });
     finds(said, 'problem', /clock is (299|30[01]) s ahead of that of 203\.0\.113\.1/, /set-ntp/);
   });
 
@@ -106,7 +122,7 @@ describe('The doctor', { skip: WITHOUT_NAMESPACES }, () => {
     hosts.ip('link', 'add', 'docker0', 'type', 'bridge');
     hosts.ip('address', 'add', '172.17.0.1/16', 'dev', 'docker0');
     hosts.ip('link', 'set', 'docker0', 'up');
-    const said = await diagnose(hosts, { ...SOUND, rtc: { udp_port: 7882 } });
+    const said = await diagnose(hosts, { ...SOUND, rtc: { udp_port: 7882, interfaces: { includes: ['docker0'] } } });
     finds(said, 'warning', /172\.17\.0\.1, the address of docker0, a bridge/, /set rtc\.node_ip/);
   });
 
@@ -117,12 +133,20 @@ describe('The doctor', { skip: WITHOUT_NAMESPACES }, () => {
 
   broken('TURN without a port', async (hosts) => {
     const said = await diagnose(hosts, { ...SOUND, turn: { enabled: true } });
-    finds(said, 'problem', /neither turn\.udp_port nor turn\.tls_port/, /3478/);
+    finds(said, 'problem', /`turn\.enabled` is true and there is no port; write `udp_port: 3478`/);
   });
 
   broken('one port for two things', async (hosts) => {
     const said = await diagnose(hosts, { ...SOUND, turn: { enabled: true, udp_port: 7882 } });
-    finds(said, 'problem', /both 7882/, /another port/);
+    finds(said, 'problem', /both 7882; media and TURN need a port each, such as 3478/);
+    const range = { ...SOUND, rtc: { ...RTC, udp_port: '7882-7883' }, turn: { enabled: true, udp_port: 7883 } };
+    finds(await diagnose(hosts, range, { args: ['--shards', '2'] }), 'problem', /both 7883/, /another port/);
+  });
+
+  broken('ports of media that browsers ignore', async (hosts) => {
+    const said = await diagnose(hosts, { ...SOUND, rtc: { ...RTC, udp_port: 500, tcp_port: 443 } });
+    finds(said, 'problem', /rtc\.udp_port is 500, below 1024 and neither 80 nor 443/, /another port, such as 7882/);
+    assert.ok(!of(said, 'problem').some(({ cause }) => cause.includes('rtc.tcp_port')), '443 of a public address is taken');
   });
 
   broken('the keys of --dev', async (hosts) => {
