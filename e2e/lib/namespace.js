@@ -42,11 +42,12 @@ export class HostWithTwoAddresses {
     Object.assign(this, { client: `${v4}.1`, address: `${v4}.2`, other: `${v4}.3` });
     Object.assign(this, { client6: `${v6}:1`, address6: `${v6}:2`, other6: `${v6}:3` });
     this.nodeIp = `${this.other},${this.other6}`;
+    this.link = `hearth${process.pid}`;
     open.add(this);
   }
 
   #connect() {
-    const [here, there] = [`hearth${process.pid}`, 'eth0'];
+    const [here, there] = [this.link, 'eth0'];
     ip('netns', 'add', this.name);
     ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', this.name);
     const inside = (...args) => ip('-n', this.name, ...args);
@@ -83,13 +84,15 @@ export class HostWithTwoAddresses {
     execFileSync('ip', ['netns', 'exec', this.name, 'nft', 'delete', 'table', 'inet', 'block'], { stdio: 'ignore' });
   }
 
-  /** Its end of the pair goes with it, and so does the other. */
+  /** The pair goes first: with the host it would go some time later, and the next host has one of the same name. */
   close() {
     if (!open.delete(this)) return;
-    try {
-      ip('netns', 'delete', this.name);
-    } catch {
-      // It was never made.
+    for (const remove of [['link', 'delete', this.link], ['netns', 'delete', this.name]]) {
+      try {
+        ip(...remove);
+      } catch {
+        // It was never made.
+      }
     }
   }
 }

@@ -49,7 +49,7 @@ async function measure(blockUdp, connect, config) {
   const server = await Server.start({ ownHost: true, roomShare: null, config });
   try {
     if (blockUdp) server.host.blockUdp();
-    const people = await Promise.all(['alice', 'bob'].map((identity) => join(server, identity, connect)));
+    const people = [await join(server, 'alice', connect), await join(server, 'bob', connect)];
     for (const person of people) {
       await person.call('tone', 440);
       await person.call('camera', { simulcast: true, videoCodec: 'vp8' });

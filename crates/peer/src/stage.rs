@@ -25,7 +25,7 @@ pub(crate) enum Stage {
     },
     Connected {
         last_received: Instant,
-        /// [`PeerEvent::PathSilent`] was said of this silence.
+        /// [`PathSilent`](crate::PeerEvent::PathSilent) was said of this silence.
         told: bool,
     },
     /// Connected once, and silent for too long.

@@ -1,7 +1,7 @@
 //! What a second instance reached, and whether this machine reaches itself from outside.
 //!
 //! * **Owns:** nothing.
-//! * **In:** [`Outside`](crate::doctor::facts::Outside). **Out:** findings.
+//! * **In:** [`Outside`]. **Out:** findings.
 //! * **Invariant:** without a second instance nothing is said about the outside.
 
 use super::super::facts::{Facts, Outside, Reach, Transport};
