@@ -5,7 +5,7 @@
 //! * [`FramedStream`] carries datagrams over TCP, in frames; [`listen_tcp`] is where they come from.
 //! * [`Poller`] waits for sockets and streams, for a [`Waker`], or for a deadline.
 //! * [`WallClock`] reads the clocks, [`seed_from_system`] the random numbers of the system.
-//! * [`interfaces`] and [`host_addresses`] list the machine's own addresses, [`source_towards`] asks the routing table.
+//! * [`interfaces()`] and [`host_addresses`] list the machine's own addresses, [`source_towards`] asks the routing table.
 //! * [`open_files`] and [`udp_offload`] say what the system allows and can do.
 //! * [`raise_open_files`] and [`refuse_huge_pages`] ask the kernel for what a server of many needs;
 //!   [`resident_bytes`] is what it has.
