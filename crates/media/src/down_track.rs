@@ -618,7 +618,7 @@ mod tests {
                 view.extensions().find(5).map(<[u8]>::to_vec)
             };
             assert_eq!(send(9, None), None);
-            let expected = said.then(|| vec![0, 0xdf, 0xff]);
+            let expected = said.then(|| vec![0, 0xff, 0xff]);
             assert_eq!([send(10, Some(link)), send(11, None)], [expected.clone(), expected]);
         }
     }

@@ -15,14 +15,18 @@ use crate::link_quality::LinkQuality;
 /// From this loss on, in 1/256, packets are lost twice often enough to be seen: at 2 % of 450 packets that are lost in a
 /// minute of 720p, 10 are.
 const LOSSY: u8 = 5;
-/// Until a receiver notices a loss, and its second answer has come: one round trip each, the second one
-/// later by a tenth, as repeated requests are; and the distance of two frames.
-const SECOND_ANSWER: (u32, Duration) = (21, Duration::from_millis(30));
+/// Until a receiver notices a loss: the distance of two frames.
+const NOTICED: Duration = Duration::from_millis(30);
+/// And until the second and the third answer have come, in tenths of a round trip: repeated requests keep a tenth in hand.
+const SECOND_ANSWER: u32 = 21;
+const THIRD_ANSWER: u32 = 32;
 /// A frame may be shown so much later than the others without a freeze that viewers notice: libwebrtc counts from 150 ms
 /// on, and its jitter varies by some.
 const TOLERATED: Duration = Duration::from_millis(110);
 /// More is felt in a conversation. Round trips of more than 155 ms would need it.
 const MAX_DELAY: Duration = Duration::from_millis(250);
+/// For the third answer, which one packet in thousands needs, no more than this.
+const MAX_FOR_THIRD: Duration = Duration::from_millis(150);
 /// The largest maximum that the field holds: no limit of ours.
 const NO_MAXIMUM: u16 = 0xfff;
 /// How long less must be enough before the delay shrinks. Shorter follows each burst of losses.
@@ -78,9 +82,11 @@ fn wanted(link: LinkQuality) -> u16 {
     if link.loss < LOSSY {
         return 0;
     }
-    let (tenths, distance) = SECOND_ANSWER;
-    let comes = link.rtt.saturating_mul(tenths) / 10 + distance;
-    let delay = comes.saturating_sub(TOLERATED).min(MAX_DELAY);
+    let until = |tenths, max| {
+        let comes = link.rtt.saturating_mul(tenths) / 10 + NOTICED;
+        comes.saturating_sub(TOLERATED).min(max)
+    };
+    let delay = until(SECOND_ANSWER, MAX_DELAY).max(until(THIRD_ANSWER, MAX_FOR_THIRD));
     u16::try_from(delay.as_millis().div_ceil(10)).unwrap_or(NO_MAXIMUM)
 }
 
@@ -92,16 +98,17 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn what_is_asked_for_is_the_worse_links_second_retransmission() {
+    fn what_is_asked_for_is_what_the_worse_link_needs() {
         for (loss, rtt, units) in [
             (0, 150, 0),
             (4, 150, 0),
             (13, 10, 0),
-            (13, 60, 5),
-            (13, 100, 13),
+            (13, 30, 2),
+            (13, 60, 12),
+            (13, 100, 15),
             (13, 150, 24),
             (13, 400, 25),
-            (255, 100, 13),
+            (255, 100, 15),
         ] {
             let lossy = LinkQuality { loss, rtt: Duration::from_millis(rtt) };
             for links in [[lossy, GOOD], [GOOD, lossy]] {
@@ -122,7 +129,7 @@ mod tests {
         };
         let said: Vec<_> = [100, 100, 100, 100, 100, 120, 120].map(&mut update).into();
         let none = None;
-        assert_eq!(said, [Some(13), Some(13), Some(13), none, none, Some(18), Some(18)]);
+        assert_eq!(said, [Some(15), Some(15), Some(15), none, none, Some(18), Some(18)]);
     }
 
     #[test]
@@ -142,8 +149,8 @@ mod tests {
             delay.update(now, [GOOD; 2]);
             history.push(delay.asked);
         }
-        assert_eq!(history[..10], [13; 10]);
-        assert_eq!(history[10..], [11, 9, 7, 5, 3, 1, 0, 0]);
+        assert_eq!(history[..10], [15; 10]);
+        assert_eq!(history[10..], [13, 11, 9, 7, 5, 3, 1, 0]);
         assert_eq!(delay.extension(), Some([0, 0x0f, 0xff]), "said, too: the subscriber remembers");
     }
 
