@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 
 import { Chromium } from '../lib/browsers.js';
 import { BrowserClient } from '../lib/browser-client.js';
+import { eventually } from '../lib/eventually.js';
 import { seesPicture } from '../lib/expect.js';
 import { freeTcpPort, freeUdpPort } from '../lib/ports.js';
 import { Server } from '../lib/server.js';
@@ -56,7 +57,8 @@ async function measure(blockUdp, connect, config) {
     }
     await Promise.all([seesPicture(people[0], people[1]), seesPicture(people[1], people[0])]);
     const before = await look(server);
-    await new Promise((resolve) => setTimeout(resolve, 1_000 * seconds));
+    const began = Date.now();
+    await eventually(() => Date.now() - began >= 1_000 * seconds, { timeout: 1_000 * (seconds + 10), what: `${seconds} s of a call` });
     const after = await look(server);
     await Promise.all(people.map((person) => person.close()));
     return (after.cpu - before.cpu) / (after.datagrams - before.datagrams);
