@@ -36,15 +36,15 @@ export class Server {
    * `roomShare` of 1 every room spans the media threads, so that its packets cross between them; null
    * leaves it to the server. With a `nodeIp` it runs without `--dev`, listens on all addresses and names this one to clients; with `ownHost` it
    * does so on a host with two addresses, the second of which it names. `secure` has clients use WSS; `args` are more flags; `port` is chosen if it is null;
-   * `onePort` has media over UDP and TCP use its number, too.
+   * `onePort` has media over UDP and TCP use its number, too; `tcp: false` leaves UDP alone.
    */
-  static async start({ config = '', roomShare = 1, nodeIp = null, secure = false, port = null, onePort = false, ownHost = ON_A_HOST && !secure && !port, args = [] } = {}) {
+  static async start({ config = '', roomShare = 1, nodeIp = null, secure = false, port = null, onePort = false, tcp = true, ownHost = ON_A_HOST && !secure && !port, args = [] } = {}) {
     if (!existsSync(HEARTH)) throw new Error('there is no hearth binary: run `cargo build --release` first');
     // Browsers take ports below 1024 of public addresses only, and of these 80 and 443; this network is no private one.
     const host = ownHost ? HostWithTwoAddresses.open(onePort ? '198.18' : undefined) : null;
     const server = new Server(port ?? (await freeTcpPort()), await freeUdpPort(), host, nodeIp ?? host?.nodeIp);
     if (secure) server.ws = server.ws.replace('ws:', 'wss:');
-    server.tcpPort = await freeTcpPort();
+    server.tcpPort = tcp ? await freeTcpPort() : 0;
     if (onePort) server.udpPort = server.tcpPort = server.port;
     try {
       await server.#start(config, roomShare, args);

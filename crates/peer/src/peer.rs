@@ -450,6 +450,7 @@ impl Peer {
             Stage::Failed { .. } => self.stage = Stage::connected(now),
             Stage::Checking { .. } | Stage::Handshaking { .. } | Stage::Closed => {}
         }
+        self.report_sound();
     }
 
     /// An ICE restart begins: a failed transport gets the silence limit anew to be reached.

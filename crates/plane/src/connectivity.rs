@@ -41,12 +41,14 @@ pub enum ConnectivityStage {
     NeverConnected(Duration),
     /// It was connected, and nothing authenticated has arrived for so long.
     Silent(Duration),
+    /// It was silent, and something authenticated has arrived again.
+    Restored,
 }
 
 impl ConnectivityStage {
     /// Nothing more is to be expected without a restart.
     pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Connecting(_))
+        matches!(self, Self::NeverConnected(_) | Self::Silent(_))
     }
 }
 

@@ -49,7 +49,7 @@ impl Diagnosis {
     }
 }
 
-/// A transport is not connected.
+/// A transport is not connected, or is again.
 pub(crate) fn report(peer: PeerId, seen: &Connectivity, roster: &mut Roster, out: &mut Outbox) {
     let Some(key) = roster.by_peer(peer) else { return };
     let Some(participant) = roster.get_mut(key) else { return };
@@ -61,14 +61,16 @@ pub(crate) fn report(peer: PeerId, seen: &Connectivity, roster: &mut Roster, out
     };
     let offered = Offered { udp: &of(Protocol::Udp), tcp: &of(Protocol::Tcp) };
     let diagnosis = &mut participant.local.diagnosis;
-    let explanation = explain(seen, &offered, diagnosis.candidates);
+    let Some(explanation) = explain(seen, &offered, diagnosis.candidates) else {
+        return take_back(key, roster, out);
+    };
     if diagnosis.said.as_ref() != Some(&explanation) {
         diagnosis.said = Some(explanation.clone());
         say(participant, Some(explanation), out);
     }
 }
 
-/// A transport of the participant is connected, or its client has come back: what was said is no longer so.
+/// A transport of the participant is connected, or hears of its client again: what was said is no longer so.
 pub(crate) fn take_back(key: ParticipantKey, roster: &mut Roster, out: &mut Outbox) {
     let Some(participant) = roster.get_mut(key) else { return };
     if participant.local.diagnosis.said.take().is_some() {

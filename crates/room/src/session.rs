@@ -69,7 +69,6 @@ impl Room {
     fn resume(&mut self, now: Instant, join: &Join) {
         let Self { roster, tracks, ice, out, record, .. } = self;
         let Some(Resumed { key, is_dropped }) = roster.resume(now, join, ice, out) else { return };
-        diagnosis::take_back(key, roster, out);
         let publications = &tracks.publications;
         Announcer { roster, publications, out }.send_everything(key);
         record.send(key, roster, out);

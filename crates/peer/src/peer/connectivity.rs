@@ -2,9 +2,9 @@
 //!
 //! * **Owns:** [`Witness`]: when the transport was made, when it reports next, how far its handshake came.
 //! * **In:** what the parts of [`Peer`] have seen; datagrams that could not be sent.
-//! * **Out:** [`PeerEvent::Connectivity`]: each [`INTERVAL`] until the transport is connected, and once before it is
-//!   given up.
-//! * **Invariant:** a transport that is connected costs nothing of this for a packet.
+//! * **Out:** [`PeerEvent::Connectivity`]: each [`INTERVAL`] until the transport is connected, once when it is lost or
+//!   given up, and once when it is back.
+//! * **Invariant:** a transport that is connected costs one branch of this for a packet.
 
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,14 @@ pub(super) struct Witness {
     next: Instant,
     handshake: HandshakeProgress,
     unsent: Option<Unsent>,
+    /// [`ConnectivityStage::Silent`] was the last report.
+    silent: bool,
 }
 
 impl Witness {
     pub(super) fn new(now: Instant) -> Self {
         let handshake = HandshakeProgress::NotBegun;
-        Self { made: now, next: now + INTERVAL, handshake, unsent: None }
+        Self { made: now, next: now + INTERVAL, handshake, unsent: None, silent: false }
     }
 
     /// When the next report is due, if the transport is not connected.
@@ -64,7 +66,15 @@ impl Peer {
 
     /// The connection was lost: nothing authenticated came since `last_received`.
     pub(super) fn report_silence(&mut self, now: Instant, last_received: Instant) {
+        self.witness.silent = true;
         self.report(ConnectivityStage::Silent(now.saturating_duration_since(last_received)));
+    }
+
+    /// Something authenticated arrived: an ICE restart alone does not end a silence.
+    pub(super) fn report_sound(&mut self) {
+        if std::mem::take(&mut self.witness.silent) {
+            self.report(ConnectivityStage::Restored);
+        }
     }
 
     /// Says what was seen, and closes.

@@ -70,13 +70,26 @@ fn silence_is_said_with_the_last_path_and_its_time() {
         .iter()
         .filter_map(|(_, seen)| match seen.stage {
             Stage::Silent(silence) => Some(silence.as_secs()),
-            Stage::Connecting(_) | Stage::NeverConnected(_) => None,
+            Stage::Connecting(_) | Stage::NeverConnected(_) | Stage::Restored => None,
         })
         .collect();
     assert_eq!(silences, [15, 45]);
     let last = &said.last().unwrap().1;
     assert_eq!(last.nominated, Some(Endpoint::udp(server_addr(), client_addr())));
     assert_eq!((last.handshake, last.channels), (HandshakeProgress::Done, true));
+}
+
+#[test]
+fn the_end_of_a_silence_is_said_once() {
+    let mut pair = Pair::offered(true, true, 1);
+    pair.run_for(10 * SECOND);
+    pair.cut = true;
+    pair.run_for(20 * SECOND);
+    pair.cut = false;
+    pair.run_for(20 * SECOND);
+    let stages: Vec<Stage> = said(&pair).iter().map(|(_, seen)| seen.stage).collect();
+    assert_eq!(stages.last(), Some(&Stage::Restored));
+    assert_eq!(stages.iter().filter(|stage| **stage == Stage::Restored).count(), 1);
 }
 
 #[test]

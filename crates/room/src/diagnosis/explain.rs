@@ -48,19 +48,20 @@ impl ClientCandidates {
     }
 }
 
-/// See the module documentation.
+/// See the module documentation; `None` if the client is connected again.
 pub(super) fn explain(
     seen: &Connectivity,
     offered: &Offered<'_>,
     client: ClientCandidates,
-) -> Explanation {
+) -> Option<Explanation> {
     let (text, detail) = match seen.stage {
+        ConnectivityStage::Restored => return None,
         ConnectivityStage::Silent(silence) => lost(seen, silence),
         ConnectivityStage::Connecting(_) | ConnectivityStage::NeverConnected(_) => {
             (not_connected(seen, offered, client), last_check(seen))
         }
     };
-    Explanation { text, detail, settled: seen.stage.is_final() }
+    Some(Explanation { text, detail, settled: seen.stage.is_final() })
 }
 
 fn lost(seen: &Connectivity, silence: Duration) -> (String, Option<String>) {
@@ -326,7 +327,8 @@ mod tests {
         client.add("candidate:1 1 udp 1 198.51.100.4 5 typ host");
         let (udp, tcp) = ([addr(SERVER)], [addr("203.0.113.7:7881")]);
         let offered = Offered { udp: &udp, tcp: &tcp };
-        let said = explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, client);
+        let said =
+            explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, client).unwrap();
         assert!(said.text.contains("or 203.0.113.7:7881 (TCP)"), "{}", said.text);
         assert!(!said.text.contains("not tried"), "{}", said.text);
 
@@ -336,12 +338,14 @@ mod tests {
             seen(&[], false, HandshakeProgress::NotBegun),
             seen(&[(5, 0)], false, HandshakeProgress::NotBegun),
         ] {
-            let said = explain(&seen, &offered, client).text;
+            let said = explain(&seen, &offered, client).unwrap().text;
             assert!(said.contains("203.0.113.7:7881 (TCP)") && !said.contains(" (UDP)."), "{said}");
         }
         let mut relayed = ClientCandidates::default();
         relayed.add("candidate:1 1 udp 1 198.51.100.4 5 typ relay");
-        let said = explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, relayed).text;
+        let said = explain(&seen(&[], false, HandshakeProgress::NotBegun), &offered, relayed)
+            .unwrap()
+            .text;
         assert!(said.contains("rtc.force_tcp"), "{said}");
     }
 
@@ -349,7 +353,7 @@ mod tests {
         let udp: Vec<SocketAddr> = addrs.split(' ').map(addr).collect();
         let mut client = ClientCandidates::default();
         client.add(candidate);
-        explain(seen, &Offered { udp: &udp, tcp: &[] }, client)
+        explain(seen, &Offered { udp: &udp, tcp: &[] }, client).unwrap()
     }
 
     fn seen(counts: &[(u32, u32)], nominated: bool, handshake: HandshakeProgress) -> Connectivity {

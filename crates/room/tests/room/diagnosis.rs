@@ -50,6 +50,8 @@ fn a_path_that_is_lost_is_explained_before_the_client_is_asked_to_resume() {
     report(&mut world, &alice, Stage::Silent(Duration::from_secs(15)), 9);
     let said = explained(&mut world);
     assert!(said[0].starts_with("settled: Nothing has come from the client for 15 s"), "{said:?}");
+    report(&mut world, &alice, Stage::Restored, 9);
+    assert_eq!(explained(&mut world), ["taken back"]);
 }
 
 fn report(world: &mut World, client: &Client, stage: Stage, valid: u32) {
