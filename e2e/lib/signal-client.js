@@ -83,6 +83,6 @@ export class SignalClient {
 
 /** `candidate:foundation component protocol priority address port …` */
 function candidate(text) {
-  const [, , , , address, port] = text.split(' ');
-  return { text, address, port: Number(port) };
+  const [, , protocol, , address, port] = text.split(' ');
+  return { text, protocol: protocol.toLowerCase(), address, port: Number(port) };
 }

@@ -57,9 +57,11 @@ async function answersFromWhereAsked({ server, room }, addresses) {
     const [section] = sectionsOf(await client.offer(description([media('audio', '0', OPUS)])));
     const credentials = { ufrag: attribute(section, 'ice-ufrag'), pwd: attribute(section, 'ice-pwd') };
     const told = server.nodeIp.split(',');
-    const candidates = await client.candidates(told.length);
-    await holds([['candidates', [...told].sort()]], () => candidates.map(({ address }) => address).sort());
-    const [{ port }] = candidates;
+    const candidates = await client.candidates(2 * told.length);
+    const of = (wanted) => candidates.filter(({ protocol }) => protocol === wanted);
+    const expected = ['udp', 'tcp'].map((protocol) => [protocol, [...told].sort(), protocol]);
+    await holds(expected, (protocol) => of(protocol).map(({ address }) => address).sort());
+    const [{ port }] = of('udp');
     const rows = addresses.map((address) => [address, `success from ${address} ${port}`, address]);
     await holds(rows, async (address) => {
       const checker = await Checker.open(address);
