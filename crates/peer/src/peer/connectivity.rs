@@ -72,7 +72,8 @@ impl Peer {
 
     /// Something authenticated arrived: an ICE restart alone does not end a silence.
     pub(super) fn report_sound(&mut self) {
-        if std::mem::take(&mut self.witness.silent) {
+        if self.witness.silent {
+            self.witness.silent = false;
             self.report(ConnectivityStage::Restored);
         }
     }

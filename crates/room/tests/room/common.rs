@@ -262,6 +262,13 @@ pub(crate) fn single() -> JoinParams {
     JoinParams { single_pc: true, publisher_offer: Some(description(SINGLE_JOIN, 1)), ..dual() }
 }
 
+/// What a client asks for that comes back to its session.
+pub(crate) fn resume(client: &Client) -> JoinParams {
+    let join =
+        if client.single { JoinParams { publisher_offer: None, ..single() } } else { dual() };
+    JoinParams { reconnect: true, participant_sid: client.sid.clone(), ..join }
+}
+
 fn description(sdp: &str, id: u32) -> SessionDescription {
     SessionDescription { r#type: "offer".into(), sdp: sdp.into(), id, ..Default::default() }
 }

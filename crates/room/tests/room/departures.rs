@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Client, World, claims, dual, kinds, single, updates};
+use crate::common::{Client, World, claims, dual, kinds, resume, updates};
 use hearth_access::Claims;
 use hearth_plane::{CloseReason, Command, Event};
 use hearth_room::Call;
@@ -313,12 +313,6 @@ fn last_leave(world: &mut World, client: &Client) -> Option<Action> {
 
 fn simulate(scenario: proto::simulate_scenario::Scenario) -> Request {
     Request::Simulate(proto::SimulateScenario { scenario: Some(scenario) })
-}
-
-fn resume(client: &Client) -> JoinParams {
-    let join =
-        if client.single { JoinParams { publisher_offer: None, ..single() } } else { dual() };
-    JoinParams { reconnect: true, participant_sid: client.sid.clone(), ..join }
 }
 
 /// Two active clients whose earlier messages are forgotten.

@@ -7,7 +7,7 @@ use hearth_plane::{Connectivity, ConnectivityStage as Stage, Event, HandshakePro
 use hearth_room::RoomEvent;
 use hearth_signal::proto::{LeaveRequest, TrickleRequest, signal_request::Message as Request};
 
-use crate::common::{Client, World};
+use crate::common::{Client, World, claims, resume};
 
 #[test]
 fn a_client_that_gives_up_is_explained_by_what_was_seen_last() {
@@ -50,6 +50,8 @@ fn a_path_that_is_lost_is_explained_before_the_client_is_asked_to_resume() {
     report(&mut world, &alice, Stage::Silent(Duration::from_secs(15)), 9);
     let said = explained(&mut world);
     assert!(said[0].starts_with("settled: Nothing has come from the client for 15 s"), "{said:?}");
+    world.try_join(claims("alice"), resume(&alice), 0).unwrap();
+    assert_eq!(explained(&mut world), [""; 0], "signalling alone is no connection");
     report(&mut world, &alice, Stage::Restored, 9);
     assert_eq!(explained(&mut world), ["taken back"]);
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use hearth_datagram::Protocol;
 use hearth_plane::{Command, Event, LocalCandidate};
 use hearth_room::{ExternalTurn, RoomConfig, TurnCredentials, TurnTransport};
-use hearth_signal::JoinParams;
 use hearth_signal::proto::{
     self, ClientConfigSetting, leave_request::Action, signal_request, signal_response::Message,
 };
 
-use crate::common::{Client, World, claims, dual};
+use crate::common::{Client, World, claims, dual, resume};
 
 /// A room of a node with a TCP port.
 fn world(change: impl FnOnce(&mut RoomConfig)) -> World {
@@ -143,9 +142,4 @@ fn a_test_hook_has_a_client_use_tcp() {
     assert!(lines[0].contains(" tcp ") && lines[0].contains("tcptype passive"));
     let alice = world.join_dual("alice");
     assert!(matches!(&world.take(&alice)[0], Message::Join(join) if !join.fast_publish));
-}
-
-fn resume(client: &Client) -> JoinParams {
-    let participant_sid = client.sid.clone();
-    JoinParams { reconnect: true, participant_sid, ..dual() }
 }
