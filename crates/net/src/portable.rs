@@ -215,6 +215,7 @@ impl Poller {
         Ok(Self {
             sockets: Vec::new(),
             streams: Vec::new(),
+            tcp: Vec::new(),
             waker: Waker::default(),
             ready: Vec::new(),
         })
